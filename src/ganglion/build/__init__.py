@@ -1,0 +1,1 @@
+"""Model → Artifact: plan, emit, compile, check against the reference."""

@@ -1,0 +1,1 @@
+"""Smaller Models: quantisation and pruning."""

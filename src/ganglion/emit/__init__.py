@@ -1,0 +1,1 @@
+"""Plan → C text. Pure: the same Plan gives the same bytes."""

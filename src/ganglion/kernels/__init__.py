@@ -1,0 +1,1 @@
+"""Kernel families: what a piece of generated C computes, in how many ways. Never sees a Model."""

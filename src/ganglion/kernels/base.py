@@ -1,0 +1,153 @@
+"""What a kernel family is: a spec (what to compute), variants (how), one template each.
+
+A rendered kernel is one C function
+
+    static void NAME(const T0 *restrict a, const T1 *restrict b, ..., T2 *restrict y, char *scratch)
+
+with every shape a literal. Parameters follow `Family.operands(spec)`: inputs first, then outputs;
+`scratch` is there when `scratch_bytes` is not 0. Families know arrays and numbers, never a Model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Generic, TypeVar
+
+import jinja2
+import numpy as np
+
+from ganglion.kernels.isa import Isa
+
+CTYPES = {"float32": "float", "float64": "double", "int8": "int8_t", "uint8": "uint8_t",
+          "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
+          "bool": "uint8_t"}
+"""C's name of each dtype; a bool is one byte, 0 or 1."""
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One array parameter: its C name, dtype and number of elements.
+
+    `role`: "input" (from memory), "const" (known when building, may be packed), "output".
+    `alias`: names of inputs whose bytes this output may share (computed in place).
+    """
+
+    name: str
+    dtype: str
+    size: int
+    role: str = "input"
+    alias: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+def _always(spec: object) -> bool:
+    return True
+
+
+def _free(spec: object) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Variant(Generic[S]):
+    """One way to compute a family's spec. The name parses: family_dtype_shape__isa.
+
+    `accepts(spec)`: the precondition. `cost(spec)`: estimated cycles, the planner takes the least
+    among those that the target runs and that accept. `tile`: numbers the template wants.
+    `pack(spec, consts) -> consts`: constant operands rearranged once, at build time; the sizes of
+    what it returns may differ from the operands'. `scratch_bytes(spec)`: working memory.
+    """
+
+    name: str
+    isa: Isa
+    template: str
+    accepts: Callable[[S], bool] = _always
+    cost: Callable[[S], float] = _free
+    tile: Mapping[str, int] = field(default_factory=dict)
+    pack: Callable[[S, dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    scratch_bytes: Callable[[S], int] = lambda spec: 0
+
+
+@dataclass(frozen=True)
+class Family(Generic[S]):
+    """A spec type, the operands it implies, the NumPy meaning, and the variants (scalar first).
+
+    `reference(spec, arrays) -> arrays`: inputs and consts by operand name (flat or shaped as the
+    spec says), outputs by name. `macs(spec)`: multiply-adds, for reports and the cost model.
+    `helpers`: template files rendered once per C file in front of the kernels that need them.
+    """
+
+    name: str
+    operands: Callable[[S], Sequence[Operand]]
+    reference: Callable[[S, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    variants: Sequence[Variant[S]]
+    macs: Callable[[S], int] = lambda spec: 0
+
+    def variant(self, name: str) -> Variant[S]:
+        return next(v for v in self.variants if v.name == name)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Jinja over `kernels/`: `<< >>` prints, `<% %>` controls, so that C's braces stay C's."""
+    env = jinja2.Environment(
+        loader=jinja2.PackageLoader("ganglion", "kernels"), undefined=jinja2.StrictUndefined,
+        variable_start_string="<<", variable_end_string=">>", block_start_string="<%",
+        block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+    env.filters["f32"] = literal_f32
+    return env
+
+
+def literal_f32(value: float) -> str:
+    """A C literal that reads back as exactly this float32.
+
+    >>> literal_f32(0.1)
+    '0x1.99999ap-4f'
+    """
+    exact = float(np.float32(value))
+    if np.isnan(exact):
+        return "(0.0f / 0.0f)"
+    if np.isinf(exact):
+        return "(1.0f / 0.0f)" if exact > 0 else "(-1.0f / 0.0f)"
+    if exact == int(exact) and abs(exact) < 1e6:
+        return f"{exact:.1f}f"
+    mantissa, exponent = exact.hex().split("p")
+    sign, digits = ("-", mantissa[3:]) if mantissa[0] == "-" else ("", mantissa[2:])
+    whole, _, fraction = digits.partition(".")
+    fraction = fraction.rstrip("0")
+    point = f".{fraction}" if fraction else ""
+    return f"{sign}0x{whole}{point}p{exponent}f"
+
+
+def render(family: Family[S], variant: Variant[S], spec: S, function: str) -> str:
+    """The C text of one kernel: a `static void function(...)`."""
+    template = environment().get_template(variant.template)
+    return template.render(spec=spec, v=variant, L=variant.isa.lanes, function=function,
+                           signature=signature(family, variant, spec, function), t=variant.tile)
+
+
+def signature(family: Family[S], variant: Variant[S], spec: S, function: str) -> str:
+    """`static void function(const float *x, ..., float *y)`; without restrict where aliasing is
+    allowed."""
+    operands = family.operands(spec)
+    shared = {a for o in operands for a in o.alias} | {o.name for o in operands if o.alias}
+    params = []
+    for o in operands:
+        const = "" if o.role == "output" else "const "
+        restrict = "" if o.name in shared else "restrict "
+        params.append(f"{const}{CTYPES[o.dtype]} *{restrict}{o.name}")
+    if variant.scratch_bytes(spec):
+        params.append("void *restrict scratch")
+    return f"static void {function}({', '.join(params)})"
+
+
+def header_text(name: str) -> str:
+    """A vocabulary header of `kernels/isa/`, as text to be pasted into a C file."""
+    return (resources.files("ganglion.kernels") / "isa" / name).read_text()

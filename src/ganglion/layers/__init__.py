@@ -1,0 +1,1 @@
+"""Networks described in Keras's own words, built as standard ONNX."""

@@ -1,0 +1,1 @@
+"""What is known about each operator: one row each, by family. See `ops.base.Op`."""

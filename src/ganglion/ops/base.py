@@ -1,0 +1,78 @@
+"""The operator row: the one place where an operator's reference, lowering and gradient stand."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from ganglion.ops.graph import GraphBuilder
+    from ganglion.ops.pointwise import Expr
+
+GANGLION_DOMAIN = "ai.ganglion"
+OPSET = 21
+"""The ONNX opset in which every Model of this project is written."""
+
+Array = np.ndarray
+Attrs = Mapping[str, object]
+"""An operator's attributes as plain Python values (int, float, str, list, ndarray)."""
+
+Reference = Callable[..., tuple[Array, ...]]
+"""`reference(attrs, *inputs) -> outputs`; an absent optional input is None. Works in the dtype of
+its inputs: float64 in, float64 out, so that one definition serves as oracle and error estimate."""
+
+Vjp = Callable[["GraphBuilder", ir.Node, Sequence[ir.Value | None]], list[ir.Value | None]]
+"""`vjp(g, node, dys) -> dxs`: gradients of the node's inputs, None where none flows.
+`dys[i]` is None when no gradient reaches output i."""
+
+Infer = Callable[[Attrs, Sequence[ir.Value | None]], list[tuple[ir.DataType, tuple[int, ...]]]]
+"""`infer(attrs, inputs) -> [(dtype, shape)]`: only for operators that ONNX does not know."""
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Computed element by element from broadcast inputs; such nodes fuse into one loop.
+
+    `expr(attrs, *inputs) -> Expr` describes the arithmetic (see `ops.pointwise`).
+    """
+
+    expr: Callable[..., "Expr"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Bytes stay where they are, only the shape changes (Reshape, Flatten, Squeeze ...)."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Lowered by the function of this name in `plan/lowering/`; extra constants in `fixed`."""
+
+    family: str
+
+
+Lowering = Pointwise | View | Kernel
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator. An empty cell is explicit: None means that it does not exist.
+
+    `reference=None` means: ONNX's own reference implementation is the definition.
+    `vjp=None` means: not differentiable or no gradient written (the docs' table shows it).
+    `lower=None` means: exists in Models only; a pass removes it before planning.
+    """
+
+    name: str
+    source: str
+    domain: str = ""
+    lower: Lowering | None = None
+    vjp: Vjp | None = None
+    reference: Reference | None = None
+    infer: Infer | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.domain, self.name)

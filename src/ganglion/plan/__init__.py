@@ -1,0 +1,1 @@
+"""Model → Plan: lowering, layout, choice of variants, memory."""

@@ -1,0 +1,108 @@
+"""The Plan: everything that emitting needs, and nothing that it would have to decide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of the generated function, as the caller sees it.
+
+    Row-major [shape] of dtype; `scale` and `zero_point` where the element is quantised per tensor:
+    real = (element - zero_point) * scale.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """A tensor that lives between calls: bytes [offset, offset + nbytes) of the state block."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    initial: bytes
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Bytes known when building, already packed for the kernel that reads them."""
+
+    name: str
+    dtype: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Where an operand's bytes are. `place`: "input", "output" (index), "arena", "state" (byte
+    offset), "const" (index in Plan.constants)."""
+
+    place: str
+    index: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call. `node`: the Model's node(s) that it computes, for reports."""
+
+    node: str
+    family: str
+    variant: str
+    spec: object
+    operands: tuple[Ref, ...]
+    scratch: Ref | None = None
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network, decided to the last byte. `isas`: headers that the variants need."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    state: tuple[StateTensor, ...]
+    constants: tuple[Constant, ...]
+    steps: tuple[Step, ...]
+    arena_bytes: int
+    state_bytes: int
+    isas: tuple[str, ...]
+    digest: str
+
+    @property
+    def const_bytes(self) -> int:
+        """Bytes of weights and tables in the library's read-only part."""
+        return sum(len(c.data) for c in self.constants)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one call."""
+        return sum(s.macs for s in self.steps)
+
+
+ALIGNMENT = 64
+"""Bytes to which the arena, the state block and every buffer in them are aligned."""
+
+
+def aligned(nbytes: int) -> int:
+    """`nbytes` rounded up to the alignment.
+
+    >>> aligned(65)
+    128
+    """
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def as_constant(name: str, array: np.ndarray) -> Constant:
+    """An array's bytes, row-major and little-endian."""
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return Constant(name, str(array.dtype), little.tobytes())

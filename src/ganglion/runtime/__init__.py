@@ -1,0 +1,1 @@
+"""Loading and calling what was built. Needs NumPy alone."""

@@ -1,0 +1,1 @@
+"""Targets, compilers and emulators."""

@@ -1,0 +1,1 @@
+"""Learning: differentiation, losses, optimisers and the fit loop."""
