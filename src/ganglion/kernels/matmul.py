@@ -1,7 +1,12 @@
 """Matrix products y = epilogue(op(a) · op(b) + bias), batched; float32 and int8."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.isa import SCALAR
 from ganglion.kernels.pointwise import Program
 
 
@@ -57,3 +62,34 @@ class MatMulSpec:
     bias: bool = False
     requant: Requant | None = None
     epilogue: Epilogue | None = None
+
+
+def operands(spec: MatMulSpec) -> list[Operand]:
+    """The arrays of a matrix product, in parameter order."""
+    out = spec.batch * spec.m * spec.n
+    sum_dtype = "float32" if spec.dtype == "float32" else "int32"
+    weight = "float32" if spec.dtype == "float32" else "int8"
+    a_size = spec.m * spec.k if spec.a_batch == 0 else spec.batch * spec.m * spec.k
+    b_size = spec.k * spec.n if spec.b_batch == 0 else spec.batch * spec.k * spec.n
+    found = [Operand("a", spec.dtype, a_size),
+             Operand("b", weight, b_size, "const" if spec.b_const else "input")]
+    if spec.bias:
+        found.append(Operand("bias", sum_dtype, spec.n, "const" if spec.b_const else "input"))
+    if spec.requant:
+        found.append(Operand("multiplier", "float32", spec.n, "const"))
+    extra = spec.epilogue.extra if spec.epilogue else 0
+    found += [Operand(f"r{i + 1}", "float32", out) for i in range(extra)]
+    found.append(Operand("y", spec.dtype, out, "output", alias=tuple(
+        f"r{i + 1}" for i in range(extra))))
+    return found
+
+
+def reference(spec: MatMulSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The product in NumPy: float32 sums in float64, int8 exactly."""
+    raise NotImplementedError
+
+
+MATMUL = Family("matmul", operands, reference,
+                variants=(Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2"),),
+                macs=lambda spec: spec.batch * spec.m * spec.n * spec.k)
+FAMILIES = (MATMUL,)

@@ -1,0 +1,40 @@
+"""The text that stands in front of kernels in a C file: includes and vocabularies."""
+
+from collections.abc import Iterable
+
+from ganglion.kernels.base import environment, header_text
+from ganglion.kernels.isa import ISAS, Isa
+
+MACROS = """\
+#if defined(__GNUC__)
+#define GG_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define GG_INLINE static inline
+#endif
+"""
+
+
+def closure(isas: Iterable[Isa]) -> list[Isa]:
+    """The sets and all they imply, narrowest first; scalar is always there.
+
+    >>> from ganglion.kernels.isa import AVX2
+    >>> [isa.name for isa in closure([AVX2])]
+    ['scalar', 'avx2']
+    """
+    names = {"scalar"}
+    for isa in isas:
+        names |= {isa.name, *isa.implies}
+    return [isa for name, isa in ISAS.items() if name in names]
+
+
+def prelude(isas: Iterable[Isa]) -> str:
+    """Includes, vocabulary headers and the math functions for every lane count in use."""
+    chosen = closure(isas)
+    includes = ["stddef.h", "stdint.h", "string.h"]
+    for isa in chosen:
+        includes += [i for i in isa.includes if i not in includes]
+    parts = ["".join(f"#include <{name}>\n" for name in includes), MACROS]
+    parts += [header_text(isa.header) for isa in chosen]
+    math = environment().get_template("isa/math.h.j2")
+    parts += [math.render(L=lanes) for lanes in sorted({isa.lanes for isa in chosen})]
+    return "\n".join(parts)
