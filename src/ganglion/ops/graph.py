@@ -169,8 +169,8 @@ def infer_types(node: ir.Node) -> None:
         if value.dtype is None or value.shape is None:
             raise ModelError(f"node {node.name!r} ({node.op_type}): input {value.name!r} has no "
                              "dtype or shape")
-        types[value.name] = onnx.helper.make_tensor_type_proto(value.dtype.value,
-                                                               list(value.shape))
+        dims = [d if isinstance(d, int) else d.value for d in value.shape]
+        types[value.name] = onnx.helper.make_tensor_type_proto(value.dtype.value, dims)
         if value.const_value is not None and value.const_value.size <= 64:
             data[value.name] = onnx.numpy_helper.from_array(value.const_value.numpy(), value.name)
     try:
