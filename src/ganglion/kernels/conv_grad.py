@@ -18,8 +18,9 @@ from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 class ConvWeightGradSpec:
     """dw[o, i, j, c] = Σ_{n,p,q} dy[n, p, q, o] · x[n, p·sh + i·dh - top, q·sw + j·dw - left, c']
 
-    c' = o // (O / G) · C / G + c. x: [N, H, W, C]; dy: [N, P, Q, O]; dw: [O, kh, kw, C / G]; pixels outside x
-    are 0; `pads` = (top, left, bottom, right). Fields as in Conv2dSpec. Operands: x, dy, dw.
+    c' = o // (O / G) · C / G + c. x: [N, H, W, C]; dy: [N, P, Q, O]; dw: [O, kh, kw, C / G];
+    pixels outside x are 0; `pads` = (top, left, bottom, right). Fields as in Conv2dSpec.
+    Operands: x, dy, dw.
     """
 
     n: int
@@ -129,7 +130,7 @@ def _walk(spec: ConvWeightGradSpec, images: int) -> tuple[tuple[int, int, int], 
         if merged and merged[-1][1] == count * step:
             count *= merged.pop()[0]
         merged.append((count, step, slope_step))
-    return tuple(loop for loop in merged[:-1] if loop[0] != 1) + (merged[-1],)
+    return (*(loop for loop in merged[:-1] if loop[0] != 1), merged[-1])
 
 
 ENOUGH_PIXELS = 256
