@@ -3,6 +3,7 @@
 from collections import Counter
 
 from ganglion.errors import TargetError
+from ganglion.kernels.registry import families
 from ganglion.plan.types import Plan
 from ganglion.toolchain.targets import Target
 
@@ -15,9 +16,9 @@ def check_memory(plan: Plan, target: Target) -> None:
     problems = []
     flash, ram = plan.const_bytes, plan.arena_bytes + plan.state_bytes
     if target.flash_bytes is not None and flash > target.flash_bytes:
-        problems.append(f"weights and tables take {flash} bytes of flash, {flash -
-                        target.flash_bytes} more than its {target.flash_bytes}; heaviest: "
-                        f"{_listed(_constant_weights(plan))}")
+        problems.append(f"weights and tables take {flash} bytes of flash, "
+                        f"{flash - target.flash_bytes} more than its {target.flash_bytes}; "
+                        f"heaviest: {_listed(_constant_weights(plan))}")
     if target.ram_bytes is not None and ram > target.ram_bytes:
         problems.append(f"arena and state take {ram} bytes of RAM, {ram - target.ram_bytes} more "
                         f"than its {target.ram_bytes}; largest: {_listed(_buffer_weights(plan))}")
@@ -36,8 +37,6 @@ def _constant_weights(plan: Plan) -> Counter[str]:
 
 
 def _buffer_weights(plan: Plan) -> Counter[str]:
-    from ganglion.kernels.registry import families
-
     weights: Counter[str] = Counter()
     for step in plan.steps:
         described = families()[step.family].operands(step.spec)
