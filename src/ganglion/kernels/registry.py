@@ -9,10 +9,10 @@ from ganglion.kernels.base import Family
 @cache
 def families() -> dict[str, Family[Any]]:
     """Every family; a family file is listed here once."""
-    from ganglion.kernels import matmul
+    from ganglion.kernels import matmul, move, reduce, softmax
 
     table: dict[str, Family[Any]] = {}
-    for module in (matmul,):
+    for module in (matmul, move, reduce, softmax):
         for family in module.FAMILIES:
             table[family.name] = family
     return table
