@@ -28,19 +28,22 @@ def requantize(acc: Array, multiplier: Array, zero_point: int, lo: int, hi: int,
                dtype: np.dtype) -> Array:
     """clamp(rint(float32(acc) · multiplier) + zero_point, lo, hi), all in float32."""
     rounded = np.rint(acc.astype(np.float32) * multiplier) + np.float32(zero_point)
-    return np.clip(rounded, np.float32(lo), np.float32(hi)).astype(dtype)
+    codes: Array = np.clip(rounded, np.float32(lo), np.float32(hi)).astype(dtype)
+    return codes
 
 
 def quantize_array(x: Array, scale: Array, zero_point: Array, dtype: np.dtype) -> Array:
     """saturate(rint(x / scale) + zero_point), half to even (ONNX QuantizeLinear-21)."""
     info = np.iinfo(dtype)
     rounded = np.rint(x / scale) + zero_point.astype(x.dtype)
-    return np.clip(rounded, info.min, info.max).astype(dtype)
+    codes: Array = np.clip(rounded, info.min, info.max).astype(dtype)
+    return codes
 
 
 def dequantize_array(q: Array, scale: Array, zero_point: Array) -> Array:
     """(q - zero_point) · scale, the difference exact (ONNX DequantizeLinear-21)."""
-    return (q.astype(np.int64) - zero_point.astype(np.int64)).astype(scale.dtype) * scale
+    difference: Array = (q.astype(np.int64) - zero_point.astype(np.int64)).astype(scale.dtype)
+    return np.asarray(difference * scale)
 
 
 def clamp_range(attrs: Attrs, dtype: np.dtype) -> tuple[int, int]:
@@ -104,12 +107,11 @@ class Window:
             widths.append((b, max((o - 1) * s + e - n - b, 0)))
         return np.pad(x, widths)
 
-    def taps(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        """For each kernel position: its index, and the slice of the padded image that it reads."""
+    def taps(self) -> Iterator[tuple[slice, ...]]:
+        """For each kernel position, in row-major order: what it reads of the padded image."""
         for index in product(*(range(k) for k in self.kernel)):
-            slices = tuple(slice(i * d, i * d + (o - 1) * s + 1, s) for i, d, o, s in
-                           zip(index, self.dilations, self.outs, self.strides))
-            yield index, slices
+            yield tuple(slice(i * d, i * d + (o - 1) * s + 1, s) for i, d, o, s in
+                        zip(index, self.dilations, self.outs, self.strides))
 
 
 def conv_sums(attrs: Attrs, x: Array, w: Array) -> Array:
@@ -121,11 +123,11 @@ def conv_sums(attrs: Attrs, x: Array, w: Array) -> Array:
     n, c, *spatial = x.shape
     window = Window(attrs, spatial, w.shape[2:])
     image = window.padded(x.astype(np.float64))
-    weights = w.astype(np.float64).reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    weights = w.astype(np.float64).reshape(groups, w.shape[0] // groups, w.shape[1], -1)
     acc = np.zeros((n, groups, w.shape[0] // groups, int(np.prod(window.outs))))
-    for index, slices in window.taps():
+    for k, slices in enumerate(window.taps()):
         part = image[(slice(None), slice(None), *slices)].reshape(n, groups, c // groups, -1)
-        acc += weights[(..., *index)] @ part
+        acc += weights[..., k] @ part
     return acc.reshape(n, w.shape[0], *window.outs)
 
 
@@ -163,12 +165,12 @@ def conv_transpose_sums(attrs: Attrs, x: Array, w: Array) -> Array:
     window, outs = transposed_window(attrs, spatial, w.shape[2:])
     channels = w.shape[1]
     flat = x.astype(np.float64).reshape(n, groups, c // groups, -1)
-    weights = w.astype(np.float64).reshape(groups, c // groups, *w.shape[1:])
+    weights = w.astype(np.float64).reshape(groups, c // groups, channels, -1)
     sizes = [max((m - 1) * s + e, b + o) for m, s, e, b, o in
              zip(spatial, window.strides, window.extents, window.begins, outs)]
     image = np.zeros((n, groups * channels, *sizes))
-    for index, slices in window.taps():
-        part = np.swapaxes(weights[(..., *index)], 1, 2) @ flat
+    for k, slices in enumerate(window.taps()):
+        part = np.swapaxes(weights[..., k], 1, 2) @ flat
         image[(slice(None), slice(None), *slices)] += part.reshape(n, -1, *spatial)
     crop = tuple(slice(b, b + o) for b, o in zip(window.begins, outs))
     return image[(slice(None), slice(None), *crop)]
@@ -189,7 +191,7 @@ def average_pool(attrs: Attrs, x: Array, x_zero_point: int, multiplier: Array,
         counted = np.ones_like(counted)
     sums = np.zeros((*x.shape[:2], *window.outs), np.int64)
     counts = np.zeros((1, 1, *window.outs), np.int64)
-    for _, slices in window.taps():
+    for slices in window.taps():
         sums += centred[(slice(None), slice(None), *slices)]
         counts += counted[(slice(None), slice(None), *slices)]
     info = np.iinfo(x.dtype)
@@ -218,4 +220,5 @@ def softmax(x: Array, x_scale: float, y_scale: float, zero_point: int, axis: int
     info = np.iinfo(x.dtype)
     inverse = np.float32(1) / np.float32(y_scale)
     rounded = np.rint(share * inverse) + np.float32(zero_point)
-    return np.clip(rounded, info.min, info.max).astype(x.dtype)
+    answer: Array = np.clip(rounded, info.min, info.max).astype(x.dtype)
+    return answer
