@@ -1,4 +1,4 @@
-"""Reductions, softmax, normalisation over the last axis, nearest-neighbour resizing, randomness."""
+"""Reductions, softmax, normalisation over the last axis, nearest-neighbour resizing."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -7,7 +7,6 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.normalize import LayerNormSpec
-from ganglion.kernels.random import RandomUniformSpec
 from ganglion.kernels.reduce import ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
@@ -133,13 +132,6 @@ def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
                  View(target.storage, tuple(paired), tuple(steps)), str(node.name))
 
 
-def lower_random_uniform(lowerer: Lowerer, node: ir.Node) -> None:
-    """ai.ganglion Uniform(state) → values, next state."""
-    state = lowerer.dense(lowerer.view(node.inputs[0]))
-    values, after = (lowerer.new(v) for v in node.outputs)
-    lowerer.emit(node, "random_uniform", RandomUniformSpec(values.size), [state, values, after])
-
-
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     "reduce": lower_reduce, "softmax": lower_softmax, "layer_norm": lower_layer_norm,
-    "resize": lower_resize, "random_uniform": lower_random_uniform}
+    "resize": lower_resize}
