@@ -9,10 +9,19 @@ from ganglion.kernels.base import Family
 @cache
 def families() -> dict[str, Family[Any]]:
     """Every family; a family file is listed here once."""
-    from ganglion.kernels import conv_grad, matmul, move, pool_grad, reduce, softmax
+    from ganglion.kernels import (
+        conv_grad,
+        matmul,
+        move,
+        normalize,
+        pool_grad,
+        random,
+        reduce,
+        softmax,
+    )
 
     table: dict[str, Family[Any]] = {}
-    for module in (conv_grad, matmul, move, pool_grad, reduce, softmax):
+    for module in (conv_grad, matmul, move, normalize, pool_grad, random, reduce, softmax):
         for family in module.FAMILIES:
             table[family.name] = family
     return table
