@@ -11,6 +11,7 @@ def families() -> dict[str, Family[Any]]:
     """Every family; a family file is listed here once."""
     from ganglion.kernels import (
         conv_grad,
+        conv_transpose,
         matmul,
         move,
         normalize,
@@ -21,7 +22,8 @@ def families() -> dict[str, Family[Any]]:
     )
 
     table: dict[str, Family[Any]] = {}
-    for module in (conv_grad, matmul, move, normalize, pool_grad, random, reduce, softmax):
+    for module in (conv_grad, conv_transpose, matmul, move, normalize, pool_grad, random, reduce,
+                   softmax):
         for family in module.FAMILIES:
             table[family.name] = family
     return table
