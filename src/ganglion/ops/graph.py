@@ -69,7 +69,7 @@ class GraphBuilder:
     def constant(self, array: Array | float | int, name: str = "const",
                  share: bool = True) -> ir.Value:
         """An initializer. Equal small constants become one value unless `share` is False."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # ascontiguousarray would turn [] into [1]
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else b"")
         if share and array.nbytes <= 64 and key in self._constants:
             return self._constants[key]
@@ -169,8 +169,8 @@ def infer_types(node: ir.Node) -> None:
         if value.dtype is None or value.shape is None:
             raise ModelError(f"node {node.name!r} ({node.op_type}): input {value.name!r} has no "
                              "dtype or shape")
-        types[value.name] = onnx.helper.make_tensor_type_proto(value.dtype.value,
-                                                               list(value.shape))
+        dims = [d if isinstance(d, int) else d.value for d in value.shape]
+        types[value.name] = onnx.helper.make_tensor_type_proto(value.dtype.value, dims)
         if value.const_value is not None and value.const_value.size <= 64:
             data[value.name] = onnx.numpy_helper.from_array(value.const_value.numpy(), value.name)
     try:
