@@ -9,10 +9,32 @@ from ganglion.kernels.base import Family
 @cache
 def families() -> dict[str, Family[Any]]:
     """Every family; a family file is listed here once."""
-    from ganglion.kernels import matmul
+    from ganglion.kernels import (
+        conv2d,
+        conv_grad,
+        matmul,
+        move,
+        pointwise,
+        pool,
+        pool_grad,
+        reduce,
+        softmax,
+        table,
+    )
 
-    table: dict[str, Family[Any]] = {}
-    for module in (matmul,):
+    found: dict[str, Family[Any]] = {}
+    for module in (
+        conv2d,
+        conv_grad,
+        matmul,
+        move,
+        pointwise,
+        pool,
+        pool_grad,
+        reduce,
+        softmax,
+        table,
+    ):
         for family in module.FAMILIES:
-            table[family.name] = family
-    return table
+            found[family.name] = family
+    return found

@@ -8,10 +8,10 @@ from ganglion.ops.base import Op
 @cache
 def rows() -> dict[tuple[str, str], Op]:
     """Every operator row. Raises ValueError when two families claim one operator."""
-    from ganglion.ops import activation
+    from ganglion.ops import activation, quantization
 
     table: dict[tuple[str, str], Op] = {}
-    for family in (activation,):
+    for family in (activation, quantization):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")
