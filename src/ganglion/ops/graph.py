@@ -12,7 +12,8 @@ from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array, Attrs
 from ganglion.ops.registry import find
 
 IR_VERSION = 10
-AttrValue = int | float | str | Sequence[int] | Sequence[float] | Array | ir.DataType
+AttrValue = (int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array
+             | ir.DataType)
 
 
 class GraphBuilder:
