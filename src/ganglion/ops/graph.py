@@ -69,7 +69,7 @@ class GraphBuilder:
     def constant(self, array: Array | float | int, name: str = "const",
                  share: bool = True) -> ir.Value:
         """An initializer. Equal small constants become one value unless `share` is False."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else b"")
         if share and array.nbytes <= 64 and key in self._constants:
             return self._constants[key]
