@@ -12,7 +12,8 @@ from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array, Attrs
 from ganglion.ops.registry import find
 
 IR_VERSION = 10
-AttrValue = int | float | str | Sequence[int] | Sequence[float] | Array | ir.DataType
+AttrValue = (int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array
+             | ir.DataType)
 
 
 class GraphBuilder:
@@ -69,7 +70,7 @@ class GraphBuilder:
     def constant(self, array: Array | float | int, name: str = "const",
                  share: bool = True) -> ir.Value:
         """An initializer. Equal small constants become one value unless `share` is False."""
-        array = np.asarray(array, order="C")
+        array = np.asarray(array, order="C")  # ascontiguousarray would turn [] into [1]
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else b"")
         if share and array.nbytes <= 64 and key in self._constants:
             return self._constants[key]

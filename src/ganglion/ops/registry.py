@@ -17,6 +17,7 @@ def rows() -> dict[tuple[str, str], Op]:
         movement,
         normalization,
         pooling,
+        quantization,
         random,
         recurrent,
         reduction,
@@ -26,7 +27,7 @@ def rows() -> dict[tuple[str, str], Op]:
 
     table: dict[tuple[str, str], Op] = {}
     for family in (activation, arithmetic, linear, convolution, pooling, normalization, reduction,
-                   softmax, movement, indexing, resize, recurrent, random):
+                   softmax, movement, indexing, resize, recurrent, random, quantization):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")
