@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops import integer
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Infer, Kernel, Op
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Infer, Kernel, Op
 from ganglion.ops.graph import infer_types, static_shape
 from ganglion.ops.integer import requant_multiplier
 
 __all__ = ["ROWS", "requant_multiplier"]
 
 Inputs = Sequence[ir.Value | None]
-Types = list[tuple[ir.DataType, tuple[int, ...]]]
+Types = list[tuple[ir.DataType, Dims]]
 
 
 def _axis_shaped(parameter: Array, x: Array, attrs: Attrs) -> Array:
