@@ -17,13 +17,14 @@ def families() -> dict[str, Family[Any]]:
         normalize,
         pool_grad,
         random,
+        recurrent,
         reduce,
         softmax,
     )
 
     table: dict[str, Family[Any]] = {}
-    for module in (conv_grad, conv_transpose, matmul, move, normalize, pool_grad, random, reduce,
-                   softmax):
+    for module in (conv_grad, conv_transpose, matmul, move, normalize, pool_grad, random, recurrent,
+                   reduce, softmax):
         for family in module.FAMILIES:
             table[family.name] = family
     return table
