@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Family, Variant, render
+from ganglion.kernels.base import CTYPES, Family, Operand, Variant, render
 from ganglion.kernels.source import prelude
 
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off",
@@ -75,6 +75,98 @@ def run(cases: Sequence[Case], compiler: Sequence[str] = tuple(ZIG),
         shutil.rmtree(folder)
 
 
+MAIN = r"""
+#include <stdio.h>
+#include <stdlib.h>
+/* argv: file of operands, file for outputs. A record: operand count, then each one's size and bytes;
+ * size < 0: an output of -size - 1 bytes. Buffers have the operand's exact size. */
+int main(int argc, char **argv)
+{
+    FILE *in = argc > 2 ? fopen(argv[1], "rb") : NULL, *out = in ? fopen(argv[2], "wb") : NULL;
+    int64_t count, sizes[64];
+    if (!out)
+        return 1;
+    for (int k = 0; fread(&count, 8, 1, in) == 1; ++k) {
+        void *p[64];
+        for (int i = 0; i < count; ++i) {
+            if (fread(&sizes[i], 8, 1, in) != 1)
+                return 2;
+            size_t size = (size_t)(sizes[i] < 0 ? -sizes[i] - 1 : sizes[i]);
+            p[i] = malloc(size ? size : 1);
+            if (!p[i] || (sizes[i] > 0 && fread(p[i], 1, size, in) != size))
+                return 3;
+            if (sizes[i] < 0)
+                memset(p[i], 0xA5, size);
+        }
+        calls[k](p);
+        for (int i = 0; i < count; ++i) {
+            if (sizes[i] < 0)
+                fwrite(p[i], 1, (size_t)(-sizes[i] - 1), out);
+            free(p[i]);
+        }
+    }
+    return fclose(out) ? 4 : 0;
+}
+"""
+
+
+def run_program(cases: Sequence[Case], command: Sequence[str],
+                start: Callable[[Path, Path, Path], Sequence[str]]) -> list[dict[str, np.ndarray]]:
+    """Like `run`, but in a program of its own: for sanitizers and for other processors.
+
+    `command`: compiler and flags; `start(program, operands, outputs)`: how to run what it made.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="kernel-lab-"))
+    try:
+        calls = ", ".join(f"call_{k}" for k in range(len(cases)))
+        text = f"{source(cases)}\nstatic void (*const calls[])(void **) = {{{calls}}};\n{MAIN}"
+        (folder / "k.c").write_text(text)
+        compile_ = [*command, *FLAGS, str(folder / "k.c"), "-o", str(folder / "k")]
+        done = subprocess.run(compile_, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(compile_)}\n{done.stderr}"
+        layouts = [_record(case) for case in cases]
+        (folder / "in").write_bytes(b"".join(record for record, _ in layouts))
+        ran = subprocess.run(start(folder / "k", folder / "in", folder / "out"),
+                             capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, f"exit {ran.returncode}\n{ran.stderr}"
+        raw, at, found = (folder / "out").read_bytes(), 0, []
+        for _, outputs in layouts:
+            arrays = {}
+            for o in outputs:
+                arrays[o.name] = np.frombuffer(raw, o.dtype, o.size, at)
+                at += o.nbytes
+            found.append(arrays)
+        return found
+    finally:
+        shutil.rmtree(folder)
+
+
+def _record(case: Case) -> tuple[bytes, list[Operand]]:
+    arrays = _packed(case)
+    operands = case.family.operands(case.spec)
+    parts, outputs = [], []
+    for o in operands:
+        if o.role == "output":
+            parts.append(np.int64(-o.nbytes - 1).tobytes())
+            outputs.append(o)
+        else:
+            parts += [np.int64(arrays[o.name].nbytes).tobytes(), arrays[o.name].tobytes()]
+    if scratch := case.variant.scratch_bytes(case.spec):
+        parts += [np.int64(scratch).tobytes(), b"\xA5" * scratch]
+    count = len(operands) + bool(scratch)
+    return np.int64(count).tobytes() + b"".join(parts), outputs
+
+
+def _packed(case: Case) -> dict[str, np.ndarray]:
+    """Inputs, and constants as the variant wants them."""
+    arrays = {k: np.ascontiguousarray(v) for k, v in case.arrays.items()}
+    if case.variant.pack is not None:
+        consts = {o.name: arrays[o.name] for o in case.family.operands(case.spec)
+                  if o.role == "const"}
+        arrays |= case.variant.pack(case.spec, consts)
+    return arrays
+
+
 GUARD = 256
 
 
@@ -88,10 +180,7 @@ def _guarded(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _call(function: Any, case: Case) -> dict[str, np.ndarray]:
     operands = case.family.operands(case.spec)
-    arrays = {k: np.ascontiguousarray(v) for k, v in case.arrays.items()}
-    if case.variant.pack is not None:
-        consts = {o.name: arrays[o.name] for o in operands if o.role == "const"}
-        arrays |= case.variant.pack(case.spec, consts)
+    arrays = _packed(case)
     raws, views = {}, {}
     for o in operands:
         if o.role == "output":

@@ -18,6 +18,8 @@ import jinja2
 import numpy as np
 
 from ganglion.kernels.isa import Isa
+from ganglion.kernels.literal import literal_f32
+from ganglion.kernels.program import statements, value
 
 CTYPES = {"float32": "float", "float64": "double", "int8": "int8_t", "uint8": "uint8_t",
           "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
@@ -102,28 +104,10 @@ def environment() -> jinja2.Environment:
         block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
     env.filters["f32"] = literal_f32
+    env.globals["ctypes"] = CTYPES
+    env.globals["statements"] = statements
+    env.globals["value"] = value
     return env
-
-
-def literal_f32(value: float) -> str:
-    """A C literal that reads back as exactly this float32.
-
-    >>> literal_f32(0.1)
-    '0x1.99999ap-4f'
-    """
-    exact = float(np.float32(value))
-    if np.isnan(exact):
-        return "(0.0f / 0.0f)"
-    if np.isinf(exact):
-        return "(1.0f / 0.0f)" if exact > 0 else "(-1.0f / 0.0f)"
-    if exact == int(exact) and abs(exact) < 1e6:
-        return f"{exact:.1f}f"
-    mantissa, exponent = exact.hex().split("p")
-    sign, digits = ("-", mantissa[3:]) if mantissa[0] == "-" else ("", mantissa[2:])
-    whole, _, fraction = digits.partition(".")
-    fraction = fraction.rstrip("0")
-    point = f".{fraction}" if fraction else ""
-    return f"{sign}0x{whole}{point}p{exponent}f"
 
 
 def render(family: Family[S], variant: Variant[S], spec: S, function: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import SCALAR
-from ganglion.kernels.pointwise import Program
+from ganglion.kernels.program import Program, evaluate
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,50 @@ def operands(spec: MatMulSpec) -> list[Operand]:
     return found
 
 
+def requantize(requant: Requant, acc: np.ndarray, multiplier: np.ndarray, dtype: str) -> np.ndarray:
+    """int32 sums [..., O] to codes, exactly as every kernel does it."""
+    scaled = acc.astype(np.int32).astype(np.float32) * multiplier.astype(np.float32)
+    zero = np.float32(requant.zero_point)
+    codes = np.clip(np.rint(scaled), requant.lo - zero, requant.hi - zero) + zero
+    return codes.astype(dtype)
+
+
+def finish(epilogue: Epilogue | None, sums: np.ndarray, arrays: Mapping[str, np.ndarray],
+           ) -> np.ndarray:
+    """float64 sums (bias included) through the epilogue's program, as float32, same shape."""
+    y = sums.astype(np.float32)
+    if epilogue is None:
+        return y
+    extras = [arrays[f"r{i + 1}"].reshape(y.shape) for i in range(epilogue.extra)]
+    return evaluate(epilogue.program, [y, *extras])[-1].astype(np.float32)
+
+
 def reference(spec: MatMulSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The product in NumPy: float32 sums in float64, int8 exactly."""
-    raise NotImplementedError
+    wide = np.float64 if spec.dtype == "float32" else np.int64
+    a = arrays["a"].reshape((-1, spec.k, spec.m) if spec.trans_a else (-1, spec.m, spec.k))
+    b = arrays["b"].reshape((-1, spec.n, spec.k) if spec.trans_b else (-1, spec.k, spec.n))
+    a, b = a.astype(wide), b.astype(wide)
+    if spec.requant:
+        a = a - spec.requant.x_zero_point
+    sums = (a.swapaxes(1, 2) if spec.trans_a else a) @ (b.swapaxes(1, 2) if spec.trans_b else b)
+    if spec.bias:
+        sums = sums + arrays["bias"].astype(wide)
+    sums = np.broadcast_to(sums, (spec.batch, spec.m, spec.n))
+    if spec.requant:
+        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.dtype)
+    else:
+        y = finish(spec.epilogue, sums, arrays)
+    return {"y": y.reshape(-1)}
+
+
+def macs(spec: MatMulSpec) -> int:
+    """Multiply-adds of a product."""
+    return spec.batch * spec.m * spec.n * spec.k
 
 
 MATMUL = Family("matmul", operands, reference,
-                variants=(Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2"),),
-                macs=lambda spec: spec.batch * spec.m * spec.n * spec.k)
+                variants=(Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
+                                  cost=lambda spec: 1.5 * macs(spec)),),
+                macs=macs)
 FAMILIES = (MATMUL,)

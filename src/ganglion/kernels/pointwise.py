@@ -1,10 +1,16 @@
 """Element-by-element programs over broadcast streams, one loop nest, any number of outputs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
-Instr = tuple[str | int | float, ...]
-Program = tuple[Instr, ...]
-"""Straight-line code as `ops.pointwise` describes it: ("input", i), ("const", v), (name, *args)."""
+import numpy as np
+
+from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.program import Instr, Program, cycles, evaluate
+
+__all__ = ["FAMILIES", "POINTWISE", "Instr", "PointwiseSpec", "Program", "Stream"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +19,8 @@ class Stream:
 
     `size`: elements in memory. With `scale` the element is quantised: an input loads as
     float(q - zero_point) * scale, an output stores sat(rint(y / scale) + zero_point).
-    Without, other dtypes than float32 are converted (float to integer truncates; masks are 0 / 1).
+    Without, other dtypes than float32 are converted (float to integer truncates and saturates, NaN
+    becomes the least integer; masks are 0 / 1).
     """
 
     dtype: str
@@ -36,3 +43,105 @@ class PointwiseSpec:
     outputs: tuple[Stream, ...]
     program: Program
     roots: tuple[int, ...]
+
+
+def operands(spec: PointwiseSpec) -> list[Operand]:
+    """The streams. An output may share the bytes of inputs that are walked exactly as it is."""
+    found = [Operand(f"x{i}", s.dtype, s.size) for i, s in enumerate(spec.inputs)]
+    for k, out in enumerate(spec.outputs):
+        width = np.dtype(out.dtype).itemsize
+        alias = tuple(f"x{i}" for i, s in enumerate(spec.inputs)
+                      if (s.strides, s.size) == (out.strides, out.size)
+                      and np.dtype(s.dtype).itemsize == width)
+        found.append(Operand(f"y{k}", out.dtype, out.size, "output", alias))
+    return found
+
+
+def _indices(spec: PointwiseSpec, stream: Stream) -> np.ndarray:
+    """Element of `stream` at every step of the loop nest, [dims]."""
+    steps = np.indices(spec.dims, sparse=True) if spec.dims else []
+    index = np.zeros(spec.dims, np.int64)
+    for step, stride in zip(steps, stream.strides):
+        index = index + step * stride
+    return index
+
+
+def _loaded(stream: Stream, array: np.ndarray) -> np.ndarray:
+    if stream.scale is None:
+        return array.astype(np.float32)
+    return (array.astype(np.int64) - stream.zero_point).astype(np.float32) * np.float32(stream.scale)
+
+
+def _stored(stream: Stream, values: np.ndarray) -> np.ndarray:
+    if stream.dtype in ("float32", "float64"):
+        return values.astype(stream.dtype)
+    if stream.dtype == "bool":
+        return values != 0
+    info = np.iinfo(stream.dtype)
+    with np.errstate(all="ignore"):
+        if stream.scale is not None:
+            steps = values.astype(np.float32) / np.float32(stream.scale)
+            exact = np.rint(steps).astype(np.float64) + stream.zero_point
+        else:
+            exact = np.trunc(values.astype(np.float64))
+        exact = np.where(np.isnan(exact), info.min, exact)
+        # 2^63 is no int64: saturate by hand
+        inside = np.where(exact >= info.max, 0, np.maximum(exact, info.min)).astype(stream.dtype)
+    return np.where(exact >= info.max, np.asarray(info.max, stream.dtype), inside)
+
+
+def reference(spec: PointwiseSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every instruction rounded to float32 (see `program.evaluate`). An element that no step
+    writes is 0xA5 in every byte."""
+    inputs = [_loaded(s, arrays[f"x{i}"].reshape(-1))[_indices(spec, s)]
+              for i, s in enumerate(spec.inputs)]
+    values = evaluate(spec.program, inputs)
+    found = {}
+    for k, (stream, root) in enumerate(zip(spec.outputs, spec.roots)):
+        out = np.full(stream.size * np.dtype(stream.dtype).itemsize, 0xA5, np.uint8)
+        flat = out.view(stream.dtype)
+        value = np.broadcast_to(values[root], spec.dims)
+        flat[_indices(spec, stream)] = _stored(stream, value)
+        found[f"y{k}"] = flat
+    return found
+
+
+VECTOR_DTYPES = ("float32", "int8", "uint8", "bool", "int32")
+
+
+def vector_streams(spec: PointwiseSpec) -> bool:
+    """Whether the innermost dimension is worth a vector: some streams run through it."""
+    streams = (*spec.inputs, *spec.outputs)
+    return bool(spec.dims) and spec.dims[-1] > 1 and any(s.strides[-1] == 1 for s in streams)
+
+
+def _cost(lanes: int) -> "_Cost":
+    return _Cost(lanes)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Cycles: a vector through the program, plus a cycle a stream, slow streams lane by lane."""
+
+    lanes: int
+
+    def __call__(self, spec: PointwiseSpec) -> float:
+        lanes = self.lanes
+        inner = spec.dims[-1] if spec.dims else 1
+        vectors = prod(spec.dims[:-1]) * (-(-inner // lanes))
+        each = cycles(spec.program) + 1.0
+        for s in (*spec.inputs, *spec.outputs):
+            fast = s.dtype in VECTOR_DTYPES and s.strides and s.strides[-1] in (0, 1)
+            each += 1.0 if fast else 2.0 * lanes
+        return vectors * each
+
+
+def _variant(isa: Isa) -> Variant[PointwiseSpec]:
+    return Variant(f"pointwise_any__{isa.name}", isa, "pointwise.c.j2",
+                   accepts=vector_streams if isa.lanes > 1 else lambda spec: True,
+                   cost=_cost(isa.lanes))
+
+
+POINTWISE = Family("pointwise", operands, reference,
+                   variants=tuple(_variant(isa) for isa in (SCALAR,)))
+FAMILIES = (POINTWISE,)

@@ -1,6 +1,12 @@
 """Max and average pooling over [N, H, W, C]; float32 and int8."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
+
+from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.isa import SCALAR
 
 
 @dataclass(frozen=True)
@@ -8,7 +14,7 @@ class PoolSpec:
     """`mode`: "max" or "average"; global pooling has a window of the whole image.
 
     x: [N, H, W, C]; y: [N, P, Q, C], `out_hw` = (P, Q) given (ceil mode included). Pixels outside x
-    never win a maximum and count for an average only with `count_include_pad`.
+    never win a maximum (nor does NaN) and count for an average only with `count_include_pad`.
     `dtype`: "float32", "int8", "uint8". An int8 average: y = clamp(rint(float(Σ(x - x_zero_point))
     * (multiplier / count)) + zero_point), the factor computed in float32, one division per count.
     `multiplier` = x_scale / y_scale. An int8 maximum copies codes. Operands: x, y.
@@ -29,3 +35,68 @@ class PoolSpec:
     multiplier: float = 1.0
     x_zero_point: int = 0
     zero_point: int = 0
+
+
+def operands(spec: PoolSpec) -> list[Operand]:
+    """x and y."""
+    p, q = spec.out_hw
+    return [Operand("x", spec.dtype, spec.n * spec.h * spec.w * spec.c),
+            Operand("y", spec.dtype, spec.n * p * q * spec.c, "output")]
+
+
+def taps(size: int, out: int, kernel: int, stride: int, dilation: int, pad: int) -> np.ndarray:
+    """Position of every tap along one axis, [out, kernel]; outside [0, size) it counts for naught."""
+    return np.arange(out)[:, None] * stride + np.arange(kernel) * dilation - pad
+
+
+def counts(spec: PoolSpec) -> np.ndarray:
+    """Divisor of an average at every output pixel, [P, Q]: at least 1.
+
+    With `count_include_pad` all taps count, save those behind the padded image (as `pads` has no
+    end, a window of `out_hw` is taken to lie within it).
+    """
+    if spec.count_include_pad:
+        return np.full(spec.out_hw, spec.kernel[0] * spec.kernel[1])
+    along = []
+    for size, out, k, s, d, pad in zip((spec.h, spec.w), spec.out_hw, spec.kernel, spec.strides,
+                                       spec.dilations, spec.pads):
+        at = taps(size, out, k, s, d, pad)
+        along.append(((at >= 0) & (at < size)).sum(1))
+    return np.maximum(along[0][:, None] * along[1], 1)
+
+
+def reference(spec: PoolSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The pool in NumPy; float32 averages by sums in float64, 8-bit ones exactly."""
+    x = arrays["x"].reshape(spec.n, spec.h, spec.w, spec.c)
+    rows, columns = (taps(*a) for a in zip((spec.h, spec.w), spec.out_hw, spec.kernel, spec.strides,
+                                           spec.dilations, spec.pads))
+    inside = (((rows >= 0) & (rows < spec.h))[:, None, :, None]
+              & ((columns >= 0) & (columns < spec.w))[None, :, None, :])[None, ..., None]
+    seen = x[:, np.clip(rows, 0, spec.h - 1)[:, None, :, None],
+             np.clip(columns, 0, spec.w - 1)[None, :, None, :]]
+    exact = spec.dtype != "float32"
+    if spec.mode == "max":
+        least = np.iinfo(spec.dtype).min if exact else -np.inf
+        y = np.where(inside, seen, np.asarray(least, spec.dtype)).max((3, 4))
+    elif exact:
+        sums = np.where(inside, seen.astype(np.int64) - spec.x_zero_point, 0).sum((3, 4))
+        factor = np.float32(spec.multiplier) / counts(spec).astype(np.float32)
+        info = np.iinfo(spec.dtype)
+        y = np.rint(sums.astype(np.float32) * factor[..., None]) + np.float32(spec.zero_point)
+        y = np.clip(y, info.min, info.max)
+    else:
+        sums = np.where(inside, seen.astype(np.float64), 0).sum((3, 4))
+        y = sums / counts(spec)[..., None]
+    return {"y": y.astype(spec.dtype).reshape(-1)}
+
+
+def macs(spec: PoolSpec) -> int:
+    """Pixels looked at."""
+    p, q = spec.out_hw
+    return spec.n * p * q * spec.c * spec.kernel[0] * spec.kernel[1]
+
+
+POOL = Family("pool", operands, reference,
+              variants=(Variant("pool_any__scalar", SCALAR, "pool_scalar.c.j2",
+                                cost=lambda spec: 2.0 * macs(spec)),))
+FAMILIES = (POOL,)

@@ -8,8 +8,10 @@ from ganglion.kernels.isa import ISAS, Isa
 MACROS = """\
 #if defined(__GNUC__)
 #define GG_INLINE static inline __attribute__((always_inline, unused))
+#define GG_FUNCTION static __attribute__((unused))
 #else
 #define GG_INLINE static inline
+#define GG_FUNCTION static
 #endif
 """
 

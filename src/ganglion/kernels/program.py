@@ -1,0 +1,110 @@
+"""Straight-line programs (see `ops.pointwise`) as C over the vector vocabulary, and in NumPy."""
+
+from collections.abc import Sequence
+from math import erf
+
+import numpy as np
+
+from ganglion.kernels.literal import literal_f32
+
+Instr = tuple[str | int | float, ...]
+Program = tuple[Instr, ...]
+"""Straight-line code as `ops.pointwise` describes it: ("input", i), ("const", v), (name, *args)."""
+
+COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq"})
+LOGICAL = frozenset({"and", "or", "not"})
+CYCLES = {"exp": 14.0, "log": 20.0, "tanh": 28.0, "erf": 36.0, "sin": 24.0, "cos": 24.0,
+          "sigmoid": 22.0, "pow": 90.0, "div": 5.0, "sqrt": 6.0}
+"""Estimated cycles of a vector operation, where not 1."""
+
+
+def is_mask(instr: Instr) -> bool:
+    """Whether an instruction's value is a mask."""
+    return instr[0] in COMPARISONS or instr[0] in LOGICAL
+
+
+def value(program: Program, index: int, lanes: int, prefix: str, mask: bool = False) -> str:
+    """C expression of instruction `index`, converted to a mask (x != 0) or a float (0 or 1)."""
+    f, name = f"v{lanes}f", f"{prefix}{index}"
+    if is_mask(program[index]) == mask:
+        return name
+    if mask:
+        return f"v{lanes}m_not({f}_eq({name}, {f}_set(0.0f)))"
+    return f"{f}_select({name}, {f}_set(1.0f), {f}_set(0.0f))"
+
+
+def statements(program: Program, lanes: int, inputs: Sequence[str], prefix: str = "t") -> list[str]:
+    """C declarations, one a line, of `{prefix}0`, `{prefix}1`, ...: each instruction's value.
+
+    `inputs`: C expressions of type v{lanes}f, by operand number.
+    """
+    return [_statement(program, k, lanes, inputs, prefix) for k in range(len(program))]
+
+
+def _statement(program: Program, k: int, lanes: int, inputs: Sequence[str], prefix: str) -> str:
+    name, *args = program[k]
+    f, m = f"v{lanes}f", f"v{lanes}m"
+    if name == "input":
+        return f"const {f} {prefix}{k} = {inputs[int(args[0])]};"
+    if name == "const":
+        return f"const {f} {prefix}{k} = {f}_set({literal_f32(float(args[0]))});"
+    wants = [True] * len(args) if name in LOGICAL else [name == "where", False, False]
+    values = [value(program, int(a), lanes, prefix, want) for a, want in zip(args, wants)]
+    if name == "where":
+        name = "select"
+    kind, space = (m, m) if name in LOGICAL else (m if name in COMPARISONS else f, f)
+    return f"const {kind} {prefix}{k} = {space}_{name}({', '.join(values)});"
+
+
+def cycles(program: Program) -> float:
+    """Estimated cycles for one vector through the program, loads and stores left out."""
+    return sum(CYCLES.get(str(instr[0]), 1.0) for instr in program
+               if instr[0] not in ("input", "const"))
+
+
+def evaluate(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Every instruction's value; masks are bool.
+
+    Each result is computed in float64 and rounded to float32. For + - * / and sqrt that is exactly
+    float32 arithmetic (float64 has more than twice the digits); for the rest it is the nearest
+    float32.
+    """
+    values: list[np.ndarray] = []
+    with np.errstate(all="ignore"):
+        for name, *args in program:
+            if name == "input":
+                values.append(np.asarray(inputs[int(args[0])], np.float32))
+            elif name == "const":
+                values.append(np.asarray(args[0], np.float32))
+            else:
+                values.append(_evaluate(str(name), [values[int(a)] for a in args]))
+    return values
+
+
+def _evaluate(name: str, args: list[np.ndarray]) -> np.ndarray:
+    if name in LOGICAL:
+        flags = [a if a.dtype == bool else a != 0 for a in args]
+        return {"and": lambda: flags[0] & flags[1], "or": lambda: flags[0] | flags[1],
+                "not": lambda: ~flags[0]}[name]()
+    if name == "where":
+        return np.where(args[0] if args[0].dtype == bool else args[0] != 0,
+                        args[1], args[2]).astype(np.float32)
+    x = [a.astype(np.float64) for a in args]
+    if name in COMPARISONS:
+        return np.asarray({"gt": np.greater, "ge": np.greater_equal, "lt": np.less,
+                           "le": np.less_equal, "eq": np.equal}[name](*x))
+    if name in ("max", "min"):
+        first = x[0] > x[1] if name == "max" else x[0] < x[1]
+        return np.where(first, *x).astype(np.float32)
+    return np.asarray(_FLOAT64[name](*x)).astype(np.float32)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.where(x < 0, np.exp(np.minimum(x, 0)), 1.0) / (1.0 + np.exp(-np.abs(x)))
+
+
+_FLOAT64 = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
+            "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
+            "tanh": np.tanh, "erf": np.vectorize(erf, otypes=[np.float64]), "floor": np.floor,
+            "ceil": np.ceil, "rint": np.rint, "sin": np.sin, "cos": np.cos, "sigmoid": _sigmoid,
+            "pow": np.power}

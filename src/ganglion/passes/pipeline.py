@@ -1,0 +1,60 @@
+"""The passes in order, run until nothing changes: a Model as planning wants it."""
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from ganglion.errors import ModelError
+from ganglion.passes.base import Pass
+from ganglion.passes.dead_code import DeadCode
+from ganglion.passes.fold_constants import FoldConstants
+from ganglion.passes.infer import FixShapes, require_static
+
+MAX_ROUNDS = 50
+"""Far more than any network needs; more means that two passes undo each other."""
+
+
+def run(model: ir.Model, passes: Sequence[Pass]) -> bool:
+    """Runs the passes in order, again and again, until a round changes nothing.
+
+    Returns whether anything changed. Raises ModelError when it does not come to rest.
+    """
+    for rounds in range(MAX_ROUNDS):
+        changes = [each(model).modified for each in passes]
+        if not any(changes):
+            return rounds > 0
+    raise ModelError(f"the passes {[type(p).__name__ for p in passes]} still change graph "
+                     f"{model.graph.name!r} after {MAX_ROUNDS} rounds; please report the model")
+
+
+def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = None) -> ir.Model:
+    """A copy of the Model made static and simple for inference; the Model itself stays.
+
+    Batch normalisation is folded. Raises ModelError when dimensions stay dynamic.
+    """
+    return _prepared(model, batch, sizes, inference_passes())
+
+
+def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | None = None,
+                     ) -> ir.Model:
+    """As `prepare`, but trainable initializers and batch normalisation stay what they are."""
+    return _prepared(model, batch, sizes, training_passes())
+
+
+def inference_passes() -> tuple[Pass, ...]:
+    """The order for inference."""
+    return (FoldConstants(), DeadCode())
+
+
+def training_passes() -> tuple[Pass, ...]:
+    """The order for training: nothing here looks into a trainable initializer."""
+    return (FoldConstants(training=True), DeadCode(training=True))
+
+
+def _prepared(model: ir.Model, batch: int, sizes: Mapping[str, int] | None,
+              passes: Sequence[Pass]) -> ir.Model:
+    copy = model.clone(deep_copy=True)
+    FixShapes(sizes, batch)(copy)
+    run(copy, passes)
+    require_static(copy)
+    return copy

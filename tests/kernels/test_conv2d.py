@@ -1,0 +1,46 @@
+"""Convolutions: every variant; padding, strides, dilation, groups, few and odd channels."""
+
+import pytest
+from tests.support.kernel_law import WAYS, assert_law
+
+from ganglion.kernels.conv2d import CONV2D, Conv2dSpec
+from ganglion.kernels.matmul import Epilogue, Requant
+
+RELU = (("input", 0), ("const", 0.0), ("max", 0, 1))
+ADD = (("input", 0), ("input", 1), ("add", 0, 1))
+CODES = Requant(x_zero_point=-7, zero_point=5, lo=-128, hi=127)
+UNSIGNED = Requant(x_zero_point=128, zero_point=3, lo=3, hi=200)
+SAME3 = (1, 1, 1, 1)
+
+SHAPES = [
+    dict(n=1, h=1, w=1, c=1, o=1, kernel=(1, 1)),
+    dict(n=1, h=9, w=7, c=1, o=8, kernel=(3, 3), pads=SAME3),
+    dict(n=2, h=8, w=8, c=3, o=17, kernel=(3, 3), strides=(2, 2), pads=(0, 0, 1, 1)),
+    dict(n=1, h=6, w=5, c=17, o=33, kernel=(3, 3), pads=SAME3),
+    dict(n=1, h=5, w=6, c=16, o=32, kernel=(1, 1), bias=False),
+    dict(n=2, h=5, w=7, c=19, o=21, kernel=(1, 1), strides=(2, 1)),
+    dict(n=1, h=1, w=20, c=4, o=6, kernel=(1, 5), dilations=(1, 2), pads=(0, 4, 0, 4)),
+    dict(n=1, h=7, w=7, c=5, o=40, kernel=(2, 4), strides=(1, 3), pads=(1, 2, 0, 1)),
+    dict(n=1, h=5, w=5, c=6, o=9, kernel=(3, 3), groups=3, pads=SAME3),
+    dict(n=1, h=5, w=5, c=8, o=32, kernel=(3, 2), groups=2),
+    dict(n=1, h=2, w=2, c=2, o=3, kernel=(5, 5), pads=(2, 2, 2, 2)),
+    dict(n=1, h=4, w=20, c=16, o=16, kernel=(3, 3), pads=SAME3),
+]
+FLOAT = [Conv2dSpec("float32", **shape) for shape in SHAPES]
+FLOAT += [Conv2dSpec("float32", **SHAPES[i], w_const=False) for i in (1, 2, 3, 4, 8)]
+FLOAT += [Conv2dSpec("float32", **SHAPES[1], epilogue=Epilogue(RELU)),
+          Conv2dSpec("float32", **SHAPES[3], epilogue=Epilogue(ADD, 1)),
+          Conv2dSpec("float32", **SHAPES[4], epilogue=Epilogue(ADD, 1))]
+EXACT = [Conv2dSpec("int8", **shape, requant=CODES) for shape in SHAPES]
+EXACT += [Conv2dSpec("uint8", **SHAPES[i], requant=UNSIGNED) for i in (1, 2, 3, 5)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_variant_convolves(way: str) -> None:
+    assert_law(CONV2D, FLOAT, way, lambda spec: 4e-6 * (spec.kernel[0] * spec.kernel[1]
+                                                        * spec.c) ** 0.5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_8_bit_convolutions_are_exact_on_every_instruction_set(way: str) -> None:
+    assert_law(CONV2D, EXACT, way)

@@ -1,0 +1,82 @@
+"""Element-wise programs: every variant gives the same bits, and those of the reference."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.kernel_law import WAYS, random_arrays, tried
+
+from ganglion.kernels.pointwise import POINTWISE, PointwiseSpec, Stream
+from ganglion.kernels.program import Program
+
+EXACT: Program = (("input", 0), ("input", 1), ("add", 0, 1), ("const", 0.3), ("mul", 2, 3),
+                  ("max", 4, 1), ("sub", 5, 0), ("abs", 1), ("sqrt", 7), ("div", 6, 8),
+                  ("floor", 9), ("ceil", 4), ("rint", 5), ("gt", 10, 11), ("le", 4, 12),
+                  ("or", 13, 14), ("not", 15), ("where", 16, 10, 12), ("neg", 17), ("min", 18, 9))
+CURVES = ("exp", "log", "tanh", "erf", "sin", "cos", "sigmoid")
+MATH: Program = (("input", 0), *((name, 0) for name in CURVES), ("abs", 0), ("pow", 8, 0))
+COPY: Program = (("input", 0),)
+FLAG: Program = (("input", 0), ("input", 1), ("gt", 0, 1), ("and", 2, 0))
+
+
+def dense(dtype: str, *dims: int, scale: float | None = None, zero_point: int = 0) -> Stream:
+    """Row-major elements."""
+    strides = tuple(int(np.prod(dims[i + 1:])) for i in range(len(dims)))
+    return Stream(dtype, strides, int(np.prod(dims)), scale, zero_point)
+
+
+SPECS = [
+    PointwiseSpec((), (Stream("float32", (), 1),) * 2, (Stream("float32", (), 1),), EXACT, (19,)),
+    PointwiseSpec((37,), (dense("float32", 37),) * 2, (dense("float32", 37),), EXACT, (19,)),
+    PointwiseSpec((3, 5, 21), (dense("float32", 3, 5, 21), Stream("float32", (0, 1, 0), 5)),
+                  (dense("float32", 3, 5, 21), dense("bool", 3, 5, 21)), EXACT, (19, 16)),
+    PointwiseSpec((4, 16), (dense("float32", 4, 16), Stream("float32", (0, 1), 16)),
+                  (dense("float32", 4, 16),), EXACT, (19,)),
+    PointwiseSpec((6, 19), (Stream("float32", (1, 6), 114), dense("int8", 6, 19)),
+                  (Stream("float32", (40, 2), 240), dense("int32", 6, 19)), EXACT, (19, 12)),
+    PointwiseSpec((2, 33), (dense("uint8", 2, 33, scale=0.031, zero_point=131),
+                            dense("int8", 2, 33, scale=0.27, zero_point=-9)),
+                  (dense("int8", 2, 33, scale=0.11, zero_point=4),
+                   dense("uint8", 2, 33, scale=0.02, zero_point=7)), EXACT, (19, 6)),
+    PointwiseSpec((50,), (dense("int64", 50), dense("int32", 50)),
+                  (dense("int64", 50), dense("uint8", 50), dense("int8", 50)), EXACT,
+                  (19, 4, 18)),
+    PointwiseSpec((50,), (dense("bool", 50), dense("float32", 50)),
+                  (dense("bool", 50), dense("float32", 50)), FLAG, (3, 3)),
+    PointwiseSpec((9, 40), (dense("float32", 9, 40),),
+                  (dense("int8", 9, 40, scale=0.01), dense("bool", 9, 40)), COPY, (0, 0)),
+]
+CURVED = [PointwiseSpec((333,), (dense("float32", 333),), (dense("float32", 333),) * 9, MATH,
+                        tuple(range(1, 10)))]
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal, signs of zero and all; any NaN equals any NaN."""
+    if a.dtype != np.float32:
+        return np.array_equal(a, b)
+    return np.array_equal(np.where(np.isnan(a), np.float32(np.nan), a).view(np.int32),
+                          np.where(np.isnan(b), np.float32(np.nan), b).view(np.int32))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_exact_programs_give_the_reference_bits(way: str) -> None:
+    for case, got in tried(POINTWISE, SPECS, way):
+        for name, want in POINTWISE.reference(case.spec, case.arrays).items():
+            assert same_bits(got[name], want), f"{case.variant.name} {name} {case.spec}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_curves_have_the_same_bits_in_every_variant(way: str) -> None:
+    first: dict[str, np.ndarray] = {}
+    for case, got in tried(POINTWISE, CURVED, way):
+        first = first or got
+        for name, want in POINTWISE.reference(case.spec, case.arrays).items():
+            assert same_bits(got[name], first[name]), f"{case.variant.name} {name}"
+            np.testing.assert_allclose(got[name], want, 4e-7, 1e-9, err_msg=name)
+
+
+def test_unwritten_bytes_stay_and_gaps_are_not_read() -> None:
+    spec: Any = SPECS[4]
+    arrays = random_arrays(POINTWISE, spec)
+    y = POINTWISE.reference(spec, arrays)["y0"].view(np.uint32).reshape(6, 40)
+    assert (y[:, 1::2] == 0xA5A5A5A5).all()

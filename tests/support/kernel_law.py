@@ -1,0 +1,125 @@
+"""The law of every kernel: a variant computes what its family's reference says."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.kernel_lab import GCC, MACHINE, ZIG, Case, cpu_runs, run, run_program
+
+from ganglion.kernels.base import Family
+
+SANITIZED = [*GCC, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+AARCH64 = [*ZIG, "-target", "aarch64-linux-musl", "-mcpu=cortex_a72", "-static"]
+WASM = [*ZIG, "-target", "wasm32-wasi", "-mcpu=generic+simd128"]
+
+COMPILERS = ["zig", pytest.param("gcc", marks=pytest.mark.gcc)]
+"""For `pytest.mark.parametrize("compiler", COMPILERS)`."""
+WAYS = [*COMPILERS, pytest.param("sanitizers", marks=pytest.mark.gcc),
+        pytest.param("aarch64", marks=pytest.mark.emulator),
+        pytest.param("wasm", marks=pytest.mark.emulator)]
+"""For `pytest.mark.parametrize("way", WAYS)`: see `outputs`."""
+
+
+def random_arrays(family: Family[Any], spec: Any, seed: int = 0) -> dict[str, np.ndarray]:
+    """Operands by name: normal floats, integers over the whole range, small sums for int32."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for o in family.operands(spec):
+        if o.role == "output":
+            continue
+        if o.name == "multiplier":
+            found[o.name] = rng.uniform(1e-4, 2e-3, o.size).astype(np.float32)
+        elif o.dtype.startswith("float"):
+            found[o.name] = rng.normal(size=o.size).astype(o.dtype)
+        elif o.dtype == "bool":
+            found[o.name] = rng.integers(0, 2, o.size).astype(bool)
+        elif o.dtype in ("int32", "int64", "uint32"):
+            found[o.name] = rng.integers(0, 3000, o.size).astype(o.dtype)
+        else:
+            info = np.iinfo(o.dtype)
+            found[o.name] = rng.integers(info.min, info.max + 1, o.size).astype(o.dtype)
+    return found
+
+
+def cases(family: Family[Any], specs: Sequence[Any], isas: Sequence[str],
+          arrays: Callable[..., dict[str, np.ndarray]] = random_arrays) -> Iterator[Case]:
+    """Every variant of these instruction sets with every spec that it accepts."""
+    for seed, spec in enumerate(specs):
+        given = arrays(family, spec, seed)
+        for variant in family.variants:
+            if variant.isa.name in isas and variant.accepts(spec):
+                yield Case(family, variant, spec, given)
+
+
+def native_isas() -> list[str]:
+    """What this machine runs."""
+    return [name for name in MACHINE if cpu_runs(name)]
+
+
+def tried(family: Family[Any], specs: Sequence[Any], way: str,
+          ) -> list[tuple[Case, dict[str, np.ndarray]]]:
+    """Cases and their outputs. `way`: "zig" or "gcc" (all that this machine runs, called in
+    process), "sanitizers" (gcc's, a program), "aarch64" (NEON under qemu), "wasm" (SIMD128 under
+    wasmtime)."""
+    if way in ("gcc", "sanitizers") and shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    if way in ("zig", "gcc"):
+        chosen = list(cases(family, specs, native_isas()))
+        return list(zip(chosen, run(chosen, GCC if way == "gcc" else ZIG)))
+    if way == "sanitizers":
+        isas = native_isas()
+        flags = sorted({f for isa in isas for f in MACHINE[isa]})
+        command, start = [*SANITIZED, *flags], lambda program, *files: [program, *files]
+    elif way == "aarch64":
+        if shutil.which("qemu-aarch64") is None:
+            pytest.skip("qemu-aarch64 is not installed")
+        isas, command = ["scalar", "neon"], AARCH64
+        start = lambda program, *files: ["qemu-aarch64", program, *files]  # noqa: E731
+    else:
+        pytest.importorskip("wasmtime")
+        isas, command = ["scalar", "simd128"], WASM
+        start = wasm_start
+    chosen = list(cases(family, specs, isas))
+    return list(zip(chosen, run_program(chosen, command, start)))
+
+
+WASM_HOST = """
+import sys, wasmtime
+store = wasmtime.Store()
+linker = wasmtime.Linker(store.engine)
+linker.define_wasi()
+config = wasmtime.WasiConfig()
+config.argv = ("k", "in", "out")
+config.preopen_dir(sys.argv[2], ".")
+config.inherit_stderr()
+store.set_wasi(config)
+module = wasmtime.Module.from_file(store.engine, sys.argv[1])
+try:
+    linker.instantiate(store, module).exports(store)["_start"](store)
+except wasmtime.ExitTrap as end:
+    sys.exit(end.code)
+"""
+
+
+def wasm_start(program: Path, operands: Path, outputs: Path) -> list[str]:
+    """Runs a WASI program in wasmtime with its folder as the current one."""
+    return [sys.executable, "-c", WASM_HOST, str(program), str(program.parent)]
+
+
+def assert_law(family: Family[Any], specs: Sequence[Any], way: str,
+               tolerance: Callable[[Any], float] = lambda spec: 0.0) -> None:
+    """Outputs equal the reference: codes exactly, floats within `tolerance(spec)` absolute plus
+    2e-6 relative."""
+    for case, got in tried(family, specs, way):
+        expected = family.reference(case.spec, case.arrays)
+        for name, want in expected.items():
+            message = f"{case.variant.name} {name} {case.spec}"
+            if want.dtype == np.float32 and tolerance(case.spec) > 0:
+                np.testing.assert_allclose(got[name], want.reshape(-1), 2e-6,
+                                           tolerance(case.spec), err_msg=message)
+            else:
+                np.testing.assert_array_equal(got[name], want.reshape(-1), err_msg=message)
