@@ -120,7 +120,7 @@ def compiler_command(cc: str | None, target: Target) -> list[str]:
                 "-fno-sanitize=undefined"]
     words = shlex.split(cc)
     if not words or shutil.which(words[0]) is None:
-        raise ToolchainError(f"no compiler {words[0] if words else cc!r} on the PATH: install it, "
+        raise ToolchainError(f"no compiler {(words or [cc])[0]!r} on the PATH: install it, "
                              f"give its full path, or leave cc out to use zig")
     return words
 
