@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
-from ganglion.layers import initializers, regularizers
+from ganglion.layers import arguments, initializers, regularizers
 from ganglion.ops.graph import AttrValue, GraphBuilder
 
 Array = np.ndarray
@@ -25,6 +25,9 @@ Ints = int | tuple[int, ...]
 LAYER = "ganglion.layer"
 TRAINABLE = "ganglion.trainable"
 REGULARIZER = "ganglion.regularizer"
+
+MAX_SIZE = 1 << 31
+"""Sizes and counts are below this."""
 
 MAX_WEIGHT_BYTES = 1 << 31
 """One weight may not be larger than this; a description beyond it is taken for a mistake."""
@@ -59,6 +62,11 @@ class Layer:
     trainable: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
+        for argument, hint in arguments.hints(type(self)).items():
+            value = arguments.as_tuple(getattr(self, argument))
+            if not arguments.fits(value, hint):
+                raise self.error(f"{argument} must be {arguments.wording(hint)}, found {value!r}")
+            object.__setattr__(self, argument, value)
         if self.name is not None and (not self.name or "/" in self.name):
             raise self.error(f"name {self.name!r} must be non-empty and without '/'")
         self.check()
@@ -87,12 +95,11 @@ class Layer:
         return tuple(Tensor(call, i) for i in range(self.outputs()))
 
     def positive(self, **values: Ints) -> None:
-        """Raises ModelError unless every value is a positive integer or a tuple of them."""
+        """Raises ModelError unless every value is a size or a tuple of sizes."""
         for name, value in values.items():
             items = value if isinstance(value, tuple) else (value,)
-            if not items or any(not isinstance(i, int) or isinstance(i, bool) or i < 1
-                                for i in items):
-                raise self.error(f"{name} must be positive integers, found {value!r}")
+            if not items or any(not 1 <= i < MAX_SIZE for i in items):
+                raise self.error(f"{name} must be positive integers below 2^31, found {value!r}")
 
     def one_of(self, name: str, value: str | None, allowed: Sequence[str | None]) -> None:
         """Raises ModelError unless `value` is allowed."""
@@ -175,15 +182,17 @@ class Emitter:
 
     def weight(self, name: str, shape: tuple[int, ...], initializer: InitSpec, *,
                regularizer: RegSpec = None, trainable: bool = True,
-               layout: Callable[[Array], Array] | None = None) -> ir.Value:
+               layout: Callable[[Array], Array] | None = None,
+               drawn: tuple[int, ...] | None = None) -> ir.Value:
         """An initializer `<layer>/<name>` with the marks that training reads.
 
         shape: Keras's; `layout` turns an array of that shape into the one kept in the Model.
+        drawn: the shape on which fans are counted, when it is another one.
         """
         key = (*self.path, name)
         index, self._count = self._count, self._count + 1
         if (self.layer, key) not in self.weights.made:
-            array = self._values(key, index, shape, initializer)
+            array = self._values(key, index, shape, initializer, drawn or shape)
             value = self.g.constant(layout(array) if layout else array, share=False,
                                     name=f"{self.name}/{self.label}{name}")
             learns = trainable and self.layer.trainable and not self.frozen
@@ -195,7 +204,7 @@ class Emitter:
         return self.weights.made[self.layer, key]
 
     def _values(self, key: tuple[str, ...], index: int, shape: tuple[int, ...],
-                initializer: InitSpec) -> Array:
+                initializer: InitSpec, drawn: tuple[int, ...]) -> Array:
         size = 4
         for dim in shape:
             size *= dim
@@ -206,7 +215,8 @@ class Emitter:
         array = source(self.layer, self.name, key, index, shape) if source else None
         if array is None:
             part = sum(ord(c) * 31 ** i for i, c in enumerate("/".join(key))) % (1 << 32)
-            return initializers.get(initializer)(shape, (self.weights.seed, self.index, part))
+            draw = initializers.get(initializer)
+            return draw(drawn, (self.weights.seed, self.index, part)).reshape(shape)
         if array.shape != shape:
             raise self.error(f"weight {key[-1]!r} has the shape {list(array.shape)}, "
                              f"but the layer's arguments and input ask for {list(shape)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -37,7 +38,7 @@ class _Conv(SpatialLayer):
         self.check_sizes(kernel_size=self.kernel_size, strides=self.strides,
                          dilation_rate=self.dilation_rate)
         self.one_of("padding", self.padding,
-                    ("valid", "same", "causal") if self.spatial() == 1 else ("valid", "same"))
+                    ("valid", "same", "causal") if self.spatial == 1 else ("valid", "same"))
         self.check_format(self.data_format)
         check_activation(self, self.activation)
         if self.filters % self.groups:
@@ -49,7 +50,7 @@ class _Conv(SpatialLayer):
         if channels % self.groups:
             raise e.error(f"its input has {channels} channels, which groups={self.groups} "
                           "does not divide")
-        n = self.spatial()
+        n = self.spatial
         window = Window(sizes(self.kernel_size, n), sizes(self.strides, n),
                         sizes(self.dilation_rate, n), self.padding)
         kernel = e.weight("kernel", (*window.kernel, channels // self.groups, self.filters),
@@ -64,6 +65,8 @@ class _Conv(SpatialLayer):
 @dataclass(frozen=True, eq=False)
 class Conv1D(_Conv):
     """`[N, T, C]` to `[N, T', filters]`; padding may also be "causal"."""
+
+    spatial: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)

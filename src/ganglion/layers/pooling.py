@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -11,6 +12,8 @@ from ganglion.layers.spatial import SpatialLayer, Window, channels_back, sizes
 
 @dataclass(frozen=True, eq=False)
 class _Pool(SpatialLayer):
+    maximum: ClassVar[bool] = False
+
     pool_size: Ints = 2
     strides: Ints | None = None
     padding: str = "valid"
@@ -23,10 +26,10 @@ class _Pool(SpatialLayer):
 
     def emit(self, e: Emitter, *xs: ir.Value) -> Sequence[ir.Value]:
         x = self.enter(e, xs, self.data_format)
-        n = self.spatial()
+        n = self.spatial
         window = Window(sizes(self.pool_size, n), sizes(self.strides or self.pool_size, n),
                         (1,) * n, self.padding)
-        if type(self).__name__.startswith("Max"):
+        if self.maximum:
             y = e.op("MaxPool", x, kernel_shape=window.kernel, strides=window.strides,
                      pads=window.pads(e, x))
         else:
@@ -39,15 +42,22 @@ class _Pool(SpatialLayer):
 class MaxPooling1D(_Pool):
     """The largest of each window of `[N, T, C]`."""
 
+    maximum: ClassVar[bool] = True
+    spatial: ClassVar[int] = 1
+
 
 @dataclass(frozen=True, eq=False)
 class MaxPooling2D(_Pool):
     """The largest of each window of `[N, H, W, C]`."""
 
+    maximum: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, eq=False)
 class AveragePooling1D(_Pool):
     """The mean of each window of `[N, T, C]`, of real samples only."""
+
+    spatial: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +67,8 @@ class AveragePooling2D(_Pool):
 
 @dataclass(frozen=True, eq=False)
 class _GlobalPool(SpatialLayer):
+    maximum: ClassVar[bool] = False
+
     data_format: str | None = None
     keepdims: bool = False
 
@@ -65,7 +77,7 @@ class _GlobalPool(SpatialLayer):
 
     def emit(self, e: Emitter, *xs: ir.Value) -> Sequence[ir.Value]:
         x = self.enter(e, xs, self.data_format)
-        y = e.op("GlobalMaxPool" if "Max" in type(self).__name__ else "GlobalAveragePool", x)
+        y = e.op("GlobalMaxPool" if self.maximum else "GlobalAveragePool", x)
         if self.keepdims:
             return [channels_back(e, y, self.data_format)]
         return [e.op("Flatten", y, axis=1)]
@@ -75,15 +87,22 @@ class _GlobalPool(SpatialLayer):
 class GlobalMaxPooling1D(_GlobalPool):
     """`[N, T, C]` to the largest of each channel, `[N, C]`."""
 
+    maximum: ClassVar[bool] = True
+    spatial: ClassVar[int] = 1
+
 
 @dataclass(frozen=True, eq=False)
 class GlobalMaxPooling2D(_GlobalPool):
     """`[N, H, W, C]` to the largest of each channel, `[N, C]`."""
 
+    maximum: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, eq=False)
 class GlobalAveragePooling1D(_GlobalPool):
     """`[N, T, C]` to the mean of each channel, `[N, C]`."""
+
+    spatial: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)

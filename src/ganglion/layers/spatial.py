@@ -6,6 +6,7 @@ and a pass cancels those that meet.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -77,18 +78,16 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class SpatialLayer(UnaryLayer):
-    """A layer over `n` spatial axes."""
+    """A layer over `spatial` axes between the batch and the channels."""
 
-    def spatial(self) -> int:
-        """The number of spatial axes, read off the class's name."""
-        return int(type(self).__name__.split("D")[0][-1])
+    spatial: ClassVar[int] = 2
 
     def check_sizes(self, **values: Ints) -> None:
         """Raises ModelError unless each is a positive integer or one for each spatial axis."""
         self.positive(**values)
         for name, value in values.items():
-            if isinstance(value, tuple) and len(value) != self.spatial():
-                raise self.error(f"{name} must be one integer or {self.spatial()} of them, "
+            if isinstance(value, tuple) and len(value) != self.spatial:
+                raise self.error(f"{name} must be one integer or {self.spatial} of them, "
                                  f"found {value!r}")
 
     def check_format(self, data_format: str | None) -> None:
@@ -98,5 +97,5 @@ class SpatialLayer(UnaryLayer):
         """The one input, checked, as `[N, C, ...]`."""
         (x,) = xs
         is_float(e, x)
-        rank(e, x, self.spatial() + 2)
+        rank(e, x, self.spatial + 2)
         return channels_first(e, x, data_format)

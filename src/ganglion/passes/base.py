@@ -69,10 +69,21 @@ def redirect(old: ir.Value, new: ir.Value) -> bool:
     if old.is_graph_output():
         if new.is_graph_input() or new.is_initializer() or new.is_graph_output():
             return False
-        name, old.name = old.name, f"{old.name}_before"
-        new.name = name
+        names = {v.name for v in _values(old)}
+        name, aside = old.name, f"{old.name}_before"
+        while aside in names:
+            aside += "_"
+        old.name, new.name = aside, name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     return True
+
+
+def _values(value: ir.Value) -> Iterable[ir.Value]:
+    """Every value of the graph that holds `value`."""
+    graph = value.graph
+    if graph is None:
+        return []
+    return [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]
 
 
 def before(anchor: ir.Node, value: ir.Value) -> ir.Value:

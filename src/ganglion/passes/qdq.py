@@ -55,7 +55,8 @@ class Codes:
 
 
 def is_constant(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None
+    """Whether the value is known when building; bound state (also an input) is not."""
+    return value is not None and value.const_value is not None and not value.is_graph_input()
 
 
 def array_of(value: ir.Value) -> np.ndarray:
@@ -139,6 +140,7 @@ class Editor:
         is_output, name = old.is_graph_output(), old.name
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         if is_output:
+            new.metadata_props.update(old.metadata_props)
             old.name = self.fresh(f"{name}_before")
             new.name = name
 
