@@ -17,6 +17,7 @@ MODULES = (
     "pool",
     "pool_grad",
     "random",
+    "recurrent",
     "reduce",
     "softmax",
     "table",
