@@ -145,16 +145,18 @@ def interior(graph: ir.Graph, chosen: dict[ir.Node, None]) -> set[ir.Value]:
     element-wise node reads.
     """
     inside: set[ir.Value] = set()
+    biased: set[ir.Node] = set()
     for node in chosen:
         y = node.outputs[0]
         if node.op_type in PRODUCTS:
             add = bias_add(node)
             if add is not None and add[0] in chosen:
                 inside.add(y)
+                biased.add(add[0])
                 y = add[0].outputs[0]
             if _clamps(only_reader(y), chosen):
                 inside.add(y)
-        elif node.op_type in ELEMENTWISE and y not in inside:
+        elif node.op_type in ELEMENTWISE and node not in biased and y not in inside:
             reader = only_reader(y)
             if reader in chosen and standard(reader, *ELEMENTWISE):
                 inside.add(y)
