@@ -127,22 +127,6 @@ def macs(spec: MatMulSpec) -> int:
     return spec.batch * spec.m * spec.n * spec.k
 
 
-def origin(requant: Requant, dtype: str, group: int) -> int:
-    """What is subtracted from a code when it is prepared for dot products of `group` terms: groups
-    of four want unsigned bytes, pairs of int16 the zero point gone."""
-    if group == 4:
-        return -128 if dtype == "int8" else 0
-    return requant.x_zero_point
-
-
-def folded(requant: Requant, dtype: str, group: int, weights: np.ndarray,
-           bias: np.ndarray | None) -> np.ndarray:
-    """int32 biases [N] that make up for zero points left in prepared codes; weights [K, N]."""
-    left = requant.x_zero_point - origin(requant, dtype, group)
-    sums = -left * weights.astype(np.int64).sum(0)
-    return (sums if bias is None else sums + bias).astype(np.int32)
-
-
 def _matrices(spec: MatMulSpec, b: np.ndarray) -> np.ndarray:
     """b as [batch or 1, K, N]."""
     if spec.trans_b:
@@ -208,7 +192,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         found = {**consts, "multiplier": tiling.padded_to(consts["multiplier"].reshape(-1), wide)}
         parts = []
         for b in _matrices(spec, consts["b"]):
-            sums = folded(spec.requant, spec.dtype, group, b, consts.get("bias"))
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, consts.get("bias"))
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:

@@ -54,6 +54,22 @@ def groups(b: np.ndarray, lanes: int, width: int, group: int, split: bool) -> np
     return np.ascontiguousarray(grouped).reshape(-1)
 
 
+def origin(dtype: str, group: int, zero_point: int) -> int:
+    """What is subtracted from a code when it is prepared for dot products of `group` terms: groups
+    of four want unsigned bytes, pairs of int16 the zero point gone."""
+    if group == 4:
+        return -128 if dtype == "int8" else 0
+    return zero_point
+
+
+def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
+           bias: np.ndarray | None) -> np.ndarray:
+    """int32 biases [N] that make up for zero points left in prepared codes; weights [K, N]."""
+    left = zero_point - origin(dtype, group, zero_point)
+    sums = -left * weights.astype(np.int64).sum(0)
+    return (sums if bias is None else sums + bias).astype(np.int32)
+
+
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
