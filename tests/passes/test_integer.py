@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+from tests.support.qdq import QdqNet
 
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.passes.integer import ToInteger
-from tests.support.qdq import QdqNet
 
 Make = Callable[[], QdqNet]
 
