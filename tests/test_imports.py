@@ -24,7 +24,7 @@ ALLOWED = {
     "emit": {"plan", "kernels"},
     "toolchain": set(),
     "runtime": set(),
-    "build": {"ops", "passes", "plan", "emit", "toolchain", "runtime"},
+    "build": {"ops", "passes", "kernels", "plan", "emit", "toolchain", "runtime"},
     "training": {"ops", "passes", "build", "runtime"},
     "compression": {"ops", "passes", "training", "build"},
     "cli": {"ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "toolchain",

@@ -19,6 +19,7 @@ from ganglion.passes.pipeline import prepare
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources
+from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import Target
 from ganglion.toolchain.targets import target as find_target
 
@@ -71,7 +72,6 @@ def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, 
     if target.emulator == "native":
         run = native_run(_artifact(plan, target, sources, compiled, {}), model)
         return check_build(model, run, samples)
-    from ganglion.toolchain.emulators import available
     if not available(target):
         return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
     return check_build(model, emulated_run(plan, target, sources), samples)

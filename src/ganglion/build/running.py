@@ -10,6 +10,7 @@ from ganglion.build.check import Run
 from ganglion.emit.c import describe
 from ganglion.ops.bindings import bindings
 from ganglion.plan.types import Plan
+from ganglion.toolchain.emulators import run_emulated
 from ganglion.toolchain.targets import Target
 
 
@@ -36,7 +37,6 @@ def native_run(artifact: Artifact, model: ir.Model) -> Run:
 
 def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str]) -> Run:
     """Runs the generated C as a process for another machine; outputs only, one call a sample."""
-    from ganglion.toolchain.emulators import run_emulated
     description = describe(plan)
     names = [p.name for p in plan.inputs]
 

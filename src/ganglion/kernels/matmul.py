@@ -126,7 +126,7 @@ def macs(spec: MatMulSpec) -> int:
     return spec.batch * spec.m * spec.n * spec.k
 
 
-MATMUL = Family("matmul", operands, reference,
+MATMUL: Family[MatMulSpec] = Family("matmul", operands, reference,
                 variants=(Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
                                   cost=lambda spec: 1.5 * macs(spec)),),
                 macs=macs)

@@ -114,6 +114,8 @@ def _checked_inputs(graph: ir.Graph, inputs: Mapping[str, Array],
         array = np.asarray(inputs[name])
         _check_type(value, array)
         _check_shape(value, array, sizes)
+        if dtype is None and value.dtype is not None:
+            array = array.astype(value.dtype.numpy(), copy=False)
         values[name] = _converted(array, dtype)
     return values
 

@@ -8,7 +8,8 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from ganglion.ops.base import OPSET, Array
-from ganglion.ops.graph import IR_VERSION, GraphBuilder, infer_types
+from ganglion.ops.graph import IR_VERSION, GraphBuilder
+from ganglion.ops.infer import infer_model
 from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, redirect
 
 MAX_GROWN_BYTES = 1 << 20
@@ -30,12 +31,18 @@ class FoldConstants(Pass):
 
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
+        while self._round(model):
+            # A folded shape makes others known, whose Shape nodes can then be folded.
+            infer_model(model)
+            changed = True
+        return changed
+
+    def _round(self, model: ir.Model) -> bool:
+        changed = False
         g = GraphBuilder.extending(model)
         for node in list(model.graph):
             arrays = self._fold(node)
             if arrays is None:
-                if changed and any(v is not None and v.is_initializer() for v in node.inputs):
-                    infer_types(node)
                 continue
             for value, array in zip(node.outputs, arrays):
                 if not value.uses() and not value.is_graph_output():
@@ -43,6 +50,7 @@ class FoldConstants(Pass):
                 constant = g.constant(array, f"{value.name}_folded", share=False)
                 if not redirect(value, constant):
                     self._feed(g, node, value, constant)
+            g.graph.remove(node, safe=True)
             changed = True
         return changed
 

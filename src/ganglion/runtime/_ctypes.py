@@ -3,6 +3,7 @@
 import ctypes
 import threading
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,15 @@ class Core:
                 raise overlap(port)
         self._call(ins, outs, [a.ctypes.data for a in ins], [a.ctypes.data for a in outs])
 
+    def run_exact(self, inputs: tuple[object, ...]) -> tuple[Array, ...] | None:
+        arrays = [array for port, array in zip(self._inputs, inputs) if _fits(array, port)]
+        if len(arrays) != len(inputs) or len(arrays) != len(self._inputs):
+            return None
+        outputs = tuple(np.empty(port.shape, port.dtype) for port in self._outputs)
+        self._call(arrays, outputs, [a.ctypes.data for a in arrays],
+                   [a.ctypes.data for a in outputs])
+        return outputs
+
     def run_rows(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...],
                  start: int, stop: int) -> None:
         ins = [(a.ctypes.data, a.strides[0]) for a in inputs]
@@ -81,8 +91,12 @@ def _listed(what: str, ports: tuple[Port, ...], given: Array | Sequence[Array]) 
     if len(arrays) != len(ports):
         raise wrong_count(what, ports, len(arrays))
     for port, array in zip(ports, arrays, strict=True):
-        if (not isinstance(array, np.ndarray) or array.dtype != port.dtype
-                or array.shape != port.shape or not array.flags.c_contiguous
-                or not array.flags.aligned or (what == "output" and not array.flags.writeable)):
+        if not _fits(array, port) or (what == "output" and not array.flags.writeable):
             raise refusal(what, port, array)
     return arrays
+
+
+def _fits(array: object, port: Port) -> TypeGuard[Array]:
+    """Whether the code can read this array as it lies in memory."""
+    return (isinstance(array, np.ndarray) and array.dtype == port.dtype
+            and array.shape == port.shape and array.flags.c_contiguous and array.flags.aligned)

@@ -18,6 +18,9 @@ class Core:
     def run_into(self, inputs: Array | Sequence[Array],
                  outputs: Array | Sequence[Array]) -> None:
         """One call, without a copy. Every array is checked; raises DataError."""
+    def run_exact(self, inputs: tuple[object, ...]) -> tuple[Array, ...] | None:
+        """One call into new outputs; None, and no call, unless every input is already an array of
+        exactly the right kind."""
     def run_rows(self, inputs: tuple[Array, ...], outputs: tuple[Array, ...],
                  start: int, stop: int) -> None:
         """One call for each of the rows [start, stop) of arrays [rows, ...], already checked."""

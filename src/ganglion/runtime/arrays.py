@@ -33,8 +33,8 @@ def arrange(ports: Sequence[Port], given: Sequence[Given]) -> tuple[ArrayLike, .
     """The values in port order: as given, or looked up by name in one mapping.
 
     Raises DataError for a wrong number or unknown names."""
-    if len(given) == 1 and isinstance(given[0], Mapping):
-        named = given[0]
+    named = given[0] if given else None
+    if not isinstance(named, np.ndarray) and isinstance(named, Mapping) and len(given) == 1:
         names = [port.name for port in ports]
         if set(named) != set(names):
             raise DataError(f"inputs named {', '.join(map(repr, named))} were given, the network "
@@ -46,7 +46,7 @@ def arrange(ports: Sequence[Port], given: Sequence[Given]) -> tuple[ArrayLike, .
 
 
 def _unnamed(port: Port, value: Given) -> ArrayLike:
-    if isinstance(value, Mapping):
+    if not isinstance(value, np.ndarray) and isinstance(value, Mapping):
         raise DataError(f"input {port.name!r} is a mapping: give either one mapping with all "
                         f"inputs, or arrays only")
     return value
@@ -72,15 +72,17 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise DataError(f"input {port.name!r} is no array: {error}") from error
-    _check_shape(port, array, rows)
-    if array.dtype == port.dtype:
-        return np.require(array, port.dtype, ["C", "A"])
-    return np.require(_cast(port, array), requirements=["C", "A"])
+    if array.shape != port.shape:
+        _check_shape(port, array, rows)
+    if array.dtype != port.dtype:
+        array = _cast(port, array)
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, requirements=["C", "A"])
 
 
 def _check_shape(port: Port, array: Array, rows: bool) -> None:
-    if array.shape == port.shape:
-        return
     if rows and array.ndim == len(port.shape) and array.shape[1:] == port.shape[1:]:
         return
     wanted = f"[rows, {', '.join(map(str, port.shape[1:]))}]".replace(", ]", "]") if rows \

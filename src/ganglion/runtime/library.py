@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ganglion import cpu
 from ganglion.errors import ModelError, TargetError, TrustError
+from ganglion.files import recover_folder
 from ganglion.runtime.ports import Description, parse_description
 
 MANIFEST = "manifest.json"
@@ -48,6 +49,8 @@ def load_path(path: Path) -> Loaded:
     Raises ModelError for what is no artefact, TrustError for a file that is not what its manifest
     says, TargetError for a library of another machine.
     """
+    if not path.exists():
+        recover_folder(path)  # a save that was killed between its two renames
     if path.is_dir():
         return load_files(_Folder(path), str(path))
     if path.suffix not in SUFFIXES:

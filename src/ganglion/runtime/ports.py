@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ganglion.errors import ModelError
 
@@ -32,17 +33,27 @@ class Port:
 
 @dataclass(frozen=True)
 class StateTensor:
-    """A tensor that lives between calls, at `offset` bytes into the state block."""
+    """A tensor that lives between calls, at `offset` bytes into the state block.
+
+    `order`: its axes as they lie in memory, outermost first.
+    """
 
     name: str
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
     offset: int
+    order: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def view(self, block: NDArray[np.uint8]) -> NDArray[np.generic]:
+        """The tensor inside a state block, with its axes in the order of `shape`."""
+        raw = block[self.offset:self.offset + self.nbytes].view(self.dtype)
+        stored = raw.reshape([self.shape[axis] for axis in self.order])
+        return stored.transpose(np.argsort(self.order).tolist())
 
 
 @dataclass(frozen=True)
@@ -92,8 +103,12 @@ def _port(raw: Mapping[str, object]) -> Port:
 
 
 def _state(raw: Mapping[str, object]) -> StateTensor:
-    return StateTensor(str(raw["name"]), _dtype(raw["dtype"]), _shape(raw["shape"]),
-                       int(str(raw["offset"])))
+    shape = _shape(raw["shape"])
+    order = _shape(raw.get("order", list(range(len(shape)))))
+    if sorted(order) != list(range(len(shape))):
+        raise ValueError(f"order {order} names not every axis of shape {shape}")
+    return StateTensor(str(raw["name"]), _dtype(raw["dtype"]), shape, int(str(raw["offset"])),
+                       order)
 
 
 def _dtype(raw: object) -> np.dtype[np.generic]:

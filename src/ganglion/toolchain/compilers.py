@@ -101,7 +101,7 @@ def build(files: Mapping[str, str], command: Sequence[str], output: str, *,
         for file, text in files.items():
             (here / file).parent.mkdir(exist_ok=True)
             (here / file).write_text(text, encoding="utf-8", newline="\n")
-        run_tool(command, cwd=here, env=_environment(here), timeout=timeout)
+        run_process(command, cwd=here, env=_environment(here), timeout=timeout)
         try:
             return (here / output).read_bytes()
         except FileNotFoundError as missing:
@@ -120,7 +120,7 @@ def compiler_command(cc: str | None, target: Target) -> list[str]:
                 "-fno-sanitize=undefined"]
     words = shlex.split(cc)
     if not words or shutil.which(words[0]) is None:
-        raise ToolchainError(f"no compiler {words[0] if words else cc!r} on the PATH: install it, "
+        raise ToolchainError(f"no compiler {(words or [cc])[0]!r} on the PATH: install it, "
                              f"give its full path, or leave cc out to use zig")
     return words
 
@@ -130,37 +130,37 @@ def compiler_version(cc: str | None) -> str:
     """The compiler's name and version, for the manifest: "zig 0.15.1", "gcc (Debian) 12.2.0"."""
     if cc is None:
         return f"zig {metadata.version('ziglang')}"
-    printed = run_tool([shlex.split(cc)[0], "--version"], cwd=Path.cwd(), env=dict(os.environ),
-                       timeout=60.0)
+    command = [shlex.split(cc)[0], "--version"]
+    printed = run_process(command, cwd=Path.cwd(), timeout=60.0).decode(errors="replace")
     return printed.splitlines()[0].strip() if printed.strip() else cc
 
 
-def run_tool(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float,
-             given: bytes = b"") -> str:
-    """Run a command to its end; what it printed on both streams.
+def run_process(command: Sequence[str], *, cwd: Path, timeout: float, given: bytes = b"",
+                env: Mapping[str, str] | None = None) -> bytes:
+    """Run a command to its end; its standard output.
 
     `given`: its standard input. Raises ToolchainError when it can't start, fails, or takes longer
     than `timeout` seconds (then it and its children are killed).
     """
     try:
         process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    start_new_session=True)
     except OSError as error:
         raise ToolchainError(f"cannot start {command[0]}: {error.strerror}") from error
     with process:
         try:
-            output, _ = process.communicate(given, timeout=timeout)
+            output, complaint = process.communicate(given, timeout=timeout)
         except BaseException as error:
             _kill(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise ToolchainError(f"took longer than {timeout:g} s and was stopped\n"
                                      f"command: {shlex.join(command)}") from error
             raise
-    printed = output.decode(errors="replace")
     if process.returncode:
+        printed = (complaint + output[:SHOWN_CHARACTERS]).decode(errors="replace")
         raise ToolchainError(_failure(command, process.returncode, printed))
-    return printed
+    return output
 
 
 def _failure(command: Sequence[str], code: int, printed: str) -> str:
