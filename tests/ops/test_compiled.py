@@ -54,9 +54,10 @@ def _everything() -> tuple[ir.Model, dict[str, np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_generated_c_equals_the_reference() -> None:
+@pytest.mark.parametrize("isas", [("scalar",), None], ids=["scalar", "host"])
+def test_generated_c_equals_the_reference(isas: tuple[str, ...] | None) -> None:
     model, feeds = _everything()
-    artifact = build(model, isas=("scalar",), check=False)
+    artifact = build(model, isas=isas, check=False)
     ready = ready_to_plan(model)
     found = check(ready, native_run(artifact, ready), [feeds])
     assert found["status"] == "passed"

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(20)
 class Example:
     """A node. `constants`: inputs that are initializers; `fixed`: float inputs without gradient;
     `peer`: ONNX Runtime has this operator with these attributes; `kink`:
-    an input lies on one; `note` makes the name unique."""
+    an input lies on one; `flows`: the only output with a gradient; `note` makes the name unique."""
 
     op: str
     inputs: Sequence[np.ndarray | None]
@@ -28,6 +28,7 @@ class Example:
     domain: str = ""
     peer: bool = True
     kink: bool = False
+    flows: int | None = None
     note: str = ""
 
     def __str__(self) -> str:
@@ -69,7 +70,7 @@ class Example:
         dys: list[ir.Value | None] = []
         for k, y in enumerate(node.outputs):
             statistic = self.op == "BatchNormalization" and k > 0
-            if y.dtype != ir.DataType.FLOAT or statistic:
+            if y.dtype != ir.DataType.FLOAT or statistic or self.flows not in (None, k):
                 dys.append(None)
                 continue
             shape = static_shape(y)
@@ -286,6 +287,8 @@ def movement() -> list[Example]:
         Example("Concat", [x, f(2, 1, 4), f(2, 2, 4)], {"axis": 1}),
         Example("Concat", [x], {"axis": -1}, note="one"),
         Example("Split", [x, i64(1, 3)], {"axis": 2}, outputs=2, constants=C1),
+        Example("Split", [x, i64(1, 3)], {"axis": 2}, outputs=2, constants=C1, flows=1,
+                note="part"),
         Example("Split", [f(7, 2)], {"num_outputs": 3}, outputs=3, note="uneven"),
         Example("Slice", [x, i64(1, 0), i64(4, 2), i64(2, 1)], constants=frozenset({1, 2, 3})),
         Example("Slice", [f(7, 6), i64(-2, 5), i64(-100, 100), i64(0, 1), i64(-2, 1)],
@@ -360,6 +363,9 @@ def recurrent() -> list[Example]:
         found.append(Example(name, [f(steps, batch, size), f(1, gates * hidden, size),
                                     f(1, gates * hidden, hidden)], {"hidden_size": hidden},
                              note="bare"))
+        found.append(Example(name, [f(steps, batch, size), f(1, gates * hidden, size),
+                                    f(1, gates * hidden, hidden)], {"hidden_size": hidden},
+                             outputs=2, flows=1, note="last"))
         pair = {"LSTM": ["HardSigmoid", "Softsign", "Tanh"], "GRU": ["HardSigmoid", "Softsign"],
                 "RNN": ["Softsign"]}[name]
         found.append(Example(name, [f(steps, batch, size), f(1, gates * hidden, size),
