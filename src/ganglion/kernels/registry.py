@@ -9,10 +9,10 @@ from ganglion.kernels.base import Family
 @cache
 def families() -> dict[str, Family[Any]]:
     """Every family; a family file is listed here once."""
-    from ganglion.kernels import conv2d, matmul, pointwise, pool
+    from ganglion.kernels import conv2d, depthwise, matmul, pointwise, pool
 
     table: dict[str, Family[Any]] = {}
-    for module in (pointwise, matmul, conv2d, pool):
+    for module in (pointwise, matmul, conv2d, depthwise, pool):
         for family in module.FAMILIES:
             table[family.name] = family
     return table
