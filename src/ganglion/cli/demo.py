@@ -74,7 +74,7 @@ def run(output: Path, epochs: int, seed: int, as_json: bool) -> None:
             epochs=epochs, batch_size=32, metrics=["accuracy"], seed=seed,
             validation_data=(x_test, y_test), callbacks=[bars.epochs("training", epochs)])
         stages.next(STAGES[0])
-        smaller = prune_channels(trained, 0.4)
+        smaller, _ = prune_channels(trained, 0.4)
         stages.next(STAGES[1])
         tuned, _ = fit(
             smaller, x, y, loss="sparse_categorical_crossentropy", optimizer=Adam(),

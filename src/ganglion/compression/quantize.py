@@ -26,7 +26,6 @@ from ganglion.compression.selection import (
     weight_axis,
 )
 from ganglion.errors import DataError, ModelError
-from ganglion.passes.fold_batch_norm import FoldBatchNorm
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes, run
 from ganglion.passes.qdq import Editor, array_of, is_constant
@@ -98,7 +97,7 @@ def _simplified(model: ir.Model) -> ir.Model:
         raise ModelError(f"model {model.graph.name!r} is quantised already; give the float model")
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
-    run(copy, (*inference_passes(), FoldBatchNorm()))
+    run(copy, inference_passes())
     return copy
 
 
