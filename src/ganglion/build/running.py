@@ -10,6 +10,7 @@ from ganglion.build.check import Run
 from ganglion.emit.c import describe
 from ganglion.ops.bindings import bindings
 from ganglion.plan.types import Plan
+from ganglion.toolchain.emulators import emulate
 from ganglion.toolchain.targets import Target
 
 
@@ -36,12 +37,11 @@ def native_run(artifact: Artifact, model: ir.Model) -> Run:
 
 def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str]) -> Run:
     """Runs the generated C as a process for another machine; outputs only, one call a sample."""
-    from ganglion.toolchain.emulators import run_emulated
-    description = describe(plan)
+    network = emulate(sources, target, describe(plan))
     names = [p.name for p in plan.inputs]
 
     def run(sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = run_emulated(sources, target, description, [sample[n] for n in names])
+        found = network.run([sample[n] for n in names])
         return dict(zip((p.name for p in plan.outputs), found))
 
     return run
