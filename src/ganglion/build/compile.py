@@ -19,6 +19,7 @@ from ganglion.passes.pipeline import prepare
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources
+from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import Target
 from ganglion.toolchain.targets import target as find_target
 
@@ -58,7 +59,7 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> i
     """The Model as the planner takes it: prepared, integer islands made integer operators."""
     if streaming:
         from ganglion.passes.stream import stream
-        model = stream(model)
+        model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
     return ready
@@ -68,13 +69,13 @@ def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, 
              compiled: Compiled, calibration: Calibration | None) -> Mapping[str, object]:
     inputs = free_inputs(model, {b.input for b in bindings(model)})
     samples = drawn(inputs) if calibration is None else given(inputs, calibration)
-    if target.emulator == "native":
-        run = native_run(_artifact(plan, target, sources, compiled, {}), model)
-        return check_build(model, run, samples)
-    from ganglion.toolchain.emulators import available
     if not available(target):
         return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
-    return check_build(model, emulated_run(plan, target, sources), samples)
+    if target.emulator == "native":
+        run = native_run(_artifact(plan, target, sources, compiled, {}), model)
+    else:
+        run = emulated_run(plan, target, sources, model)
+    return check_build(model, run, samples)
 
 
 def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: Compiled,

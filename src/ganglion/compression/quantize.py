@@ -214,14 +214,13 @@ def _through_codes(edit: Editor, value: ir.Value, scale: Scale, chosen: dict[ir.
     zero = edit.constant(np.int8(scale.zero_point), f"{value.name}_zero_point")
     if io == "int8" and value.is_graph_input():
         real = _insert_after(edit, None, "DequantizeLinear", [value, step, zero], value)
-        real.dtype = ir.DataType.FLOAT
-        value.dtype = ir.DataType.INT8
+        # A new type: clones of a Model share the old one.
+        value.type = ir.TensorType(ir.DataType.INT8)
         _describe(value, scale)
         for use in readers:
             use.node.replace_input_with(use.idx, real)
         return
     codes = _insert_after(edit, maker, "QuantizeLinear", [value, step, zero], value)
-    codes.dtype = ir.DataType.INT8
     output = value.is_graph_output() and (maker in chosen or io == "int8")
     if not readers and output and io == "int8":
         _take_output(edit, value, codes)
@@ -255,7 +254,7 @@ def _insert_after(edit: Editor, maker: ir.Node | None, name: str, inputs: list[i
     out = node.outputs[0]
     out.name = edit.fresh(f"{like.name}_{'codes' if name == 'QuantizeLinear' else 'real'}")
     out.shape = like.shape
-    out.dtype = like.dtype or ir.DataType.FLOAT
+    out.type = ir.TensorType(ir.DataType.INT8 if name == "QuantizeLinear" else ir.DataType.FLOAT)
     if maker is not None:
         edit.graph.insert_after(maker, node)
     elif len(edit.graph):

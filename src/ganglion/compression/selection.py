@@ -8,8 +8,9 @@ import onnx_ir as ir
 from ganglion.compression.scales import SIGNED_UNIT, UNIT, Scale
 from ganglion.ops.base import Pointwise
 from ganglion.ops.registry import find
+from ganglion.passes.base import integer, only_reader, standard
 from ganglion.passes.integer_moves import MOVES
-from ganglion.passes.qdq import array_of, int_attribute, is_constant, used_once
+from ganglion.passes.qdq import array_of, is_constant
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 SUMMARIES = ("AveragePool", "GlobalAveragePool", "ReduceMean", "Softmax", "Concat", *MOVES)
@@ -125,10 +126,8 @@ def bias_add(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
     """The Add of a constant row [N] behind a MatMul by constant weights, and that constant."""
     if node.op_type != "MatMul" or not is_constant(node.inputs[1]):
         return None
-    if not used_once(node.outputs[0]):
-        return None
-    add = node.outputs[0].uses()[0].node
-    if add.op_type != "Add" or add.domain != "":
+    add = only_reader(node.outputs[0])
+    if add is None or not standard(add, "Add"):
         return None
     other = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
     weights = node.inputs[1]
@@ -146,24 +145,26 @@ def interior(graph: ir.Graph, chosen: dict[ir.Node, None]) -> set[ir.Value]:
     element-wise node reads.
     """
     inside: set[ir.Value] = set()
+    biased: set[ir.Node] = set()
     for node in chosen:
         y = node.outputs[0]
         if node.op_type in PRODUCTS:
             add = bias_add(node)
             if add is not None and add[0] in chosen:
                 inside.add(y)
+                biased.add(add[0])
                 y = add[0].outputs[0]
-            if used_once(y) and _clamps(y.uses()[0].node, chosen):
+            if _clamps(only_reader(y), chosen):
                 inside.add(y)
-        elif node.op_type in ELEMENTWISE and y not in inside and used_once(y):
-            reader = y.uses()[0].node
-            if reader in chosen and reader.op_type in ELEMENTWISE:
+        elif node.op_type in ELEMENTWISE and node not in biased and y not in inside:
+            reader = only_reader(y)
+            if reader in chosen and standard(reader, *ELEMENTWISE):
                 inside.add(y)
     return inside
 
 
-def _clamps(node: ir.Node, chosen: dict[ir.Node, None]) -> bool:
-    return (node in chosen and node.op_type in ("Relu", "Clip")
+def _clamps(node: ir.Node | None, chosen: dict[ir.Node, None]) -> bool:
+    return (node is not None and node in chosen and standard(node, "Relu", "Clip")
             and all(v is None or is_constant(v) for v in node.inputs[1:]))
 
 
@@ -239,7 +240,7 @@ def weight_axis(node: ir.Node) -> int | None:
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
-        return 1 if int_attribute(node, "group", 1) == 1 else None
+        return 1 if integer(node, "group", 1) == 1 else None
     if array_of(weights).ndim != 2:
         return None
-    return 0 if node.op_type == "Gemm" and int_attribute(node, "transB", 0) else 1
+    return 0 if node.op_type == "Gemm" and integer(node, "transB", 0) else 1

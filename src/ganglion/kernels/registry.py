@@ -17,6 +17,8 @@ MODULES = (
     "pool",
     "pool_grad",
     "random",
+    "recurrent",
+    "recurrent_grad",
     "reduce",
     "softmax",
     "table",

@@ -37,10 +37,10 @@ def fits(value: object, hint: Hint) -> bool:
     return isinstance(hint, type) and isinstance(value, hint)
 
 
-def as_tuple(value: object) -> object:
-    """Lists as tuples, whatever their depth: Keras takes either."""
-    if isinstance(value, list | tuple):
-        return tuple(as_tuple(v) for v in value)
+def as_tuple(value: object, depth: int = 3) -> object:
+    """Lists as tuples, as deep as any argument goes: Keras takes either."""
+    if depth and isinstance(value, list | tuple):
+        return tuple(as_tuple(v, depth - 1) for v in value)
     return value
 
 

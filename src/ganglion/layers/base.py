@@ -6,6 +6,7 @@ weights are kept by the identity of the layer.
 """
 
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -65,7 +66,8 @@ class Layer:
         for argument, hint in arguments.hints(type(self)).items():
             value = arguments.as_tuple(getattr(self, argument))
             if not arguments.fits(value, hint):
-                raise self.error(f"{argument} must be {arguments.wording(hint)}, found {value!r}")
+                raise self.error(f"{argument} must be {arguments.wording(hint)}, "
+                                 f"found {reprlib.repr(value)}")
             object.__setattr__(self, argument, value)
         if self.name is not None and (not self.name or "/" in self.name):
             raise self.error(f"name {self.name!r} must be non-empty and without '/'")

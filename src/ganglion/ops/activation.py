@@ -191,6 +191,11 @@ def _selu_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return (gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),)
 
 
+def _hard_sigmoid_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    line = get_float(attrs, "alpha", 0.2) * x + get_float(attrs, "beta", 0.5)
+    return (np.clip(line, 0, 1),)
+
+
 def _hard_swish_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return (x * np.clip(x / 6 + 0.5, 0, 1),)
 
@@ -241,7 +246,7 @@ ROWS = (
        reference=_sigmoid_reference),
     Op("HardSigmoid", source="ONNX HardSigmoid-6",
        lower=Pointwise(lambda attrs, x: _hard(attrs, x, 0.2, 0.5)),
-       vjp=_vjp(_hard_sigmoid_slope)),
+       vjp=_vjp(_hard_sigmoid_slope), reference=_hard_sigmoid_reference),
     Op("HardSwish", source="ONNX HardSwish-14",
        lower=Pointwise(lambda attrs, x: x * _hard({}, x, 1 / 6, 0.5)),
        vjp=_vjp(_hard_swish_slope), reference=_hard_swish_reference),

@@ -29,7 +29,8 @@ Vjp = Callable[["GraphBuilder", ir.Node, Sequence[ir.Value | None]], list[ir.Val
 
 Dims = Sequence[int | ir.SymbolicDim | str | None]
 Infer = Callable[[Attrs, Sequence[ir.Value | None]], list[tuple[ir.DataType, Dims]]]
-"""`infer(attrs, inputs) -> [(dtype, shape)]`: only for operators that ONNX does not know."""
+"""`infer(attrs, inputs) -> [(dtype, shape)]`: only for operators that ONNX does not know or whose
+shapes it infers wrongly."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ def scatter_rows(g: GraphBuilder, dy: ir.Value, index: ir.Value, axis: int,
         base = g.op("ConstantOfShape", g.ints(*front), value=np.zeros(1, like.dtype.numpy()))
     else:
         base = zeros(g, like)
+    if index.dtype != ir.DataType.INT64:
+        index = g.op("Cast", index, to=ir.DataType.INT64)
     rows = g.op("Unsqueeze", index, g.ints(width))
     summed = g.op("ScatterND", base, rows, dy, reduction="add")
     if axis == 0:

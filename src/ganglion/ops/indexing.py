@@ -91,11 +91,16 @@ def _scatter_nd(attrs: Attrs, x: Array, index: Array, updates: Array) -> tuple[A
     return (y,)
 
 
+def _places(index: Array, axis: int) -> tuple[Array, ...]:
+    """Where GatherElements reads: index along `axis`, its own position along the others."""
+    grid = np.ix_(*(np.arange(n) for n in index.shape))
+    return tuple(index if k == axis else steps for k, steps in enumerate(grid))
+
+
 def _scatter_elements(attrs: Attrs, x: Array, index: Array, updates: Array) -> tuple[Array, ...]:
     y = x.copy()
     axis = get_int(attrs, "axis", 0) % x.ndim
-    grid = np.ix_(*(np.arange(n) for n in index.shape))
-    where = tuple(index if k == axis else steps for k, steps in enumerate(grid))
+    where = _places(index, axis)
     reduction = get_str(attrs, "reduction", "none")
     if reduction == "none":
         y[where] = updates
@@ -116,7 +121,7 @@ def _gather_reference(attrs: Attrs, x: Array, index: Array) -> tuple[Array, ...]
 
 
 def _gather_elements_reference(attrs: Attrs, x: Array, index: Array) -> tuple[Array, ...]:
-    return (np.take_along_axis(x, index.astype(np.int64), get_int(attrs, "axis", 0)),)
+    return (x[_places(index, get_int(attrs, "axis", 0) % x.ndim)],)
 
 
 def _one_hot_reference(attrs: Attrs, index: Array, depth: Array, values: Array

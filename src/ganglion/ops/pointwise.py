@@ -4,8 +4,8 @@ An `Expr` is an immutable tree; `program` flattens it to a straight-line list of
 each a tuple `(name, *arguments)` whose arguments are indices of earlier instructions or, for
 "const", a float and, for "input", the number of the operand. Floats are float32 in every
 instruction; masks (results of comparisons, operands of dtype bool) are a type of their own,
-written to memory as 0 / 1. Where a mask stands for a number or a number for a mask, `typed` makes
-the conversion an instruction: kernels only meet programs in which types agree.
+written to memory as 0 / 1. A mask that stands for a number is 0 or 1; a number that stands for a
+mask holds where it is not 0.
 """
 
 from collections.abc import Sequence
@@ -100,45 +100,3 @@ def program(roots: Sequence[Expr]) -> tuple[Program, tuple[int, ...]]:
 
     indices = tuple(visit(r) for r in roots)
     return tuple(code), indices
-
-
-MASK_RESULT = frozenset({"gt", "ge", "lt", "le", "eq", "and", "or", "not"})
-MASK_ARGUMENTS = {"and": (0, 1), "or": (0, 1), "not": (0,), "where": (0,)}
-
-
-def typed(code: Program, masks: Sequence[bool]) -> tuple[Program, tuple[int, ...]]:
-    """The same program with every conversion between masks and numbers written out.
-
-    `masks[i]`: operand i is a mask (its dtype is bool). Also gives, for each instruction of
-    `code`, the index of its result in the new program (so that roots can be renumbered).
-    A mask as a number is 1 or 0; a number as a mask holds where it differs from 0.
-    """
-    made: list[Instr] = []
-    kinds: list[bool] = []
-    place: list[int] = []
-
-    def emit(instr: Instr, is_mask: bool) -> int:
-        if instr not in made:
-            made.append(instr)
-            kinds.append(is_mask)
-        return made.index(instr)
-
-    def convert(index: int, to_mask: bool) -> int:
-        if kinds[index] == to_mask:
-            return index
-        zero = emit(("const", 0.0), False)
-        if to_mask:
-            return emit(("not", emit(("eq", index, zero), True)), True)
-        return emit(("where", index, emit(("const", 1.0), False), zero), False)
-
-    for name, *args in code:
-        if name == "const":
-            place.append(emit((name, *args), False))
-        elif name == "input":
-            place.append(emit((name, *args), masks[int(args[0])]))
-        else:
-            wanted = MASK_ARGUMENTS.get(str(name), ())
-            sources = [place[int(a)] for a in args]
-            indices = [convert(s, k in wanted) for k, s in enumerate(sources)]
-            place.append(emit((name, *indices), name in MASK_RESULT))
-    return tuple(made), tuple(place)

@@ -137,15 +137,36 @@ def _like_attribute(attrs: Attrs, inputs: Sequence[ir.Value | None]
     return [(dy.dtype, tuple(get_ints(attrs, "input_shape", [])))]
 
 
+def _pool_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
+                ) -> list[tuple[ir.DataType, Dims]]:
+    """ONNX's own inference keeps the window that ceil_mode drops when it would start in the
+    padding behind the image."""
+    x = inputs[0]
+    if x is None or x.dtype is None or x.shape is None:
+        raise ModelError("a pool needs an input with a known shape")
+    spatial = [d for d in x.shape[2:] if isinstance(d, int)]
+    known = len(spatial) == len(x.shape) - 2
+    out: Dims = pool_window(attrs, spatial).out if known else [None] * (len(x.shape) - 2)
+    return [(x.dtype, (*x.shape[:2], *out))]
+
+
+def _global_max(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    return (x.mean(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 ROWS = (
     Op("MaxPool", source="ONNX MaxPool-12", lower=Kernel("pool"), vjp=_max_vjp,
-       reference=max_pool),
+       reference=max_pool, infer=_pool_types),
     Op("AveragePool", source="ONNX AveragePool-19", lower=Kernel("pool"), vjp=_average_vjp,
-       reference=average_pool),
+       reference=average_pool, infer=_pool_types),
     Op("GlobalMaxPool", source="ONNX GlobalMaxPool-1", lower=Kernel("global_pool"),
-       vjp=_global_max_vjp),
+       vjp=_global_max_vjp, reference=_global_max),
     Op("GlobalAveragePool", source="ONNX GlobalAveragePool-1", lower=Kernel("global_pool"),
-       vjp=_global_average_vjp),
+       vjp=_global_average_vjp, reference=_global_average),
     Op("MaxPoolGrad", source="inputs x, dy; attributes as MaxPool's; output dx",
        domain=GANGLION_DOMAIN, lower=Kernel("pool_grad"), reference=max_pool_grad,
        infer=_like_first),

@@ -31,11 +31,12 @@ def reduced_axes(node: ir.Node) -> list[int]:
 
 
 def _reference(compute: Callable[..., Array]) -> Reference:
-    """A reduction from `compute(x, axis=, keepdims=)`."""
+    """A reduction from `compute(x, axis=, keepdims=)`; over no axis with noop_with_empty_axes
+    (squares and the like are still taken)."""
     def reference(attrs: Attrs, x: Array, axes: Array | None = None) -> tuple[Array, ...]:
         chosen = None if axes is None or axes.size == 0 else tuple(int(a) for a in axes)
         if chosen is None and get_int(attrs, "noop_with_empty_axes", 0):
-            return (x,)
+            chosen = ()
         keep = bool(get_int(attrs, "keepdims", 1))
         return (np.asarray(compute(x, axis=chosen, keepdims=keep), dtype=x.dtype),)
     return reference
@@ -47,8 +48,8 @@ def _vjp(slope: Slope) -> Vjp:
         x, y, dy = source(node, 0), node.outputs[0], dys[0]
         rest: list[ir.Value | None] = [None] * (len(node.inputs) - 1)
         axes = reduced_axes(node)
-        if dy is None or not axes:
-            return [dy, *rest]
+        if dy is None:
+            return [None, *rest]
         if rank(y) != rank(x):
             dy, y = (g.op("Unsqueeze", v, g.ints(*axes)) for v in (dy, y))
         return [slope(g, x, y, dy, axes), *rest]
@@ -64,6 +65,8 @@ def _mean_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: l
 def _extreme_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
                    ) -> ir.Value:
     """Elements that share the extreme share the gradient."""
+    if not axes:
+        return dy
     wins = g.where(g.op("Equal", x, y), g.scalar(1, x), g.scalar(0, x))
     return g.mul(wins, g.div(dy, g.total(wins, axes)))
 

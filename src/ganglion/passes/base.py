@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
 from ganglion.ops.base import Array
+from ganglion.ops.graph import GraphBuilder, infer_types
 
 TRAINABLE = "ganglion.trainable"
 """Metadata key of an initializer that training changes: no pass of training may fold it."""
@@ -93,6 +94,15 @@ def before(anchor: ir.Node, value: ir.Value) -> ir.Value:
         graph.remove(node)
         graph.insert_before(anchor, node)
     return value
+
+
+def put(g: GraphBuilder, anchor: ir.Node, node: ir.Node) -> ir.Node:
+    """Inserts a node of any kind before `anchor`, its outputs named and typed; returns it."""
+    for k, value in enumerate(node.outputs):
+        value.name = g.fresh(f"{node.name}_out" if k == 0 else f"{node.name}_out{k}")
+    infer_types(node)
+    g.graph.insert_before(anchor, node)
+    return node
 
 
 def only_reader(value: ir.Value) -> ir.Node | None:

@@ -12,6 +12,7 @@ from ganglion.passes.base import (
     integer,
     known_shape,
     only_reader,
+    put,
     redirect,
     standard,
 )
@@ -98,8 +99,4 @@ def replace_linear(model: ir.Model, linear: Linear, last: ir.Node, weight: np.nd
         return redirect(last.outputs[0], before(last, g.op("Add", product, b)))
     made = ir.node(node.op_type, [node.inputs[0], w, b], dict(node.attributes), name=g.fresh(name))
     made.metadata_props.update(node.metadata_props)
-    out = made.outputs[0]
-    out.name, out.dtype = g.fresh(f"{name}_out"), ir.DataType.FLOAT
-    out.shape = last.outputs[0].shape
-    model.graph.insert_before(last, made)
-    return redirect(last.outputs[0], out)
+    return redirect(last.outputs[0], put(g, last, made).outputs[0])

@@ -29,7 +29,7 @@ from ganglion.toolchain.compilers import (
     compiler_command,
     run_process,
 )
-from ganglion.toolchain.targets import Target
+from ganglion.toolchain.targets import Target, host
 
 if TYPE_CHECKING:
     import wasmtime
@@ -63,7 +63,7 @@ class Rows:
 def available(target: Target) -> bool:
     """Whether `run_emulated` can run this target's code on this machine."""
     if target.emulator == "native":
-        return set(target.isas) <= set(cpu.isas())
+        return target.triple == host().triple and set(target.isas) <= set(cpu.isas())
     if target.emulator == "qemu-aarch64":
         return sys.platform == "linux" and (cpu.machine() == "aarch64" or _qemu() is not None)
     if target.emulator == "wasmtime":
@@ -138,8 +138,9 @@ def run_emulated(files: Mapping[str, str], target: Target, description: Mapping[
 
 def _how_to(target: Target) -> str:
     if target.emulator == "native":
-        return (f"this machine has {', '.join(cpu.isas())}, target {target.name!r} may use "
-                f"{', '.join(target.isas)}: narrow the target with with_isas(), or run it there")
+        return (f"this machine ({host().triple}) has {', '.join(cpu.isas())}, target "
+                f"{target.name!r} ({target.triple}) may use {', '.join(target.isas)}: narrow the "
+                f"target with with_isas(), or run it there")
     missing = {"qemu-aarch64": "install qemu-user (it brings qemu-aarch64)",
                "wasmtime": "`pip install wasmtime`"}.get(target.emulator or "")
     if missing is None:
