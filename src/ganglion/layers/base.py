@@ -161,7 +161,9 @@ class Emitter:
 
     def ops(self, op: str, *inputs: ir.Value | None, outputs: int,
             **attrs: AttrValue) -> Sequence[ir.Value]:
-        """Appends a node marked with the layer's name."""
+        """Appends a node marked with the layer's name; absent inputs at the end are left out."""
+        while inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
         values = self.g.ops(op, *inputs, outputs=outputs, domain="",
                             hint=f"{self.name}/{op}", **attrs)
         node = values[0].producer()
