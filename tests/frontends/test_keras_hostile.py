@@ -65,6 +65,8 @@ def refused(tmp_path: Path, error: type[GanglionError], words: str, config: obje
     (layer("Dense", "d", units=2**30), ModelError, "the limit is"),
     (layer("Dense", "d", units=4, dtype={"config": {"name": "mixed_float16"}}), UnsupportedOp,
      "policy 'mixed_float16'"),
+    ({**DENSE, "config": {**DENSE["config"], "dtype": "float16"}}, UnsupportedOp,
+     "policy 'float16'"),
     (layer("Dropout", "d", rate=float("nan")), ModelError, "rate must be a finite number"),
     (layer("Embedding", "d", input_dim=3, output_dim=2, mask_zero=True), UnsupportedOp,
      "mask_zero=True has no counterpart"),
