@@ -13,18 +13,21 @@ UNSIGNED = Requant(x_zero_point=128, zero_point=3, lo=3, hi=200)
 SAME3 = (1, 1, 1, 1)
 
 SHAPES = [
-    dict(n=1, h=1, w=1, c=1, o=1, kernel=(1, 1)),
-    dict(n=1, h=9, w=7, c=1, o=8, kernel=(3, 3), pads=SAME3),
-    dict(n=2, h=8, w=8, c=3, o=17, kernel=(3, 3), strides=(2, 2), pads=(0, 0, 1, 1)),
-    dict(n=1, h=6, w=5, c=17, o=33, kernel=(3, 3), pads=SAME3),
-    dict(n=1, h=5, w=6, c=16, o=32, kernel=(1, 1), bias=False),
-    dict(n=2, h=5, w=7, c=19, o=21, kernel=(1, 1), strides=(2, 1)),
-    dict(n=1, h=1, w=20, c=4, o=6, kernel=(1, 5), dilations=(1, 2), pads=(0, 4, 0, 4)),
-    dict(n=1, h=7, w=7, c=5, o=40, kernel=(2, 4), strides=(1, 3), pads=(1, 2, 0, 1)),
-    dict(n=1, h=5, w=5, c=6, o=9, kernel=(3, 3), groups=3, pads=SAME3),
-    dict(n=1, h=5, w=5, c=8, o=32, kernel=(3, 2), groups=2),
-    dict(n=1, h=2, w=2, c=2, o=3, kernel=(5, 5), pads=(2, 2, 2, 2)),
-    dict(n=1, h=4, w=20, c=16, o=16, kernel=(3, 3), pads=SAME3),
+    {"n": 1, "h": 1, "w": 1, "c": 1, "o": 1, "kernel": (1, 1)},
+    {"n": 1, "h": 9, "w": 7, "c": 1, "o": 8, "kernel": (3, 3), "pads": SAME3},
+    {"n": 2, "h": 8, "w": 8, "c": 3, "o": 17, "kernel": (3, 3), "strides": (2, 2),
+     "pads": (0, 0, 1, 1)},
+    {"n": 1, "h": 6, "w": 5, "c": 17, "o": 33, "kernel": (3, 3), "pads": SAME3},
+    {"n": 1, "h": 5, "w": 6, "c": 16, "o": 32, "kernel": (1, 1), "bias": False},
+    {"n": 2, "h": 5, "w": 7, "c": 19, "o": 21, "kernel": (1, 1), "strides": (2, 1)},
+    {"n": 1, "h": 1, "w": 20, "c": 4, "o": 6, "kernel": (1, 5), "dilations": (1, 2),
+     "pads": (0, 4, 0, 4)},
+    {"n": 1, "h": 7, "w": 7, "c": 5, "o": 40, "kernel": (2, 4), "strides": (1, 3),
+     "pads": (1, 2, 0, 1)},
+    {"n": 1, "h": 5, "w": 5, "c": 6, "o": 9, "kernel": (3, 3), "groups": 3, "pads": SAME3},
+    {"n": 1, "h": 5, "w": 5, "c": 8, "o": 32, "kernel": (3, 2), "groups": 2},
+    {"n": 1, "h": 2, "w": 2, "c": 2, "o": 3, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
+    {"n": 1, "h": 4, "w": 20, "c": 16, "o": 16, "kernel": (3, 3), "pads": SAME3},
 ]
 FLOAT = [Conv2dSpec("float32", **shape) for shape in SHAPES]
 FLOAT += [Conv2dSpec("float32", **SHAPES[i], w_const=False) for i in (1, 2, 3, 4, 8)]

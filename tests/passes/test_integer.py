@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
+from tests.support.qdq import QdqNet
 
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.passes.integer import ToInteger
-from tests.support.qdq import QdqNet
 
 Make = Callable[[], QdqNet]
 
@@ -75,9 +75,9 @@ def two_activations() -> QdqNet:
     return net
 
 
-def pool(name: str, shape: tuple[int, ...] = (2, 3, 8, 7), **attrs) -> QdqNet:
+def pool(name: str, shape: tuple[int, ...] = (2, 3, 8, 7), scale: float = 0.04, **attrs) -> QdqNet:
     net = QdqNet(7)
-    net.quantized(net.g.op(name, net.input(shape), **attrs), 0.04, -3)
+    net.quantized(net.g.op(name, net.input(shape), **attrs), scale, -3)
     return net
 
 
@@ -176,7 +176,7 @@ ISLANDS: dict[str, tuple[Make, set[str]]] = {
     "moves": (moves, {"MaxPool", "Pad", "Transpose", "Slice", "Gather", "Reshape"}),
     "moves to another scale": (lambda: moves(0.08, -9), {"MaxPool", "Pad", "Transpose", "Slice",
                                                          "Gather", "Reshape", "Table"}),
-    "global max": (lambda: pool("GlobalMaxPool"), {"MaxPool", "Table"}),
+    "global max": (lambda: pool("GlobalMaxPool", (9, 3, 2, 2), 0.06), {"MaxPool", "Table"}),
     "concat": (lambda: concat(0.05), {"Concat"}),
     "concat of two scales": (lambda: concat(0.02), {"Concat", "Table"}),
     "split": (split, {"Split", "Concat"}),
@@ -203,7 +203,7 @@ def test_an_island_becomes_integer_and_differs_by_one_code_at_most(name: str) ->
     after = evaluate(model, inputs)["y"]
     assert result.modified == (name != "residual")
     assert {n.op_type for n in model.graph} == operators
-    assert after.dtype == np.int8 and after.shape == before.shape
+    assert (after.dtype, after.shape) == (np.int8, before.shape)
     assert before.std() > 5, "the case exercises nothing"
     difference = np.abs(after.astype(int) - before.astype(int))
     assert difference.max() <= (0 if name in EXACT else 1)
@@ -295,3 +295,13 @@ def test_two_equal_quantisations_become_one() -> None:
     assert sum(n.op_type == "QuantizeLinear" for n in model.graph) == 1
     for name, array in evaluate(model, draw(model)).items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_an_output_that_only_repeats_the_input_stays_an_output() -> None:
+    net = QdqNet(20)
+    net.quantized(net.input((3, 4)), 0.05, 3)
+    model = net.finish()
+    ToInteger()(model)
+    assert [n.op_type for n in model.graph] == ["Identity"]
+    codes = draw(model)
+    np.testing.assert_array_equal(evaluate(model, codes)["y"], codes["x"])

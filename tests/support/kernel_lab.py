@@ -78,8 +78,8 @@ def run(cases: Sequence[Case], compiler: Sequence[str] = tuple(ZIG),
 MAIN = r"""
 #include <stdio.h>
 #include <stdlib.h>
-/* argv: file of operands, file for outputs. A record: operand count, then each one's size and bytes;
- * size < 0: an output of -size - 1 bytes. Buffers have the operand's exact size. */
+/* argv: file of operands, file for outputs. A record: operand count, then each one's size and
+ * bytes; size < 0: an output of -size - 1 bytes. Buffers have the operand's exact size. */
 int main(int argc, char **argv)
 {
     FILE *in = argc > 2 ? fopen(argv[1], "rb") : NULL, *out = in ? fopen(argv[2], "wb") : NULL;

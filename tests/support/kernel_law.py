@@ -46,7 +46,7 @@ def random_arrays(family: Family[Any], spec: Any, seed: int = 0) -> dict[str, np
 
 
 def cases(family: Family[Any], specs: Sequence[Any], isas: Sequence[str],
-          arrays: Callable[..., dict[str, np.ndarray]] = random_arrays) -> Iterator[Case]:
+          arrays: Callable[[Family[Any], Any, int], dict[str, np.ndarray]] = random_arrays) -> Iterator[Case]:
     """Every variant of these instruction sets with every spec that it accepts."""
     for seed, spec in enumerate(specs):
         given = arrays(family, spec, seed)
@@ -60,7 +60,10 @@ def native_isas() -> list[str]:
     return [name for name in MACHINE if cpu_runs(name)]
 
 
-def tried(family: Family[Any], specs: Sequence[Any], way: str,
+Arrays = Callable[[Family[Any], Any, int], dict[str, np.ndarray]]
+
+
+def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = random_arrays,
           ) -> list[tuple[Case, dict[str, np.ndarray]]]:
     """Cases and their outputs. `way`: "zig" or "gcc" (all that this machine runs, called in
     process), "sanitizers" (gcc's, a program), "aarch64" (NEON under qemu), "wasm" (SIMD128 under
@@ -68,7 +71,7 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str,
     if way in ("gcc", "sanitizers") and shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     if way in ("zig", "gcc"):
-        chosen = list(cases(family, specs, native_isas()))
+        chosen = list(cases(family, specs, native_isas(), arrays))
         return list(zip(chosen, run(chosen, GCC if way == "gcc" else ZIG)))
     if way == "sanitizers":
         isas = native_isas()
@@ -83,7 +86,7 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str,
         pytest.importorskip("wasmtime")
         isas, command = ["scalar", "simd128"], WASM
         start = wasm_start
-    chosen = list(cases(family, specs, isas))
+    chosen = list(cases(family, specs, isas, arrays))
     return list(zip(chosen, run_program(chosen, command, start)))
 
 

@@ -1,7 +1,6 @@
 """What a build gives: files and a manifest, in memory until saved."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +52,7 @@ class Artifact:
         if self.library is None:
             raise TargetError(f"target {self.target!r} gives C sources only; compile for 'host' to "
                               "run the network here")
-        with tempfile.TemporaryDirectory(prefix="ganglion-") as folder:
-            return Session(self.save(Path(folder) / self.name))
+        return Session.from_files(self.files)
 
 
 def manifest_bytes(manifest: Mapping[str, object]) -> bytes:

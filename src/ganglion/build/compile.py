@@ -11,12 +11,11 @@ from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
 from ganglion.build.samples import drawn, free_inputs, given
-from ganglion.emit.c import describe, emit
+from ganglion.emit.c import emit
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import bindings
-from ganglion.passes.integer import to_integer
-from ganglion.passes.pipeline import prepare, prepare_training
-from ganglion.passes.stream import stream
+from ganglion.passes.integer import ToInteger
+from ganglion.passes.pipeline import prepare
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources
@@ -59,10 +58,11 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
 def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> ir.Model:
     """The Model as the planner takes it: prepared, integer islands made integer operators."""
     if streaming:
-        model = stream(model)
-    if bindings(model):
-        return prepare_training(model, batch=batch)
-    return to_integer(prepare(model, batch=batch))
+        from ganglion.passes.stream import stream
+        model = stream(model, batch)
+    ready = prepare(model, batch=batch)
+    ToInteger()(ready)
+    return ready
 
 
 def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, str],
@@ -74,7 +74,7 @@ def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, 
         return check_build(model, run, samples)
     if not available(target):
         return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
-    return check_build(model, emulated_run(plan, target, sources, describe(plan), model), samples)
+    return check_build(model, emulated_run(plan, target, sources), samples)
 
 
 def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: Compiled,

@@ -90,22 +90,6 @@ def _axis_to_input(g: GraphBuilder, node: ir.Node) -> None:
     node.replace_input_with(2, g.constant(np.asarray(1 if axis is None else axis.as_int())))
 
 
-def _scale_per_channel(g: GraphBuilder, node: ir.Node) -> None:
-    """GroupNormalization(x, scale [G], bias [G])  ⇒  GroupNormalization(x, scale [C], bias [C])"""
-    x = node.inputs[0]
-    channels = x.shape[1] if x is not None and x.shape is not None and len(x.shape) > 1 else None
-    for i in (1, 2):
-        value = node.inputs[i]
-        if not isinstance(channels, int) or value is None or value.const_value is None:
-            raise UnsupportedOp(f"node {node.name!r} (GroupNormalization below opset 21) needs a "
-                                "constant scale and bias and a known number of channels")
-        array = value.const_value.numpy()
-        if array.ndim != 1 or array.size == 0 or channels % array.size:
-            raise ModelError(f"node {node.name!r} (GroupNormalization): scale of shape "
-                             f"{array.shape} does not divide {channels} channels")
-        node.replace_input_with(i, g.constant(np.repeat(array, channels // array.size)))
-
-
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
                "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare")
 
@@ -116,7 +100,6 @@ UPWARDS: Mapping[str, Rule] = {
     "RoiAlign": Rule(16, _half_pixel_off),
     "GridSample": Rule(20, _rename_mode),
     "DFT": Rule(20, _axis_to_input),
-    "GroupNormalization": Rule(21, _scale_per_channel),
 }
 
 

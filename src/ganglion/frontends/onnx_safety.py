@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import TensorProto
 
 from ganglion.errors import ModelError, TrustError, UnsupportedOp
@@ -34,12 +35,17 @@ _FIELDS: Mapping[int, str] = {
     TensorProto.UINT64: "uint64_data"}
 
 
+_TEXT_IN_BYTES = ("onnx.AttributeProto.s", "onnx.AttributeProto.strings")
+
+
 def secure(proto: onnx.ModelProto, folder: Path) -> None:
     """Refuses what an honest file does not need; reads external data of `folder` into the proto.
 
-    Raises ModelError for tensors whose bytes do not fit their shape, UnsupportedOp for subgraphs
-    and for element types that no kernel has, TrustError for external data outside the folder.
+    Raises ModelError for tensors whose bytes do not fit their shape and for names that are not
+    text, UnsupportedOp for subgraphs and for element types that no kernel has, TrustError for
+    external data outside the folder.
     """
+    _check_text(proto)
     if proto.graph.sparse_initializer:
         raise UnsupportedOp(f"graph {proto.graph.name!r} has sparse initializers; store them as "
                             "dense tensors before loading")
@@ -49,6 +55,27 @@ def secure(proto: onnx.ModelProto, folder: Path) -> None:
         budget -= _check_tensor(tensor, owner, folder, budget)
     for info in [*proto.graph.input, *proto.graph.output]:
         _check_info(info)
+
+
+def _check_text(message: Message) -> None:
+    """Names must be text: protobuf parses other bytes too, but nothing can write them again."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for part in [value] if isinstance(value, Message) else value:
+                _check_text(part)
+        elif field.type == field.TYPE_STRING or field.full_name in _TEXT_IN_BYTES:
+            for text in [value] if isinstance(value, str | bytes) else value:
+                if isinstance(text, bytes) and not _is_utf8(text):
+                    raise ModelError(f"{field.full_name} holds {text[:40]!r}, which is not UTF-8; "
+                                     "the file is damaged")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:

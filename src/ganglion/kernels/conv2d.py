@@ -15,7 +15,7 @@ from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
 
 @dataclass(frozen=True)
 class Conv2dSpec:
-    """y[n, p, q, o] = Σ_{i,j,c} x[n, p·sh + i·dh - top, q·sw + j·dw - left, g·C/G + c] · w[o, i, j, c]
+    """y[n, p, q, o] = Σ_ijc x[n, p·sh + i·dh - top, q·sw + j·dw - left, g·C/G + c] · w[o, i, j, c]
 
     g = o // (O / G). x: [N, H, W, C]; w: [O, kh, kw, C / G]; y: [N, P, Q, O]; pixels outside x are
     0 (int8: x_zero_point). `pads` = (top, left, bottom, right).
@@ -86,10 +86,11 @@ def reference(spec: Conv2dSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
     zero = spec.requant.x_zero_point if spec.requant else 0
     taps = windows(arrays["x"].astype(wide) - zero, spec, 0)
     g, p, q = spec.groups, *spec.out_hw
-    rows = taps.reshape(spec.n * p * q, spec.kernel[0] * spec.kernel[1], g, spec.c // g)
-    rows = rows.transpose(2, 0, 1, 3).reshape(g, spec.n * p * q, -1)
+    rows: np.ndarray = taps.reshape(spec.n * p * q, -1, g, spec.c // g).transpose(2, 0, 1, 3)
+    rows = rows.reshape(g, spec.n * p * q, -1)
     w = arrays["w"].astype(wide).reshape(g, spec.o // g, -1)
-    sums = (rows @ w.swapaxes(1, 2)).transpose(1, 0, 2).reshape(spec.n, p, q, spec.o)
+    products: np.ndarray = rows @ w.swapaxes(1, 2)
+    sums = products.transpose(1, 0, 2).reshape(spec.n, p, q, spec.o)
     if spec.bias:
         sums = sums + arrays["bias"].astype(wide)
     if spec.requant:
@@ -105,7 +106,7 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-CONV2D = Family("conv2d", operands, reference,
+CONV2D: Family[Conv2dSpec] = Family("conv2d", operands, reference,
                 variants=(Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2",
                                   cost=lambda spec: 1.5 * macs(spec)),),
                 macs=macs)

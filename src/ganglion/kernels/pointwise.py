@@ -69,14 +69,15 @@ def _indices(spec: PointwiseSpec, stream: Stream) -> np.ndarray:
 def _loaded(stream: Stream, array: np.ndarray) -> np.ndarray:
     if stream.scale is None:
         return array.astype(np.float32)
-    return (array.astype(np.int64) - stream.zero_point).astype(np.float32) * np.float32(stream.scale)
+    real = (array.astype(np.int64) - stream.zero_point).astype(np.float32)
+    return np.asarray(real * np.float32(stream.scale))
 
 
 def _stored(stream: Stream, values: np.ndarray) -> np.ndarray:
     if stream.dtype in ("float32", "float64"):
         return values.astype(stream.dtype)
     if stream.dtype == "bool":
-        return values != 0
+        return np.asarray(values != 0)
     info = np.iinfo(stream.dtype)
     with np.errstate(all="ignore"):
         if stream.scale is not None:
@@ -142,6 +143,6 @@ def _variant(isa: Isa) -> Variant[PointwiseSpec]:
                    cost=_cost(isa.lanes))
 
 
-POINTWISE = Family("pointwise", operands, reference,
-                   variants=tuple(_variant(isa) for isa in (SCALAR,)))
+POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference,
+                   variants=tuple(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)))
 FAMILIES = (POINTWISE,)

@@ -45,8 +45,9 @@ def operands(spec: PoolSpec) -> list[Operand]:
 
 
 def taps(size: int, out: int, kernel: int, stride: int, dilation: int, pad: int) -> np.ndarray:
-    """Position of every tap along one axis, [out, kernel]; outside [0, size) it counts for naught."""
-    return np.arange(out)[:, None] * stride + np.arange(kernel) * dilation - pad
+    """Position of every tap along one axis, [out, kernel]; outside [0, size) it does not count."""
+    found: np.ndarray = np.arange(out)[:, None] * stride + np.arange(kernel) * dilation - pad
+    return found
 
 
 def counts(spec: PoolSpec) -> np.ndarray:
@@ -62,7 +63,7 @@ def counts(spec: PoolSpec) -> np.ndarray:
                                        spec.dilations, spec.pads):
         at = taps(size, out, k, s, d, pad)
         along.append(((at >= 0) & (at < size)).sum(1))
-    return np.maximum(along[0][:, None] * along[1], 1)
+    return np.asarray(np.maximum(along[0][:, None] * along[1], 1))
 
 
 def reference(spec: PoolSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -96,7 +97,7 @@ def macs(spec: PoolSpec) -> int:
     return spec.n * p * q * spec.c * spec.kernel[0] * spec.kernel[1]
 
 
-POOL = Family("pool", operands, reference,
+POOL: Family[PoolSpec] = Family("pool", operands, reference,
               variants=(Variant("pool_any__scalar", SCALAR, "pool_scalar.c.j2",
                                 cost=lambda spec: 2.0 * macs(spec)),))
 FAMILIES = (POOL,)

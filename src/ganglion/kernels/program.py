@@ -1,6 +1,6 @@
 """Straight-line programs (see `ops.pointwise`) as C over the vector vocabulary, and in NumPy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import erf
 
 import numpy as np
@@ -84,18 +84,18 @@ def evaluate(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]
 def _evaluate(name: str, args: list[np.ndarray]) -> np.ndarray:
     if name in LOGICAL:
         flags = [a if a.dtype == bool else a != 0 for a in args]
-        return {"and": lambda: flags[0] & flags[1], "or": lambda: flags[0] | flags[1],
-                "not": lambda: ~flags[0]}[name]()
+        if name == "not":
+            return np.asarray(~flags[0])
+        return np.asarray(flags[0] & flags[1] if name == "and" else flags[0] | flags[1])
     if name == "where":
-        return np.where(args[0] if args[0].dtype == bool else args[0] != 0,
-                        args[1], args[2]).astype(np.float32)
+        chosen = args[0] if args[0].dtype == bool else args[0] != 0
+        return np.asarray(np.where(chosen, args[1], args[2]).astype(np.float32))
     x = [a.astype(np.float64) for a in args]
     if name in COMPARISONS:
-        return np.asarray({"gt": np.greater, "ge": np.greater_equal, "lt": np.less,
-                           "le": np.less_equal, "eq": np.equal}[name](*x))
+        return np.asarray(_COMPARE[name](*x))
     if name in ("max", "min"):
         first = x[0] > x[1] if name == "max" else x[0] < x[1]
-        return np.where(first, *x).astype(np.float32)
+        return np.asarray(np.where(first, *x).astype(np.float32))
     return np.asarray(_FLOAT64[name](*x)).astype(np.float32)
 
 
@@ -103,8 +103,10 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x < 0, np.exp(np.minimum(x, 0)), 1.0) / (1.0 + np.exp(-np.abs(x)))
 
 
-_FLOAT64 = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
-            "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
-            "tanh": np.tanh, "erf": np.vectorize(erf, otypes=[np.float64]), "floor": np.floor,
-            "ceil": np.ceil, "rint": np.rint, "sin": np.sin, "cos": np.cos, "sigmoid": _sigmoid,
-            "pow": np.power}
+_COMPARE = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal,
+            "eq": np.equal}
+_FLOAT64: dict[str, Callable[..., np.ndarray]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
+    "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "tanh": np.tanh,
+    "erf": np.vectorize(erf, otypes=[np.float64]), "floor": np.floor, "ceil": np.ceil,
+    "rint": np.rint, "sin": np.sin, "cos": np.cos, "sigmoid": _sigmoid, "pow": np.power}

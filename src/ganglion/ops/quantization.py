@@ -13,22 +13,23 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops import integer
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Infer, Kernel, Op
+from ganglion.ops.attr import get_int
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Infer, Kernel, Op
 from ganglion.ops.graph import infer_types, static_shape
 from ganglion.ops.integer import requant_multiplier
 
 __all__ = ["ROWS", "requant_multiplier"]
 
 Inputs = Sequence[ir.Value | None]
-Types = list[tuple[ir.DataType, tuple[int, ...]]]
+Types = list[tuple[ir.DataType, Dims]]
 
 
 def _axis_shaped(parameter: Array, x: Array, attrs: Attrs) -> Array:
     """A scale or zero point, scalar, per axis or per block, shaped to broadcast against x."""
     if parameter.size == 1:
         return parameter.reshape(())
-    axis = integer.int_attr(attrs, "axis", 1) % x.ndim
-    block = integer.int_attr(attrs, "block_size", 0)
+    axis = get_int(attrs, "axis", 1) % x.ndim
+    block = get_int(attrs, "block_size", 0)
     if block:
         return np.take(np.repeat(parameter, block, axis), np.arange(x.shape[axis]), axis)
     return parameter.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
@@ -37,7 +38,7 @@ def _axis_shaped(parameter: Array, x: Array, attrs: Attrs) -> Array:
 def _quantize(attrs: Attrs, x: Array, scale: Array, zero_point: Array | None = None
               ) -> tuple[Array]:
     if zero_point is None:
-        code = integer.int_attr(attrs, "output_dtype", 0) or int(ir.DataType.UINT8)
+        code = get_int(attrs, "output_dtype", 0) or int(ir.DataType.UINT8)
         zero_point = np.zeros(scale.shape, ir.DataType(code).numpy())
     if zero_point.dtype.kind not in "iu":
         raise UnsupportedOp(f"QuantizeLinear to {zero_point.dtype}: only integers are supported; "
@@ -87,9 +88,9 @@ def _gemm(attrs: Attrs, a: Array, a_scale: Array, a_zp: Array, b: Array, b_scale
           b_zp: Array, bias: Array | None, y_scale: Array, y_zp: Array) -> tuple[Array]:
     left = a.astype(np.float64) - _scalar(a_zp)
     right = b.astype(np.float64) - b_zp.astype(np.float64)
-    if integer.int_attr(attrs, "transA", 0):
+    if get_int(attrs, "transA", 0):
         left = left.swapaxes(-1, -2)
-    if integer.int_attr(attrs, "transB", 0):
+    if get_int(attrs, "transB", 0):
         right = (b.astype(np.float64) - b_zp.astype(np.float64).reshape(-1, 1)).T
     acc = left @ right
     if bias is not None:
@@ -119,7 +120,7 @@ def _global_average_pool(attrs: Attrs, x: Array, *parameters: Array) -> tuple[Ar
 
 def _softmax(attrs: Attrs, x: Array, x_scale: Array, x_zp: Array, y_scale: Array, y_zp: Array
              ) -> tuple[Array]:
-    axis = integer.int_attr(attrs, "axis", -1)
+    axis = get_int(attrs, "axis", -1)
     return (integer.softmax(x, float(x_scale.reshape(())), float(y_scale.reshape(())),
                             _scalar(y_zp), axis),)
 
@@ -165,8 +166,8 @@ def _same(dtype: int) -> Infer:
 
 def _infer_gemm(attrs: Attrs, inputs: Inputs) -> Types:
     a, b = static_shape(_present(inputs[0])), static_shape(_present(inputs[3]))
-    n = b[0] if integer.int_attr(attrs, "transB", 0) else b[1]
-    rows = (a[1],) if integer.int_attr(attrs, "transA", 0) else a[:-1]
+    n = b[0] if get_int(attrs, "transB", 0) else b[1]
+    rows = (a[1],) if get_int(attrs, "transA", 0) else a[:-1]
     return [(_dtype(inputs[8]), (*rows, n))]
 
 

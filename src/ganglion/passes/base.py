@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
 from ganglion.ops.base import Array
+from ganglion.ops.graph import GraphBuilder, infer_types
 
 TRAINABLE = "ganglion.trainable"
 """Metadata key of an initializer that training changes: no pass of training may fold it."""
@@ -69,10 +70,21 @@ def redirect(old: ir.Value, new: ir.Value) -> bool:
     if old.is_graph_output():
         if new.is_graph_input() or new.is_initializer() or new.is_graph_output():
             return False
-        name, old.name = old.name, f"{old.name}_before"
-        new.name = name
+        names = {v.name for v in _values(old)}
+        name, aside = old.name, f"{old.name}_before"
+        while aside in names:
+            aside += "_"
+        old.name, new.name = aside, name
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     return True
+
+
+def _values(value: ir.Value) -> Iterable[ir.Value]:
+    """Every value of the graph that holds `value`."""
+    graph = value.graph
+    if graph is None:
+        return []
+    return [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]
 
 
 def before(anchor: ir.Node, value: ir.Value) -> ir.Value:
@@ -82,6 +94,15 @@ def before(anchor: ir.Node, value: ir.Value) -> ir.Value:
         graph.remove(node)
         graph.insert_before(anchor, node)
     return value
+
+
+def put(g: GraphBuilder, anchor: ir.Node, node: ir.Node) -> ir.Node:
+    """Inserts a node of any kind before `anchor`, its outputs named and typed; returns it."""
+    for k, value in enumerate(node.outputs):
+        value.name = g.fresh(f"{node.name}_out" if k == 0 else f"{node.name}_out{k}")
+    infer_types(node)
+    g.graph.insert_before(anchor, node)
+    return node
 
 
 def only_reader(value: ir.Value) -> ir.Node | None:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.passes import integer_moves as moves
 from ganglion.passes import integer_pointwise as pointwise
 from ganglion.passes import integer_products as products
+from ganglion.passes.base import Pass, only_reader, sweep
 from ganglion.passes.integer_products import Goal
-from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer, used_once
+from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer
 
 Rule = Callable[[Editor, ir.Node, Goal], ir.Value | None]
 
@@ -24,7 +24,7 @@ RULES: dict[str, Rule] = {
 """By the operator in front of the QuantizeLinear (and its Relu or Clip)."""
 
 
-class ToInteger(ir.passes.InPlacePass):
+class ToInteger(Pass):
     """DequantizeLinear → operator → [Relu | Clip] → QuantizeLinear  ⇒  integer operator
 
     - Conv, ConvTranspose, Gemm, MatMul (+ bias), AveragePool, GlobalAveragePool, ReduceMean over
@@ -40,16 +40,17 @@ class ToInteger(ir.passes.InPlacePass):
     could leave int32. A second run changes nothing.
     """
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
+    def rewrite(self, model: ir.Model) -> bool:
         edit = Editor(model.graph)
         modified = False
-        while _sweep(edit):
+        while _round(edit):
             modified = True
-        RemoveUnusedNodesPass()(model)
-        return ir.passes.PassResult(model, modified)
+        sweep(model)
+        return modified
 
 
-def _sweep(edit: Editor) -> bool:
+def _round(edit: Editor) -> bool:
+    """One attempt at every node; whether anything changed."""
     changed = False
     for node in list(edit.graph):
         if node.graph is None:
@@ -123,7 +124,7 @@ def _twin(edit: Editor, quantize: ir.Node, target: Codes) -> ir.Value | None:
 
 def _by_rule(edit: Editor, quantize: ir.Node, target: Codes) -> ir.Value | None:
     value = quantize.inputs[0]
-    if value is None or not used_once(value):
+    if value is None or only_reader(value) is None:
         return None
     goal = Goal(quantize, target, *target.limits)
     node = value.producer()
@@ -131,7 +132,7 @@ def _by_rule(edit: Editor, quantize: ir.Node, target: Codes) -> ir.Value | None:
     if clamp is not None:
         narrowed = _clamped(goal, clamp)
         inner = clamp.inputs[0]
-        if narrowed is None or inner is None or not used_once(inner):
+        if narrowed is None or inner is None or only_reader(inner) is None:
             return None
         goal, node = narrowed, inner.producer()
     if node is None or node.domain != "" or node.op_type not in RULES:

@@ -7,7 +7,8 @@ import onnx_ir as ir
 
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import attributes
-from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer, used_once
+from ganglion.passes.base import only_reader
+from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer
 
 MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Gather",
          "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "MaxPool", "GlobalMaxPool", "Pad",
@@ -149,9 +150,9 @@ def raise_quantize(edit: Editor, quantize: ir.Node) -> bool:
     if goal is None or move is None or move.op_type == "Split" or not _commutes(move):
         return False
     source = move.inputs[0]
-    if not used_once(move.outputs[0]) or source is None or source.producer() is None:
+    if only_reader(move.outputs[0]) is None or source is None or source.producer() is None:
         return False
-    if not used_once(source):
+    if only_reader(source) is None:
         return False
     lifted = edit.insert(move, "QuantizeLinear", [source, *goal.parameters], goal.dtype,
                          source.shape)

@@ -6,9 +6,10 @@ import onnx_ir as ir
 from ganglion.ops.base import Pointwise
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.registry import find
+from ganglion.passes.base import integer
 from ganglion.passes.integer_moves import table
 from ganglion.passes.integer_products import Goal
-from ganglion.passes.qdq import Codes, Editor, array_of, int_attribute, is_constant, producer
+from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer
 
 
 def _source(edit: Editor, node: ir.Node, goal: Goal) -> Codes | None:
@@ -23,8 +24,8 @@ def average_pool(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     Not with both ceil_mode and count_include_pad: versions of ONNX disagree on what they count.
     """
     x = _source(edit, node, goal)
-    if x is None or (int_attribute(node, "ceil_mode", 0)
-                     and int_attribute(node, "count_include_pad", 0)):
+    if x is None or (integer(node, "ceil_mode", 0)
+                     and integer(node, "count_include_pad", 0)):
         return None
     return edit.own(goal.node, "QLinearAveragePool",
                     [x.value, *x.parameters, *goal.codes.parameters], goal.output,
@@ -71,7 +72,7 @@ def reduce_mean(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
         return pooled
     # 0 keeps the batch, which may be symbolic.
     shape = [0 if a == 0 else 1 if a in reduced else -1 for a in range(rank)]
-    if not int_attribute(node, "keepdims", 1):
+    if not integer(node, "keepdims", 1):
         shape = [0, -1]
     target = edit.constant(np.asarray(shape, np.int64), "pooled_shape")
     return edit.insert(goal.node, "Reshape", [pooled, target], goal.codes.dtype, want)
@@ -90,7 +91,7 @@ def softmax(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     if x is None:
         return None
     return edit.own(goal.node, "QLinearSoftmax", [x.value, *x.parameters, *goal.codes.parameters],
-                    goal.output, goal.codes.dtype, axis=int_attribute(node, "axis", -1))
+                    goal.output, goal.codes.dtype, axis=integer(node, "axis", -1))
 
 
 def one_argument(edit: Editor, quantize: ir.Node, goal: Codes) -> ir.Value | None:

@@ -7,14 +7,13 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.graph import attributes
+from ganglion.passes.base import integer, only_reader
 from ganglion.passes.qdq import (
     Codes,
     Editor,
     array_of,
-    int_attribute,
     is_constant,
     producer,
-    used_once,
 )
 
 INT32_MAX = 2 ** 31 - 1
@@ -61,10 +60,10 @@ def weights(edit: Editor, value: ir.Value | None, axis: int) -> Weights | None:
     if node is None or node.inputs[0] is None or not is_constant(node.inputs[0]):
         return None
     scale = node.inputs[1]
-    if scale is None or not is_constant(scale) or int_attribute(node, "block_size", 0):
+    if scale is None or not is_constant(scale) or integer(node, "block_size", 0):
         return None
     codes = array_of(node.inputs[0])
-    if array_of(scale).size > 1 and int_attribute(node, "axis", 1) % codes.ndim != axis:
+    if array_of(scale).size > 1 and integer(node, "axis", 1) % codes.ndim != axis:
         return None
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     if zero is not None and not is_constant(zero):
@@ -155,7 +154,7 @@ def transposed(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     w = weights(edit, node.inputs[1], 1)
     if x is None or w is None:
         return None
-    codes, groups = array_of(w.value), int_attribute(node, "group", 1)
+    codes, groups = array_of(w.value), integer(node, "group", 1)
     if groups > 1 and w.scales.size > 1:
         # ONNX's axis 1 counts channels within a group; the operator wants one scale a channel.
         w = Weights(w.value, edit.constant(np.tile(w.scales, groups), "weight_scale"), w.zero)
@@ -213,7 +212,7 @@ def biased_matmul(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     """DQ(a), DQ(b) → MatMul → Add constant [N] → [Relu | Clip] → Q  ⇒  ai.ganglion::QLinearGemm"""
     for summand, bias in (node.inputs, reversed(node.inputs)):
         product = producer(summand, "MatMul")
-        if product is None or not used_once(product.outputs[0]):
+        if product is None or only_reader(product.outputs[0]) is None:
             continue
         done = _product(edit, product, goal, bias, False, False)
         if done is not None:

@@ -6,7 +6,11 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.passes.base import Pass
+from ganglion.passes.cancel_reshapes import CancelReshapes
+from ganglion.passes.cancel_transposes import CancelTransposes
+from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.dead_code import DeadCode
+from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.infer import FixShapes, require_static
 
@@ -43,12 +47,14 @@ def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | Non
 
 def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
-    return (FoldConstants(), DeadCode())
+    return (FoldConstants(), CancelReshapes(), CancelTransposes(), FoldBatchNorm(), FoldBias(),
+            CommonSubexpressions(), DeadCode())
 
 
 def training_passes() -> tuple[Pass, ...]:
     """The order for training: nothing here looks into a trainable initializer."""
-    return (FoldConstants(training=True), DeadCode(training=True))
+    return (FoldConstants(training=True), CancelReshapes(training=True),
+            CancelTransposes(training=True), CommonSubexpressions(training=True), DeadCode())
 
 
 def _prepared(model: ir.Model, batch: int, sizes: Mapping[str, int] | None,

@@ -55,7 +55,8 @@ class Codes:
 
 
 def is_constant(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None
+    """Whether the value is known when building; bound state (also an input) is not."""
+    return value is not None and value.const_value is not None and not value.is_graph_input()
 
 
 def array_of(value: ir.Value) -> np.ndarray:
@@ -65,22 +66,12 @@ def array_of(value: ir.Value) -> np.ndarray:
     return value.const_value.numpy()
 
 
-def int_attribute(node: ir.Node, name: str, default: int) -> int:
-    attr = node.attributes.get(name)
-    return default if attr is None else attr.as_int()
-
-
 def producer(value: ir.Value | None, *names: str) -> ir.Node | None:
     """The node that computes `value` when it is one of ONNX's operators `names`."""
     node = None if value is None else value.producer()
     if node is None or node.domain not in ("", "ai.onnx") or node.op_type not in names:
         return None
     return node
-
-
-def used_once(value: ir.Value) -> bool:
-    """Whether exactly one node input reads the value and the graph does not return it."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 class Editor:
@@ -100,7 +91,7 @@ class Editor:
         self._names.add(name)
         return name
 
-    def constant(self, array: np.ndarray, hint: str) -> ir.Value:
+    def constant(self, array: np.ndarray | np.generic, hint: str) -> ir.Value:
         name = self.fresh(hint)
         value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name),
                          type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
@@ -135,12 +126,21 @@ class Editor:
                            attributes=[*attributes, *(ir.AttrInt64(k, v) for k, v in ints.items())])
 
     def replace(self, old: ir.Value, new: ir.Value) -> None:
-        """`new` takes every use of `old` and, as a graph output, its name."""
-        is_output, name = old.is_graph_output(), old.name
+        """`new` takes every use of `old`; and its name, when newly made or when it is an output.
+
+        So a tensor of codes keeps its name through all rewrites. An output that would be an
+        input, a constant or another output gets an Identity.
+        """
+        name, maker = old.name, old.producer()
+        if old.is_graph_output():
+            if maker and (new.producer() is None or new.is_graph_output()):
+                new = self.insert(maker, "Identity", [new], new.dtype, new.shape)
+            new.metadata_props.update(old.metadata_props)
+        bound = new.uses() or new.producer() is None or new.is_graph_output()
+        takes_name = old.is_graph_output() or not bound
         old.replace_all_uses_with(new, replace_graph_outputs=True)
-        if is_output:
-            old.name = self.fresh(f"{name}_before")
-            new.name = name
+        if takes_name:
+            old.name, new.name = self.fresh(f"{name}_before"), name
 
     def codes(self, dequantize: ir.Node | None) -> Codes | None:
         """What a DequantizeLinear reads, when it has one constant scale for a byte tensor."""

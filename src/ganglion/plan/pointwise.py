@@ -55,8 +55,8 @@ def is_pointwise(node: ir.Node) -> bool:
         return False
     if isinstance(row.lower, Pointwise):
         return True
-    return getattr(row.lower, "family", None) in PER_CHANNEL and len(
-        [v for v in node.outputs if v.uses() or v.is_graph_output()]) <= 1
+    return (getattr(row.lower, "family", None) in PER_CHANNEL
+            and not get_int(attributes(node), "training_mode", 0))
 
 
 class _Reader:

@@ -2,6 +2,8 @@
  *
  * v1f float32, v1i int32 (arithmetic wraps), v1m mask. Loads and stores need no alignment beyond
  * the element's own; `_n` ones touch the first n elements only, and load 0 into the other lanes.
+ * Headers with 16-bit products also have vLh (L pairs of int16) and vLi_dot2: each lane's sum gains
+ * the products of its pair; with 8-bit products vLq (L groups of four bytes) and vLi_dot4.
  * Every operation but fma, sum and NaN payloads gives the same bits in every header.
  */
 typedef float v1f;
@@ -131,6 +133,10 @@ GG_INLINE v1i v1f_sat(v1f a, float lo, float hi)
 {
     return v1f_to_i(v1f_min(v1f_max(a, lo), hi));
 }
+
+/* interleaved: lanes of the first (lo) or second (hi) halves of a and b, alternating */
+GG_INLINE v1f v1f_zip_lo(v1f a, v1f b) { (void)b; return a; }
+GG_INLINE v1f v1f_zip_hi(v1f a, v1f b) { (void)a; return b; }
 
 /* across the lanes; the order of the sum is the header's own */
 GG_INLINE float v1f_sum(v1f a) { return a; }

@@ -1,4 +1,4 @@
-"""Reductions, softmax, normalisation over the last axis, nearest-neighbour resizing, randomness."""
+"""Reductions, softmax, normalisation over the last axis, nearest-neighbour resizing."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -6,8 +6,7 @@ from math import prod
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.normalize import LayerNormSpec
-from ganglion.kernels.random import RandomUniformSpec
+from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
 from ganglion.kernels.reduce import ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
@@ -115,6 +114,21 @@ def lower_layer_norm(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "layer_norm", spec, [x, gamma, *beta, y, *more])
 
 
+def lower_batch_norm(lowerer: Lowerer, node: ir.Node) -> None:
+    """BatchNormalization-15 in training mode; without it, it is element-wise (plan.pointwise)."""
+    attrs, x = attributes(node), lowerer.view(node.inputs[0])
+    order = (0, *range(2, len(x.shape)), 1)
+    x = lowerer.dense(x, order)
+    parameters = [lowerer.dense(lowerer.view(v)) for v in node.inputs[1:5]]
+    channels = x.shape[1] if len(x.shape) > 1 else 1
+    spec = BatchNormSpec(x.size // channels, channels, get_float(attrs, "epsilon", 1e-5),
+                         get_float(attrs, "momentum", 0.9),
+                         bool(get_int(attrs, "training_mode", 0)))
+    y = lowerer.new(node.outputs[0], order)
+    more = [lowerer.new(v) for v in node.outputs[1:3]]
+    lowerer.emit(node, "batch_norm", spec, [x, *parameters, y, *more])
+
+
 def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
     """Resize-19, nearest neighbour by whole factors: a copy through repeated axes."""
     attrs, view = attributes(node), lowerer.view(node.inputs[0])
@@ -133,13 +147,7 @@ def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
                  View(target.storage, tuple(paired), tuple(steps)), str(node.name))
 
 
-def lower_random_uniform(lowerer: Lowerer, node: ir.Node) -> None:
-    """ai.ganglion Uniform(state) → values, next state."""
-    state = lowerer.dense(lowerer.view(node.inputs[0]))
-    values, after = (lowerer.new(v) for v in node.outputs)
-    lowerer.emit(node, "random_uniform", RandomUniformSpec(values.size), [state, values, after])
-
-
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     "reduce": lower_reduce, "softmax": lower_softmax, "layer_norm": lower_layer_norm,
-    "resize": lower_resize, "random_uniform": lower_random_uniform}
+    "batch_norm": lower_batch_norm,
+    "resize": lower_resize}
