@@ -123,6 +123,15 @@ def test_code_that_refuses_its_memory_is_an_error(binding):
         session.run(np.ones((4, 2), np.float32))
 
 
+def test_more_memory_than_there_is_is_a_target_error(binding):
+    for size in (2**46, 2**62, 2**64 - 1):
+        files = artefact(HandMade(**{**vars(LINEAR), "arena_bytes": f"{size}u"}))
+        session = Session.from_files(files, binding=binding)
+        assert session.arena_bytes == size
+        with pytest.raises(TargetError, match=f"{size} bytes"):
+            session.run(X)
+
+
 def test_loading_leaves_no_file_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     session = Session.from_files(built("LINEAR"))

@@ -59,7 +59,7 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> i
     """The Model as the planner takes it: prepared, integer islands made integer operators."""
     if streaming:
         from ganglion.passes.stream import stream
-        model = stream(model)
+        model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
     return ready

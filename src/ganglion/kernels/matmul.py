@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import SCALAR
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.program import Program, evaluate
 
 
@@ -126,8 +127,103 @@ def macs(spec: MatMulSpec) -> int:
     return spec.batch * spec.m * spec.n * spec.k
 
 
-MATMUL: Family[MatMulSpec] = Family("matmul", operands, reference,
-                variants=(Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
-                                  cost=lambda spec: 1.5 * macs(spec)),),
-                macs=macs)
+def _matrices(spec: MatMulSpec, b: np.ndarray) -> np.ndarray:
+    """b as [batch or 1, K, N]."""
+    if spec.trans_b:
+        return b.reshape(-1, spec.n, spec.k).swapaxes(1, 2)
+    return b.reshape(-1, spec.k, spec.n)
+
+
+def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Variant[MatMulSpec]:
+    width = vectors * isa.lanes
+    per_cycle = 1.0 if isa.lanes == 4 else 2.0
+
+    def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not spec.b_const:
+            return consts
+        b = [tiling.panels(one, width, isa.lanes) for one in _matrices(spec, consts["b"])]
+        return {**consts, "b": np.concatenate(b)}
+
+    def scratch_bytes(spec: MatMulSpec) -> int:
+        moved = spec.trans_b and not spec.b_const
+        return 4 * spec.k * min(width, tiling.padded(spec.n, isa.lanes)) if moved else 0
+
+    def cost(spec: MatMulSpec) -> float:
+        one = tiling.product_cycles(spec.m, spec.n, spec.k, rows, width, isa.lanes, per_cycle,
+                                    chains)
+        moved = 3 * spec.k * spec.n / isa.lanes if scratch_bytes(spec) else 0.0
+        return spec.batch * (one + moved)
+
+    return Variant(f"matmul_f32_{rows}x{width}__{isa.name}", isa, "matmul_float.c.j2",
+                   accepts=lambda spec: spec.dtype == "float32", cost=cost,
+                   tile={"rows": rows, "vectors": vectors, "chains": chains}, pack=pack,
+                   scratch_bytes=scratch_bytes)
+
+
+def _dot_variant(isa: Isa) -> Variant[MatMulSpec]:
+    """Sums along k in vectors: for few columns."""
+    def accepts(spec: MatMulSpec) -> bool:
+        rows_of_b = spec.b_const or spec.trans_b or spec.n == 1
+        return spec.dtype == "float32" and not spec.trans_a and rows_of_b and spec.k >= isa.lanes
+
+    def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not spec.b_const:
+            return consts
+        columns = _matrices(spec, consts["b"]).swapaxes(1, 2)
+        return {**consts, "b": np.ascontiguousarray(columns).reshape(-1)}
+
+    def cost(spec: MatMulSpec) -> float:
+        return spec.batch * spec.m * spec.n * (1.0 * spec.k / isa.lanes + 16)
+
+    return Variant(f"matmul_f32_dot__{isa.name}", isa, "matmul_dot.c.j2", accepts=accepts,
+                   cost=cost, pack=pack)
+
+
+def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatMulSpec]:
+    width = vectors * isa.lanes
+
+    def accepts(spec: MatMulSpec) -> bool:
+        one_bias = not (spec.bias and spec.b_batch)
+        return spec.dtype in ("int8", "uint8") and spec.b_const and one_bias
+
+    def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert spec.requant is not None
+        wide = tiling.padded(spec.n, isa.lanes)
+        found = {**consts, "multiplier": tiling.padded_to(consts["multiplier"].reshape(-1), wide)}
+        parts = []
+        for b in _matrices(spec, consts["b"]):
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, consts.get("bias"))
+            if spec.bias:
+                found["bias"] = tiling.padded_to(sums, wide)
+            else:
+                parts.append(tiling.padded_to(sums, wide).view(np.int8))
+            parts.append(tiling.groups(b, isa.lanes, width, group, isa.name == "neon"))
+        return {**found, "b": np.concatenate(parts)}
+
+    def cost(spec: MatMulSpec) -> float:
+        prepare = spec.m * spec.k / (4 * isa.lanes)
+        per_cycle = {4: 2.0, 2: 0.5 if isa.lanes == 4 else 0.7}[group]
+        return spec.batch * (prepare + tiling.product_cycles(
+            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle))
+
+    return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
+                   accepts=accepts, cost=cost, pack=pack,
+                   tile={"rows": rows, "vectors": vectors, "group": group},
+                   scratch_bytes=lambda spec: (tiling.padded(spec.k, group) * min(rows, spec.m)
+                                               * (1 if group == 4 else 2)))
+
+
+VARIANTS = (
+    Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2", cost=lambda spec: 1.5 * macs(spec)),
+    *(_float_variant(AVX2, *tile) for tile in ((6, 2), (1, 4, 2), (3, 4), (12, 1))),
+    *(_float_variant(AVX512, *tile) for tile in ((14, 2), (1, 8), (1, 1, 8), (6, 4), (28, 1))),
+    *(_float_variant(NEON, *tile) for tile in ((6, 4), (1, 8), (4, 1, 2), (8, 2))),
+    *(_float_variant(SIMD128, *tile) for tile in ((4, 2), (1, 4))),
+    *(_dot_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
+    *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (1, 8), (8, 1))),
+    *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (1, 8), (6, 4), (28, 1))),
+    *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (1, 8), (8, 2))),
+    *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (1, 4))),
+)
+MATMUL: Family[MatMulSpec] = Family("matmul", operands, reference, VARIANTS, macs)
 FAMILIES = (MATMUL,)

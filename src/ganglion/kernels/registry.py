@@ -18,6 +18,7 @@ MODULES = (
     "pool_grad",
     "random",
     "recurrent",
+    "recurrent_grad",
     "reduce",
     "softmax",
     "table",

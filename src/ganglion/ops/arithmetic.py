@@ -44,8 +44,8 @@ def _two(slopes: Slopes) -> Vjp:
 def _pow_slopes(g: GraphBuilder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
                 ) -> tuple[ir.Value, ir.Value]:
     """The exponent's gradient counts as 0 where the base is not positive (no logarithm there)."""
-    if a.dtype != b.dtype:
-        b = g.op("CastLike", b, a)
+    if a.dtype != b.dtype and a.dtype is not None:
+        b = g.op("Cast", b, to=a.dtype)
     da = g.mul(dy, g.mul(b, g.op("Pow", a, g.sub(b, 1))))
     positive = g.greater(a, 0)
     log = g.op("Log", g.where(positive, a, 1))

@@ -32,6 +32,7 @@ def evaluate(model: ir.Model, inputs: Mapping[str, Array], *,
     """
     values = _initial_values(model.graph, dtype)
     values |= _checked_inputs(model.graph, inputs, dtype)
+    done = _last_reads(model.graph)
     for node in model.graph:
         arrays = [_read(values, node, v) for v in node.inputs]
         outputs = evaluate_node(node, arrays, dtype)
@@ -40,6 +41,8 @@ def evaluate(model: ir.Model, inputs: Mapping[str, Array], *,
         for value, array in zip(node.outputs, outputs):
             if value.name:
                 values[value.name] = array
+        for last in done.get(node, ()):
+            values.pop(last, None)
     return {name: values[name] for v in model.graph.outputs if (name := v.name) is not None}
 
 
@@ -66,6 +69,20 @@ def evaluate_node(node: ir.Node, arrays: Sequence[Array | None],
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): has {len(node.outputs)} outputs,"
                             f" of which the first {len(outputs)} are supported")
     return tuple(_converted(np.asarray(a), dtype) for a in outputs[:len(node.outputs)])
+
+
+def _last_reads(graph: ir.Graph) -> dict[ir.Node, list[str]]:
+    """The values that nothing reads after a node, which free their memory there."""
+    last: dict[str, ir.Node] = {}
+    for node in graph:
+        last.update({v.name: node for v in (*node.inputs, *node.outputs)
+                     if v is not None and v.name})
+    kept = {v.name for v in graph.outputs}
+    done: dict[ir.Node, list[str]] = {}
+    for name, node in last.items():
+        if name not in kept:
+            done.setdefault(node, []).append(name)
+    return done
 
 
 def _converted(array: Array, dtype: type[np.floating] | None) -> Array:

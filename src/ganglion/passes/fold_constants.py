@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
-from ganglion.ops.base import OPSET, Array
-from ganglion.ops.graph import IR_VERSION, GraphBuilder
+from ganglion.errors import UnsupportedOp
+from ganglion.ops.base import Array
+from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
 from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, redirect
 
@@ -71,7 +71,10 @@ class FoldConstants(Pass):
             return None
         if not _small(node, [a for a in arrays if a is not None]):
             return None
-        return None if node.domain else _evaluate(node, arrays)
+        try:
+            return evaluate_node(node, arrays)
+        except UnsupportedOp:
+            return None
 
 
 def _names_output(node: ir.Node) -> bool:
@@ -101,14 +104,3 @@ def _small(node: ir.Node, arrays: Sequence[Array]) -> bool:
             return False
         total += elements(shape) * max(1, value.dtype.bitwidth // 8)
     return total <= max(MAX_GROWN_BYTES, given)
-
-
-def _evaluate(node: ir.Node, arrays: Sequence[Array | None]) -> Sequence[Array]:
-    """What ONNX's reference implementation gives for one node."""
-    inputs = {v.name: a for v, a in zip(node.inputs, arrays) if v is not None and v.name}
-    graph = onnx.helper.make_graph(
-        [ir.to_proto(node)], "one", [onnx.ValueInfoProto(name=name) for name in inputs],
-        [onnx.ValueInfoProto(name=v.name) for v in node.outputs if v.name])
-    model = onnx.helper.make_model(graph, ir_version=IR_VERSION,
-                                   opset_imports=[onnx.helper.make_opsetid("", OPSET)])
-    return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, inputs)]

@@ -221,23 +221,25 @@ def perm_of(node: ir.Node) -> Perm:
     return tuple(reversed(range(0 if shape is None else len(shape))))
 
 
-_UNARY = (
+UNARY = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu",
     "Clip", "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
     "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not",
     "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
     "Softsign", "Sqrt", "Tan", "Tanh", "ThresholdedRelu")
-_NARY = (
+"""Element by element from the first input; further ones are scalars."""
+NARY = (
     "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
     "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu",
     "Pow", "Sub", "Sum", "Where", "Xor")
-_REDUCTIONS = (
+"""Element by element from all inputs, with broadcasting."""
+REDUCTIONS = (
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
     "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")
 
 RULES: Mapping[str, Callable[[Site], Moved | None]] = {
-    **dict.fromkeys(_UNARY, _unary), **dict.fromkeys(_NARY, _broadcast),
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(UNARY, _unary), **dict.fromkeys(NARY, _broadcast),
+    **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _along(-1)), "Split": _along(0),
     "QuantizeLinear": _quantise, "DequantizeLinear": _quantise, "Concat": _concat, "Pad": _pad,
     "Slice": _slice, "Squeeze": _squeeze, "Tile": _tile}

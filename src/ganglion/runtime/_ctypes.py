@@ -30,10 +30,11 @@ class Core:
         self._run = RUN(run)
         self._arena_bytes = arena_bytes
         self._state = state
+        self._state_data = None if state is None else state.ctypes.data
         self._inputs, self._outputs = inputs, outputs
         self._in_table = ctypes.c_void_p * len(inputs)
         self._out_table = ctypes.c_void_p * len(outputs)
-        self._arenas: list[NDArray[np.uint8]] = []
+        self._arenas: list[tuple[int, NDArray[np.uint8]]] = []
         self._lock = threading.Lock()
 
     def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:
@@ -70,7 +71,7 @@ class Core:
         if not self._lock.acquire(blocking=False):
             raise busy()
         try:
-            self._enter_c(in_data, out_data, self._state.ctypes.data)
+            self._enter_c(in_data, out_data, self._state_data)
         finally:
             self._lock.release()
 
@@ -78,9 +79,9 @@ class Core:
         try:
             arena = self._arenas.pop()
         except IndexError:
-            arena = aligned_block(self._arena_bytes)
-        code = self._run(self._in_table(*in_data), self._out_table(*out_data), state,
-                         arena.ctypes.data)
+            block = aligned_block(self._arena_bytes)
+            arena = block.ctypes.data, block
+        code = self._run(self._in_table(*in_data), self._out_table(*out_data), state, arena[0])
         self._arenas.append(arena)
         if code:
             raise refused(code)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ganglion.errors import DataError, ToolchainError
+from ganglion.errors import DataError, TargetError, ToolchainError
 from ganglion.runtime.ports import Port
 
 ALIGNMENT = 64
@@ -23,8 +23,14 @@ Given: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
 
 
 def aligned_block(nbytes: int) -> NDArray[np.uint8]:
-    """At least one byte of memory that starts at a multiple of the alignment."""
-    raw = np.empty(max(nbytes, 1) + ALIGNMENT - 1, np.uint8)
+    """At least one byte of memory that starts at a multiple of the alignment.
+
+    Raises TargetError where there is not that much."""
+    try:
+        raw = np.empty(max(nbytes, 1) + ALIGNMENT - 1, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise TargetError(f"the network needs {nbytes} bytes of working memory, more than there "
+                          f"is: free memory, or build it for a smaller batch") from error
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start:start + max(nbytes, 1)]
 

@@ -130,3 +130,18 @@ GG_INLINE v8i v8i_dot2(v8i acc, v8h a, v8h b)
 {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
 }
+/* n codes widened, with their zero point subtracted */
+#define V8H_PREPARE(name, type, widen)                                                     \
+    GG_INLINE void name(int16_t *to, const type *from, int n, int zero)                    \
+    {                                                                                      \
+        __m256i zeros = _mm256_set1_epi16((int16_t)zero);                                  \
+        int i = 0;                                                                         \
+        for (; i + 16 <= n; i += 16) {                                                     \
+            __m256i wide = widen(_mm_loadu_si128((const __m128i *)(from + i)));            \
+            _mm256_storeu_si256((__m256i *)(to + i), _mm256_sub_epi16(wide, zeros));       \
+        }                                                                                  \
+        for (; i < n; ++i)                                                                 \
+            to[i] = (int16_t)(from[i] - zero);                                             \
+    }
+V8H_PREPARE(v8h_prepare_i8, int8_t, _mm256_cvtepi8_epi16)
+V8H_PREPARE(v8h_prepare_u8, uint8_t, _mm256_cvtepu8_epi16)

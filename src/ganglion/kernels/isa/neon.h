@@ -122,3 +122,22 @@ GG_INLINE v4i v4i_dot2(v4i acc, v4h a, v4h b)
     acc = vmlal_lane_s16(acc, vget_low_s16(b), vget_low_s16(a), 0);
     return vmlal_lane_s16(acc, vget_high_s16(b), vget_low_s16(a), 1);
 }
+/* n codes widened, with their zero point subtracted */
+GG_INLINE void v4h_prepare_i8(int16_t *to, const int8_t *from, int n, int zero)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        vst1q_s16(to + i, vsubq_s16(vmovl_s8(vld1_s8(from + i)), vdupq_n_s16((int16_t)zero)));
+    for (; i < n; ++i)
+        to[i] = (int16_t)(from[i] - zero);
+}
+GG_INLINE void v4h_prepare_u8(int16_t *to, const uint8_t *from, int n, int zero)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8) {
+        int16x8_t wide = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(from + i)));
+        vst1q_s16(to + i, vsubq_s16(wide, vdupq_n_s16((int16_t)zero)));
+    }
+    for (; i < n; ++i)
+        to[i] = (int16_t)(from[i] - zero);
+}

@@ -130,3 +130,22 @@ GG_INLINE v4i v4i_dot2(v4i acc, v4h a, v4h b)
 {
     return wasm_i32x4_add(acc, wasm_i32x4_dot_i16x8(a, b));
 }
+/* n codes widened, with their zero point subtracted */
+GG_INLINE void v4h_prepare_i8(int16_t *to, const int8_t *from, int n, int zero)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        wasm_v128_store(to + i, wasm_i16x8_sub(wasm_i16x8_load8x8(from + i),
+                                               wasm_i16x8_splat((int16_t)zero)));
+    for (; i < n; ++i)
+        to[i] = (int16_t)(from[i] - zero);
+}
+GG_INLINE void v4h_prepare_u8(int16_t *to, const uint8_t *from, int n, int zero)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        wasm_v128_store(to + i, wasm_i16x8_sub(wasm_u16x8_load8x8(from + i),
+                                               wasm_i16x8_splat((int16_t)zero)));
+    for (; i < n; ++i)
+        to[i] = (int16_t)(from[i] - zero);
+}

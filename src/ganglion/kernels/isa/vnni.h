@@ -8,3 +8,19 @@ GG_INLINE v16q v16q_set(const uint8_t *p)
 }
 GG_INLINE v16q v16q_load(const int8_t *p) { return _mm512_loadu_si512((const void *)p); }
 GG_INLINE v16i v16i_dot4(v16i acc, v16q a, v16q b) { return _mm512_dpbusd_epi32(acc, a, b); }
+
+/* n codes as unsigned bytes: signed ones with 128 added (zero is -128), or as they are */
+GG_INLINE void v16q_prepare_i8(uint8_t *to, const int8_t *from, int n, int zero)
+{
+    __m512i zeros = _mm512_set1_epi8((char)zero);
+    for (int i = 0; i < n; i += 64) {
+        __mmask64 m = n - i < 64 ? (1ull << (n - i)) - 1 : ~0ull;
+        _mm512_mask_storeu_epi8(to + i, m,
+                                _mm512_sub_epi8(_mm512_maskz_loadu_epi8(m, from + i), zeros));
+    }
+}
+GG_INLINE void v16q_prepare_u8(uint8_t *to, const uint8_t *from, int n, int zero)
+{
+    (void)zero;
+    memcpy(to, from, (size_t)n);
+}

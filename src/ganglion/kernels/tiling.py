@@ -1,0 +1,126 @@
+"""How products are cut into register tiles; shared by the matmul and convolution families.
+
+A tile is `rows` × `vectors` accumulators: rows are rows of a (or output pixels), vectors are L
+output columns each. Packed weights lie in panels [columns / width][K][width], the last one as
+narrow as it needs to be, a whole number of vectors.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+
+def splits(total: int, block: int) -> list[tuple[int, int, int]]:
+    """(start, stop, step) of the loops over whole blocks and over what is left.
+
+    >>> splits(20, 6)
+    [(0, 18, 6), (18, 20, 2)]
+    """
+    whole = total // block * block
+    loops = [(0, whole, block)] if whole else []
+    return loops + ([(whole, total, total - whole)] if total > whole else [])
+
+
+def padded(columns: int, lanes: int) -> int:
+    """Columns rounded up to whole vectors."""
+    return -(-columns // lanes) * lanes
+
+
+def panels(b: np.ndarray, width: int, lanes: int) -> np.ndarray:
+    """[K, N, ...] to panels [N / width][K][width, ...], flat; columns added are 0."""
+    columns = b.shape[1]
+    parts = []
+    for start, stop, step in splits(columns, width):
+        for n in range(start, stop, step):
+            wide = padded(step, lanes)
+            part = np.zeros((b.shape[0], wide, *b.shape[2:]), b.dtype)
+            part[:, :step] = b[:, n:n + step]
+            parts.append(part.reshape(-1))
+    return np.concatenate(parts)
+
+
+def groups(b: np.ndarray, lanes: int, width: int, group: int, split: bool) -> np.ndarray:
+    """int8 weights [K, N] for integer dot products: panels of [K / group][vectors][lanes][group].
+
+    K and N are padded with zeros. `split`: [group][lanes] instead within a vector.
+    """
+    k, n = b.shape
+    full = np.zeros((padded(k, group), n), np.int8)
+    full[:k] = b
+    grouped = panels(full.reshape(-1, group, n).swapaxes(1, 2), width, lanes)
+    if split:
+        grouped = grouped.reshape(-1, lanes, group).swapaxes(1, 2)
+    return np.ascontiguousarray(grouped).reshape(-1)
+
+
+def origin(dtype: str, group: int, zero_point: int) -> int:
+    """What is subtracted from a code when it is prepared for dot products of `group` terms: groups
+    of four want unsigned bytes, pairs of int16 the zero point gone."""
+    if group == 4:
+        return -128 if dtype == "int8" else 0
+    return zero_point
+
+
+def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
+           bias: np.ndarray | None) -> np.ndarray:
+    """int32 biases [N] that make up for zero points left in prepared codes; weights [K, N]."""
+    left = zero_point - origin(dtype, group, zero_point)
+    sums = -left * weights.astype(np.int64).sum(0)
+    return (sums if bias is None else sums + bias).astype(np.int32)
+
+
+def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
+    """A vector of channels with zeros behind it."""
+    return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
+
+
+def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1) -> float:
+    """Estimated cycles of one tile: arithmetic, loads or the latency of a sum, whichever binds."""
+    arithmetic = rows * vectors / per_cycle
+    return k * max(arithmetic, (rows + vectors) / 2, 4 / chains) + 3 * rows * vectors + 8
+
+
+def product_cycles(m: int, n: int, k: int, rows: int, width: int, lanes: int,
+                   per_cycle: float, chains: int = 1) -> float:
+    """Estimated cycles of a product cut into tiles, remainders included."""
+    total = 0.0
+    for m0, m1, row_step in splits(m, rows):
+        for n0, n1, columns in splits(n, width):
+            count = (m1 - m0) // row_step * ((n1 - n0) // columns)
+            vectors = -(-columns // lanes)
+            total += count * tile_cycles(row_step, vectors, k, per_cycle, chains)
+    return total
+
+
+@cache
+def pixel_tile(p: int, q: int, rows: int) -> tuple[int, int]:
+    """(height, width) of the blocks of at most `rows` output pixels that cover P × Q best."""
+    def cost(block: tuple[int, int]) -> tuple[float, int]:
+        total = 0.0
+        for p0, p1, height in splits(p, block[0]):
+            for q0, q1, width in splits(q, block[1]):
+                count = (p1 - p0) // height * ((q1 - q0) // width)
+                total += count * (height * width + 1.5)
+        return total, block[0]
+
+    shapes = [(h, w) for h in range(1, min(p, rows) + 1) for w in range(1, min(q, rows // h) + 1)]
+    return min(shapes, key=cost)
+
+
+def pixel_cycles(p: int, q: int, n: int, k: int, rows: int, width: int, lanes: int,
+                 per_cycle: float) -> float:
+    """Estimated cycles of a convolution over P × Q pixels with n outputs and k terms each."""
+    height, across = pixel_tile(p, q, rows)
+    return sum(product_cycles((p1 - p0) // h * ((q1 - q0) // w) * h * w, n, k, h * w, width, lanes,
+                              per_cycle)
+               for p0, p1, h in splits(p, height) for q0, q1, w in splits(q, across))
+
+
+def block_offsets(height: int, width: int, row: int, column: int) -> Sequence[int]:
+    """Offset of every pixel of a block from its first one.
+
+    >>> block_offsets(2, 2, 100, 3)
+    [0, 3, 100, 103]
+    """
+    return [i * row + j * column for i in range(height) for j in range(width)]
