@@ -13,6 +13,9 @@ from ganglion.passes.dead_code import DeadCode
 from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.infer import FixShapes, require_static
+from ganglion.passes.split_batch_norm import SplitBatchNorm
+from ganglion.passes.split_gemm import SplitGemm
+from ganglion.passes.split_resize import SplitResize
 
 MAX_ROUNDS = 50
 """Far more than any network needs; more means that two passes undo each other."""
@@ -36,7 +39,9 @@ def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = N
 
     Batch normalisation is folded. Raises ModelError when dimensions stay dynamic.
     """
-    return _prepared(model, batch, sizes, inference_passes())
+    copy = _prepared(model, batch, sizes, inference_passes())
+    run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *inference_passes()))
+    return copy
 
 
 def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | None = None,

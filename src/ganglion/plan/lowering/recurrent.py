@@ -6,12 +6,17 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.recurrent import RecurrentSpec
+from ganglion.kernels.recurrent_grad import RecurrentGradSpec
 from ganglion.ops.attr import get_int, get_str, get_strs
 from ganglion.ops.graph import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+GRAD_INPUTS = {
+    "lstm": ("x", "w", "r", "b", "h0", "c0", "y", "gates", "cells", "dy", "dh", "dc"),
+    "gru": ("x", "w", "r", "b", "h0", "y", "gates", "hidden_part", "dy", "dh"),
+    "rnn": ("x", "w", "r", "b", "h0", "y", "gates", "dy", "dh")}
 DEFAULT_ACTIVATIONS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"),
                        "rnn": ("Tanh",)}
 
@@ -43,6 +48,28 @@ def recurrent_spec(lowerer: Lowerer, node: ir.Node, cell: str, trace: bool) -> R
         all(w.storage.array is not None for w in weights))
 
 
+def lower_recurrent_grad(lowerer: Lowerer, node: ir.Node) -> None:
+    """ai.ganglion LSTMGrad, GRUGrad, RNNGrad; their inputs in the order of `ops.recurrent`."""
+    cell = CELLS[node.op_type.removesuffix("Grad")]
+    attrs, inputs = attributes(node), list(node.inputs)
+    places = GRAD_INPUTS[cell]
+    given = {name: inputs[i] if i < len(inputs) else None for i, name in enumerate(places)}
+    steps, batch, width = static_shape(inputs[0])  # type: ignore[arg-type]
+    direction = get_str(attrs, "direction", "forward")
+    count = 2 if direction == "bidirectional" else 1
+    layer = RecurrentSpec(
+        cell, steps, batch, width, static_shape(inputs[2])[2],  # type: ignore[arg-type]
+        direction, given["b"] is not None, given["h0"] is not None, given.get("c0") is not None,
+        bool(get_int(attrs, "linear_before_reset", 0)),
+        tuple(get_strs(attrs, "activations", DEFAULT_ACTIVATIONS[cell] * count)), True, False)
+    spec = RecurrentGradSpec(layer, given["dy"] is not None, given["dh"] is not None,
+                             given.get("dc") is not None)
+    operands = [lowerer.dense(lowerer.view(v)) for name, v in given.items()
+                if v is not None and name != "b"]
+    lowerer.emit(node, "recurrent_grad", spec,
+                 [*operands, *(lowerer.new(v) for v in node.outputs)])
+
+
 def lower_recurrent(lowerer: Lowerer, node: ir.Node) -> None:
     """LSTM, GRU, RNN and their ai.ganglion Trace forms; every output is computed."""
     trace = node.op_type.endswith("Trace")
@@ -65,4 +92,5 @@ def lower_recurrent(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "recurrent", spec, [*operands, *outputs])
 
 
-LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {"recurrent": lower_recurrent}
+LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
+    "recurrent": lower_recurrent, "recurrent_grad": lower_recurrent_grad}
