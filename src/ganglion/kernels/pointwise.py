@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import SCALAR, Isa
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 from ganglion.kernels.program import Instr, Program, cycles, evaluate
 
 __all__ = ["FAMILIES", "POINTWISE", "Instr", "PointwiseSpec", "Program", "Stream"]
