@@ -7,6 +7,7 @@ weights are kept by the identity of the layer.
 
 import re
 import reprlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -223,7 +224,7 @@ class Emitter:
         source = self.weights.source
         array = source(self.layer, self.name, key, index, shape) if source else None
         if array is None:
-            part = sum(ord(c) * 31 ** i for i, c in enumerate("/".join(key))) % (1 << 32)
+            part = zlib.crc32("/".join(key).encode())
             draw = initializers.get(initializer)
             return draw(drawn, (self.weights.seed, self.index, part)).reshape(shape)
         if array.shape != shape:
