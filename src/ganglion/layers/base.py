@@ -170,8 +170,8 @@ class Emitter:
         """Appends a node marked with the layer's name; absent inputs at the end are left out."""
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
-        values = self.g.ops(op, *inputs, outputs=outputs, domain="",
-                            hint=f"{self.name}/{op}", **attrs)
+        values = self.g.ops(op, *inputs, outputs=outputs, hint=f"{self.name}/{op}",
+                            attrs=attrs)
         node = values[0].producer()
         if node is not None:
             node.metadata_props[LAYER] = self.name
