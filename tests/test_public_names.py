@@ -8,7 +8,6 @@ import pytest
 
 import ganglion
 
-
 COMING = {"fit": "training.fit", "evaluate": "training.fit", "EarlyStopping": "training.fit",
           "optimizers": "training.optimizers", "losses": "training.losses",
           "prune": "compression.prune"}
