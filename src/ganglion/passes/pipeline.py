@@ -15,6 +15,8 @@ from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchN
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.fold_pad import FoldPad
 from ganglion.passes.infer import FixShapes, require_static
+from ganglion.passes.split_gemm import SplitGemm
+from ganglion.passes.split_resize import SplitResize
 
 MAX_ROUNDS = 50
 """Far more than any network needs; more means that two passes undo each other."""
@@ -42,8 +44,8 @@ def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = N
     passes = inference_passes()
     copy = _static(model, batch, sizes)
     run(copy, passes)
-    # Only what no linear operator could take; its Mul and Add then meet the other passes.
-    run(copy, (SplitBatchNorm(), *passes))
+    # Only what no linear operator could take; the pieces then meet the other passes.
+    run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *passes))
     require_rows(copy)
     require_static(copy)
     return copy

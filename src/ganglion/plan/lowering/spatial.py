@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.conv2d import Conv2dSpec
+from ganglion.kernels.conv_grad import ConvWeightGradSpec
 from ganglion.kernels.conv_transpose import ConvTransposeSpec
 from ganglion.kernels.pool import PoolSpec
 from ganglion.kernels.pool_grad import PoolGradSpec
@@ -128,9 +129,8 @@ def lower_conv_weight_grad(lowerer: Lowerer, node: ir.Node) -> None:
     kernel, strides, dilations, pads = window(
         node, static_shape(node.outputs[0])[2:], static_shape(node.inputs[0])[2:])
     n, c, h, width = x.shape
-    spec = Conv2dSpec("float32", n, h, width, c, dw.shape[0], kernel, strides, dilations, pads,
-                      get_int(attributes(node), "group", 1),
-                      bias=False, w_const=False)
+    spec = ConvWeightGradSpec(n, h, width, c, dw.shape[0], kernel, strides, dilations, pads,
+                              get_int(attributes(node), "group", 1))
     lowerer.emit(node, "conv_weight_grad", spec, [x, dy, dw])
 
 
