@@ -202,7 +202,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
     def cost(spec: MatMulSpec) -> float:
         prepare = spec.m * spec.k / (4 * isa.lanes)
-        per_cycle = {4: 2.0, 2: 0.5 if isa.lanes == 4 else 0.7}[group]
+        per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
             spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle))
 
@@ -214,7 +214,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
 
 VARIANTS = (
-    Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2", cost=lambda spec: 1.5 * macs(spec)),
+    Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
+            cost=lambda spec: 2.5 * macs(spec)),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (1, 4, 2), (3, 4), (12, 1))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (1, 8), (1, 1, 8), (6, 4), (28, 1))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (1, 8), (4, 1, 2), (8, 2))),
