@@ -1,4 +1,4 @@
-"""Max and average pooling over [N, H, W, C], and their gradients; float32 and int8."""
+"""Max and average pooling over [N, H, W, C]; float32 and int8."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,14 +35,6 @@ class PoolSpec:
     multiplier: float = 1.0
     x_zero_point: int = 0
     zero_point: int = 0
-
-
-@dataclass(frozen=True)
-class PoolGradSpec:
-    """dx of a float32 pool. Max: dy goes to the first maximum in row order (operands x, dy, dx);
-    average: dy / count to every counted pixel (operands dy, dx)."""
-
-    pool: PoolSpec
 
 
 def operands(spec: PoolSpec) -> list[Operand]:

@@ -1,18 +1,34 @@
 """All kernel families by name."""
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from ganglion.kernels.base import Family
 
+MODULES = (
+    "conv2d",
+    "conv_grad",
+    "conv_transpose",
+    "depthwise",
+    "matmul",
+    "move",
+    "normalize",
+    "pointwise",
+    "pool",
+    "pool_grad",
+    "random",
+    "recurrent",
+    "recurrent_grad",
+    "reduce",
+    "softmax",
+    "table",
+)
+"""The family files; each has a tuple `FAMILIES`."""
+
 
 @cache
 def families() -> dict[str, Family[Any]]:
-    """Every family; a family file is listed here once."""
-    from ganglion.kernels import conv2d, depthwise, matmul, pointwise, pool
-
-    table: dict[str, Family[Any]] = {}
-    for module in (pointwise, matmul, conv2d, depthwise, pool):
-        for family in module.FAMILIES:
-            table[family.name] = family
-    return table
+    """Every family, from every file of `MODULES`."""
+    return {family.name: family for module in MODULES
+            for family in import_module(f"ganglion.kernels.{module}").FAMILIES}

@@ -27,8 +27,10 @@ Vjp = Callable[["GraphBuilder", ir.Node, Sequence[ir.Value | None]], list[ir.Val
 """`vjp(g, node, dys) -> dxs`: gradients of the node's inputs, None where none flows.
 `dys[i]` is None when no gradient reaches output i."""
 
-Infer = Callable[[Attrs, Sequence[ir.Value | None]], list[tuple[ir.DataType, tuple[int, ...]]]]
-"""`infer(attrs, inputs) -> [(dtype, shape)]`: only for operators that ONNX does not know."""
+Dims = Sequence[int | ir.SymbolicDim | str | None]
+Infer = Callable[[Attrs, Sequence[ir.Value | None]], list[tuple[ir.DataType, Dims]]]
+"""`infer(attrs, inputs) -> [(dtype, shape)]`: only for operators that ONNX does not know or whose
+shapes it infers wrongly."""
 
 
 @dataclass(frozen=True)

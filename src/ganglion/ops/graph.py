@@ -8,11 +8,12 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from ganglion.errors import ModelError
-from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array
+from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array, Attrs
 from ganglion.ops.registry import find
 
 IR_VERSION = 10
-AttrValue = int | float | str | Sequence[int] | Sequence[float] | Array | ir.DataType
+AttrValue = (int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array
+             | ir.DataType)
 
 
 class GraphBuilder:
@@ -69,7 +70,7 @@ class GraphBuilder:
     def constant(self, array: Array | float | int, name: str = "const",
                  share: bool = True) -> ir.Value:
         """An initializer. Equal small constants become one value unless `share` is False."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # ascontiguousarray would turn [] into [1]
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else b"")
         if share and array.nbytes <= 64 and key in self._constants:
             return self._constants[key]
@@ -92,22 +93,92 @@ class GraphBuilder:
         """A constant int64 vector, as shape-like inputs want."""
         return self.constant(np.asarray(values, dtype=np.int64))
 
-    def op(self, name: str, *inputs: ir.Value | None, domain: str = "",
-           hint: str | None = None, **attrs: AttrValue) -> ir.Value:
-        """Appends a node with one output and returns that."""
-        return self.ops(name, *inputs, outputs=1, domain=domain, hint=hint, **attrs)[0]
+    def op(self, name: str, *inputs: ir.Value | None, domain: str = "", hint: str | None = None,
+           attrs: Attrs | None = None, **more: AttrValue) -> ir.Value:
+        """Appends a node with one output and returns that; arguments as in `ops`."""
+        made = {**(attrs or {}), **more}
+        return self.ops(name, *inputs, outputs=1, domain=domain, hint=hint, attrs=made)[0]
 
     def ops(self, name: str, *inputs: ir.Value | None, outputs: int, domain: str = "",
-            hint: str | None = None, **attrs: AttrValue) -> Sequence[ir.Value]:
-        """Appends a node with several outputs; raises ModelError when ONNX rejects its inputs."""
+            hint: str | None = None, attrs: Attrs | None = None,
+            **more: AttrValue) -> Sequence[ir.Value]:
+        """Appends a node with several outputs; raises ModelError when ONNX rejects its inputs.
+
+        Attributes stand in `attrs` (as `attributes` gives them), as keywords, or in both.
+        """
+        made = _attributes({**(attrs or {}), **more})
+        node = self._node(name, inputs, outputs, domain, hint, made)
+        self._graph.append(node)
+        return node.outputs
+
+    def _node(self, name: str, inputs: Sequence[ir.Value | None], outputs: int, domain: str,
+              hint: str | None, attrs: Sequence[ir.Attr]) -> ir.Node:
         node_name = self.fresh(hint or name.lower())
-        node = ir.node(name, list(inputs), dict(attrs), domain=domain, num_outputs=outputs,
-                       name=node_name)
+        node = ir.Node(domain, name, list(inputs), attrs, num_outputs=outputs, name=node_name)
         for i, value in enumerate(node.outputs):
             value.name = self.fresh(f"{node_name}_out" if outputs == 1 else f"{node_name}_out{i}")
         infer_types(node)
-        self._graph.append(node)
+        return node
+
+    def take_over(self, node: ir.Node, name: str, outputs: int, domain: str) -> ir.Node:
+        """A node `name` with the inputs and attributes of `node`, right behind it, whose first
+        outputs take over the names and all uses of `node`'s outputs, which is left without any."""
+        hint = f"{node.name or node.op_type.lower()}_{name.lower()}"
+        new = self._node(name, node.inputs, outputs, domain, hint, list(node.attributes.values()))
+        self._graph.insert_after(node, new)
+        for old, value in zip(node.outputs, new.outputs):
+            old.name, value.name = value.name, old.name or value.name
+            ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
+        return new
+
+    def add_outputs(self, node: ir.Node, count: int) -> Sequence[ir.Value]:
+        """The outputs of `node`, made at least `count`, every one of them named."""
+        if len(node.outputs) < count:
+            node.resize_outputs(count)
+        for i, value in enumerate(node.outputs):
+            if not value.name:
+                value.name = self.fresh(f"{node.name or node.op_type.lower()}_out{i}")
+        infer_types(node)
         return node.outputs
+
+    def add(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
+        """a + b; here and below a number becomes a constant of the other operand's dtype."""
+        return self.op("Add", a, self._like(b, a))
+
+    def sub(self, a: ir.Value | float, b: ir.Value | float) -> ir.Value:
+        """a - b."""
+        return self.op("Sub", self._like(a, b), self._like(b, a))
+
+    def mul(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
+        """a * b."""
+        return self.op("Mul", a, self._like(b, a))
+
+    def div(self, a: ir.Value | float, b: ir.Value | float) -> ir.Value:
+        """a / b."""
+        return self.op("Div", self._like(a, b), self._like(b, a))
+
+    def greater(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
+        """a > b, a bool."""
+        return self.op("Greater", a, self._like(b, a))
+
+    def less(self, a: ir.Value, b: ir.Value | float) -> ir.Value:
+        """a < b, a bool."""
+        return self.op("Less", a, self._like(b, a))
+
+    def where(self, mask: ir.Value, a: ir.Value | float, b: ir.Value | float) -> ir.Value:
+        """a where the mask holds, else b; one of a and b may be a number."""
+        return self.op("Where", mask, self._like(a, b), self._like(b, a))
+
+    def total(self, x: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
+        """The sum of x over `axes`."""
+        return self.op("ReduceSum", x, self.ints(*axes), keepdims=int(keepdims))
+
+    def _like(self, value: ir.Value | float, other: ir.Value | float) -> ir.Value:
+        if isinstance(value, ir.Value):
+            return value
+        if not isinstance(other, ir.Value):
+            raise TypeError("one operand must be a value of the graph")
+        return self.scalar(value, other)
 
     def model(self, metadata: Mapping[str, str] | None = None) -> ir.Model:
         model = ir.Model(self._graph, ir_version=IR_VERSION, producer_name="ganglion")
@@ -120,6 +191,27 @@ def _all_values(graph: ir.Graph) -> list[ir.Value]:
     for node in graph:
         values.extend(node.outputs)
     return values
+
+
+def _attributes(attrs: Attrs) -> list[ir.Attr]:
+    """Attributes as onnx_ir holds them; an empty list is one of integers.
+
+    Raises ModelError for a value that no attribute can hold.
+    """
+    made: list[ir.Attr] = []
+    for name, value in attrs.items():
+        if isinstance(value, np.ndarray):
+            made.append(ir.AttrTensor(name, ir.tensor(value)))
+        elif isinstance(value, ir.DataType):
+            made.append(ir.AttrInt64(name, int(value)))
+        elif isinstance(value, list | tuple) and len(value) == 0:
+            made.append(ir.AttrInt64s(name, []))
+        elif isinstance(value, int | float | str | list | tuple):
+            made.append(ir.convenience.convert_attribute(name, value))
+        else:
+            raise ModelError(f"attribute {name!r} is {value!r}; numbers, texts, lists of them and "
+                             "arrays are possible")
+    return made
 
 
 def attributes(node: ir.Node) -> dict[str, object]:
@@ -136,17 +228,24 @@ def attributes(node: ir.Node) -> dict[str, object]:
     return plain
 
 
+def dims(value: ir.Value) -> list[int | str | None]:
+    """The shape with symbolic dimensions by name and unknown ones as None."""
+    if value.shape is None:
+        raise ModelError(f"value {value.name!r} has no shape; run shape inference first")
+    return [d if isinstance(d, int) else d.value for d in value.shape]
+
+
 def static_shape(value: ir.Value) -> tuple[int, ...]:
     """The shape as integers; ModelError when a dimension is symbolic or unknown."""
     if value.shape is None:
         raise ModelError(f"value {value.name!r} has no shape; run shape inference first")
-    dims = []
+    found = []
     for d in value.shape:
         if not isinstance(d, int):
-            raise ModelError(f"value {value.name!r} has the dynamic shape {list(value.shape)}; "
+            raise ModelError(f"value {value.name!r} has the dynamic shape {dims(value)}; "
                              "fix every dimension before this step (passes.fix_shapes)")
-        dims.append(d)
-    return tuple(dims)
+        found.append(d)
+    return tuple(found)
 
 
 def infer_types(node: ir.Node) -> None:
@@ -162,15 +261,16 @@ def infer_types(node: ir.Node) -> None:
         return
     schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
     proto = ir.to_proto(node)
-    types, data = {}, {}
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:
-        if value is None:
+        if value is None or value.name is None:
             continue
         if value.dtype is None or value.shape is None:
             raise ModelError(f"node {node.name!r} ({node.op_type}): input {value.name!r} has no "
                              "dtype or shape")
         types[value.name] = onnx.helper.make_tensor_type_proto(value.dtype.value,
-                                                               list(value.shape))
+                                                               dims(value))
         if value.const_value is not None and value.const_value.size <= 64:
             data[value.name] = onnx.numpy_helper.from_array(value.const_value.numpy(), value.name)
     try:
@@ -182,7 +282,7 @@ def infer_types(node: ir.Node) -> None:
         raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs "
                          f"({found}): {error}") from error
     for out in node.outputs:
-        proto_type = inferred.get(out.name)
+        proto_type = inferred.get(out.name or "")
         if proto_type is None:
             continue
         out.dtype = ir.DataType(proto_type.tensor_type.elem_type)

@@ -3,7 +3,9 @@
 An `Expr` is an immutable tree; `program` flattens it to a straight-line list of instructions,
 each a tuple `(name, *arguments)` whose arguments are indices of earlier instructions or, for
 "const", a float and, for "input", the number of the operand. Floats are float32 in every
-instruction; masks (results of comparisons) are a type of their own, written to memory as 0 / 1.
+instruction; masks (results of comparisons, operands of dtype bool) are a type of their own,
+written to memory as 0 / 1. A mask that stands for a number is 0 or 1; a number that stands for a
+mask holds where it is not 0.
 """
 
 from collections.abc import Sequence

@@ -8,10 +8,26 @@ from ganglion.ops.base import Op
 @cache
 def rows() -> dict[tuple[str, str], Op]:
     """Every operator row. Raises ValueError when two families claim one operator."""
-    from ganglion.ops import activation
+    from ganglion.ops import (
+        activation,
+        arithmetic,
+        convolution,
+        indexing,
+        linear,
+        movement,
+        normalization,
+        pooling,
+        quantization,
+        random,
+        recurrent,
+        reduction,
+        resize,
+        softmax,
+    )
 
     table: dict[tuple[str, str], Op] = {}
-    for family in (activation,):
+    for family in (activation, arithmetic, linear, convolution, pooling, normalization, reduction,
+                   softmax, movement, indexing, resize, recurrent, random, quantization):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")

@@ -22,11 +22,15 @@ class Port:
 
 @dataclass(frozen=True)
 class StateTensor:
-    """A tensor that lives between calls: bytes [offset, offset + nbytes) of the state block."""
+    """A tensor that lives between calls: bytes [offset, offset + nbytes) of the state block.
+
+    `order`: its axes as they lie in memory, outermost first.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    order: tuple[int, ...]
     offset: int
     initial: bytes
 
@@ -38,6 +42,10 @@ class Constant:
     name: str
     dtype: str
     data: bytes
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""Is what was built what was meant? The build's answers against the reference's.
+
+A Model of integer arithmetic must agree bit for bit. Floats may differ by rounding, and how much
+that is depends on the network: it is measured on the network itself. The reference is evaluated in
+float64, then again several times with every node's result disturbed by noise of the size that
+float32 rounding has there, 4 · 2^-24 · sqrt(k) · max|y| (k: terms of the node's sums; rounding
+errors of a sum grow as its square root, Higham and Mary, "A New Approach to Probabilistic Rounding
+Error Analysis", SIAM J. Sci. Comput. 41, 2019). What the noise changes in an output, times
+`SAFETY`, is that output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import CheckError
+from ganglion.ops.base import GANGLION_DOMAIN, Pointwise
+from ganglion.ops.evaluate import evaluate
+from ganglion.ops.graph import static_shape
+from ganglion.ops.registry import find
+
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[Arrays], dict[str, np.ndarray]]
+"""Runs the build on one set of inputs by name; outputs (and new state) by name."""
+
+DRAWS = 3
+SAFETY = 8.0
+UNIT = 2.0 ** -24
+INEXACT = {"Exp", "Log", "Tanh", "Erf", "Sigmoid", "Sin", "Cos", "Pow", "Softplus", "Gelu", "Elu",
+           "Selu", "Mish", "Celu"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One output's largest difference, and what was allowed."""
+
+    output: str
+    difference: float
+    tolerance: float
+
+
+def check(model: ir.Model, run: Run, samples: Sequence[Arrays]) -> dict[str, object]:
+    """Compares on every sample; the figures for the manifest.
+
+    `model` is the one that was planned. Raises CheckError naming the output that differs most.
+    """
+    exact = is_exact(model)
+    worst: dict[str, Finding] = {}
+    for index, sample in enumerate(samples):
+        found = run(sample)
+        expected, allowed = _expected(model, sample, exact, seed=index)
+        for name, array in found.items():
+            finding = _compare(name, array, expected[name], allowed[name])
+            if name not in worst or _excess(finding) > _excess(worst[name]):
+                worst[name] = finding
+    for finding in worst.values():
+        if not finding.difference <= finding.tolerance:
+            raise CheckError(
+                f"output {finding.output!r} of the build differs from the reference by "
+                f"{finding.difference:.3g}, allowed are {finding.tolerance:.3g}. This is a defect "
+                "of the generated code or of the compiler: try another compiler (cc=) or the "
+                "scalar kernels (isas=('scalar',)), and please report it with the Model")
+    return {"status": "passed", "samples": len(samples), "exact": exact,
+            "outputs": {f.output: {"difference": f.difference, "tolerance": f.tolerance}
+                        for f in worst.values()}}
+
+
+def _excess(finding: Finding) -> float:
+    return finding.difference - finding.tolerance
+
+
+def is_exact(model: ir.Model) -> bool:
+    """Whether every node's arithmetic is the same to the bit in the reference and in any build.
+
+    Integer operators, moves, and element-wise float operations that IEEE 754 rounds correctly, as
+    long as some of the network is integer: a float network's sums are never exact.
+    """
+    integer = any((n.domain == GANGLION_DOMAIN and n.op_type.startswith(("QLinear", "Table")))
+                  or n.op_type.startswith("QLinear") for n in model.graph)
+    return integer and all(_node_is_exact(n) for n in model.graph)
+
+
+def _node_is_exact(node: ir.Node) -> bool:
+    if node.op_type.startswith("QLinear") or node.op_type in (
+            "QuantizeLinear", "DequantizeLinear", "Table"):
+        return True
+    row = find(node.domain, node.op_type)
+    if row is not None and isinstance(row.lower, Pointwise):
+        return node.op_type not in INEXACT
+    dtype = node.outputs[0].dtype
+    moves = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice",
+             "Pad", "Expand", "Tile", "Gather", "Identity", "MaxPool", "Resize", "ArgMax"}
+    return node.op_type in moves or (dtype is not None and dtype.is_integer())
+
+
+def _expected(model: ir.Model, sample: Arrays, exact: bool, seed: int
+              ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    if exact:
+        answers = evaluate(model, sample)
+        return answers, {name: np.zeros(()) for name in answers}
+    answers = evaluate(model, sample, dtype=np.float64)
+    allowed = {name: np.full((), SAFETY * UNIT * _largest(a)) for name, a in answers.items()}
+    for draw in range(DRAWS):
+        noise = _Noise(np.random.default_rng((seed, draw)))
+        disturbed = evaluate(model, sample, dtype=np.float64, on_node=noise)
+        for name, answer in answers.items():
+            change = np.abs(disturbed[name].astype(np.float64) - answer.astype(np.float64))
+            if answer.dtype.kind == "f":
+                step = np.full((), SAFETY * float(change.max(initial=0.0)))
+                allowed[name] = np.maximum(allowed[name], step)
+            else:
+                allowed[name] = np.maximum(allowed[name], np.where(change > 0, np.inf, 0.0))
+    return answers, allowed
+
+
+class _Noise:
+    """Disturbs every float result by what float32 rounding may have done to it."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.generator = generator
+
+    def __call__(self, node: ir.Node, outputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        size = 4 * UNIT * sqrt(terms(node))
+        return tuple(
+            y + size * _largest(y) * self.generator.uniform(-1, 1, y.shape)
+            if y.dtype.kind == "f" and y.size else y for y in outputs)
+
+
+def _largest(array: np.ndarray) -> float:
+    finite = np.abs(array[np.isfinite(array)]) if array.dtype.kind == "f" else np.zeros(0)
+    return float(finite.max(initial=0.0))
+
+
+def terms(node: ir.Node) -> int:
+    """How many terms the sums of a node have (1 for element-wise ones)."""
+    if node.op_type in ("Conv", "ConvTranspose") and node.inputs[1] is not None:
+        return max(1, prod(static_shape(node.inputs[1])[1:]))
+    if node.op_type in ("MatMul", "Gemm") and node.inputs[0] is not None:
+        return max(1, static_shape(node.inputs[0])[-1])
+    read = [prod(static_shape(v)) for v in node.inputs if v is not None]
+    made = max(1, max((prod(static_shape(v)) for v in node.outputs if v.shape is not None),
+                      default=1))
+    return max(1, max(read, default=1) // made)
+
+
+def _compare(name: str, found: np.ndarray, expected: np.ndarray, allowed: np.ndarray) -> Finding:
+    if found.shape != expected.shape:
+        raise CheckError(f"output {name!r} of the build has shape {list(found.shape)}, the "
+                         f"reference's has {list(expected.shape)}")
+    if not expected.size:
+        return Finding(name, 0.0, 0.0)
+    wanted = expected.astype(np.float64)
+    given = found.astype(np.float64)
+    same = (given == wanted) | (np.isnan(given) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(given - wanted))
+    difference = np.where(np.isnan(difference), np.inf, difference)
+    limit = np.broadcast_to(allowed, difference.shape)
+    at = int(np.argmax(np.where(difference <= limit, -1.0, 0.0) * 1e300 + difference))
+    if (difference <= limit).all():
+        return Finding(name, float(difference.max()), float(np.min(limit)) if np.isfinite(
+            np.min(limit)) else 0.0 if difference.max() == 0 else float(difference.max()))
+    return Finding(name, float(difference.reshape(-1)[at]), float(limit.reshape(-1)[at]))

@@ -1,0 +1,93 @@
+"""Model → Artifact: prepared, planned, emitted, compiled, checked."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.build.artifact import Artifact, manifest_bytes
+from ganglion.build.check import check as check_build
+from ganglion.build.fits import check_memory
+from ganglion.build.running import emulated_run, native_run
+from ganglion.build.samples import drawn, free_inputs, given
+from ganglion.emit.c import emit
+from ganglion.errors import ModelError
+from ganglion.ops.bindings import bindings
+from ganglion.passes.integer import ToInteger
+from ganglion.passes.pipeline import prepare
+from ganglion.plan.planner import plan as make_plan
+from ganglion.plan.types import Plan
+from ganglion.toolchain.compilers import Compiled, compile_sources
+from ganglion.toolchain.emulators import available
+from ganglion.toolchain.targets import Target
+from ganglion.toolchain.targets import target as find_target
+
+Calibration = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+MANIFEST_FORMAT = 1
+
+
+def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
+            batch: int = 1, calibration: Calibration | None = None, check: bool = True,
+            cc: str | None = None, isas: Sequence[str] | None = None,
+            streaming: bool = False) -> Artifact:
+    """Builds a network for a target and checks the build against the reference.
+
+    `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
+    dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
+    ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
+    `streaming`: one time step a call, with the recurrent state kept between calls.
+    Raises UnsupportedOp, ModelError, TargetError (does not fit), ToolchainError, CheckError.
+    """
+    if not isinstance(model, ir.Model):
+        raise ModelError(f"compile takes a Model (an onnx_ir.Model), not {type(model).__name__}; "
+                         "open files with ganglion.load, Keras models with ganglion.from_keras")
+    goal = target if isinstance(target, Target) else find_target(target)
+    goal = goal if isas is None else goal.with_isas(isas)
+    ready = ready_to_plan(model, batch, streaming)
+    plan = make_plan(ready, goal.isas, name or model.graph.name)
+    check_memory(plan, goal)
+    sources = emit(plan)
+    compiled = compile_sources(sources, goal, name=plan.name, cc=cc)
+    figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
+    if check:
+        figures = _checked(ready, plan, goal, sources, compiled, calibration)
+    return _artifact(plan, goal, sources, compiled, figures)
+
+
+def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> ir.Model:
+    """The Model as the planner takes it: prepared, integer islands made integer operators."""
+    if streaming:
+        from ganglion.passes.stream import stream
+        model = stream(model, batch)
+    ready = prepare(model, batch=batch)
+    ToInteger()(ready)
+    return ready
+
+
+def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, str],
+             compiled: Compiled, calibration: Calibration | None) -> Mapping[str, object]:
+    inputs = free_inputs(model, {b.input for b in bindings(model)})
+    samples = drawn(inputs) if calibration is None else given(inputs, calibration)
+    if not available(target):
+        return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
+    if target.emulator == "native":
+        run = native_run(_artifact(plan, target, sources, compiled, {}), model)
+    else:
+        run = emulated_run(plan, target, sources, model)
+    return check_build(model, run, samples)
+
+
+def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: Compiled,
+              figures: Mapping[str, object]) -> Artifact:
+    files = {n: text.encode() for n, text in sources.items()} | dict(compiled.files)
+    manifest: dict[str, object] = {
+        "format": MANIFEST_FORMAT, "name": plan.name, "target": target.name,
+        "isas": list(plan.isas), "library": compiled.library, "sources": sorted(sources),
+        "compiler": compiled.compiler, "flags": list(compiled.flags),
+        "arena_bytes": plan.arena_bytes, "state_bytes": plan.state_bytes,
+        "const_bytes": plan.const_bytes, "macs": plan.macs, "digest": plan.digest,
+        "check": dict(figures),
+        "files": {n: hashlib.sha256(data).hexdigest() for n, data in sorted(files.items())}}
+    files["manifest.json"] = manifest_bytes(manifest)
+    return Artifact(plan.name, target.name, files, manifest, plan, compiled.library)

@@ -1,0 +1,50 @@
+"""Running a build for its check: in this process, or as a process under an emulator."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.build.artifact import Artifact
+from ganglion.build.check import Run
+from ganglion.emit.c import describe
+from ganglion.ops.bindings import bindings
+from ganglion.plan.types import Plan
+from ganglion.toolchain.emulators import emulate
+from ganglion.toolchain.targets import Target
+
+
+def native_run(artifact: Artifact, model: ir.Model) -> Run:
+    """Calls the library in this process; for a network with state, one call from its first state,
+    whose new state is compared under the names of the bound outputs."""
+    session = artifact.session()
+    inputs = [p.name for p in session.inputs]
+    outputs = [p.name for p in session.outputs]
+    bound = bindings(model)
+
+    def run(sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arrays = [sample[name] for name in inputs]
+        if not session.state_bytes:
+            found = session.run(*arrays)
+            return dict(zip(outputs, found if isinstance(found, tuple) else (found,)))
+        stream = session.stream()
+        found = stream.run(*arrays)
+        answers = dict(zip(outputs, found if isinstance(found, tuple) else (found,)))
+        return answers | {b.output: stream.get(b.input) for b in bound}
+
+    return run
+
+
+def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str], model: ir.Model) -> Run:
+    """Runs the generated C as a process for another machine, a process for each sample; the state
+    is compared as in `native_run`."""
+    network = emulate(sources, target, describe(plan))
+    names = [p.name for p in plan.inputs]
+    bound = bindings(model)
+
+    def run(sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found, state = network.run_with_state([sample[n] for n in names])
+        answers = dict(zip((p.name for p in plan.outputs), found))
+        return answers | {b.output: state[b.input] for b in bound}
+
+    return run

@@ -1,0 +1,177 @@
+"""The command line: parse, call, print, exit code.
+
+Exit codes: 0 done; 2 what the user gave is wrong (network, data, target, arguments); 1 something
+failed (compiler, check, or a defect of this program).
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from ganglion.cli.show import errors
+from ganglion.errors import CheckError, GanglionError, ToolchainError
+
+app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
+                  pretty_exceptions_enable=False, rich_markup_mode="rich",
+                  help="Neural networks as plain C that runs and learns on any device.")
+
+ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx or .keras")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+
+
+@app.command()
+def inspect(model: ModelPath, json: Json = False) -> None:
+    """Show layers, shapes, parameters, MACs and arena bytes."""
+    from ganglion.cli.inspect import run
+
+    run(model, json)
+
+
+@app.command()
+def train(
+    model: ModelPath,
+    data: Annotated[Path, typer.Option(help=".npz with x and y, or .csv with the label last")],
+    output: Out,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    loss: Annotated[str, typer.Option(help="auto, or a loss by Keras's name")] = "auto",
+    optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")] = "adam",
+    learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    validation_split: Annotated[float, typer.Option(min=0, max=0.9)] = 0.1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    checkpoint: Annotated[Path | None, typer.Option(help="continue from this file")] = None,
+    json: Json = False,
+) -> None:
+    """Train a network in compiled C and write it as .onnx."""
+    from ganglion.cli.train import Settings, run
+
+    run(model, data, output, Settings(epochs, loss, optimizer, learning_rate, batch_size,
+                                      validation_split, seed, checkpoint), json)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    data: Annotated[Path, typer.Option(help=".npz (x_test, y_test if there) or .csv")],
+    json: Json = False,
+) -> None:
+    """Measure a network on data: accuracy, precision, recall, F1, or MAE, MSE, RMSE."""
+    from ganglion.cli.train import run_evaluate
+
+    run_evaluate(model, data, json)
+
+
+@app.command()
+def quantize(
+    model: ModelPath,
+    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz, .npy or .csv")],
+    output: Out,
+    method: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
+    rows: Annotated[int, typer.Option(min=1, help="how many inputs to calibrate on")] = 200,
+    json: Json = False,
+) -> None:
+    """Make a network int8, calibrated on real inputs."""
+    from ganglion.cli.build import run_quantize
+
+    run_quantize(model, calibrate, output, method, rows, json)
+
+
+@app.command()
+def compile(
+    model: ModelPath,
+    output: Out,
+    target: Annotated[str, typer.Option(help="see `ganglion targets`")] = "host",
+    cc: Annotated[str | None, typer.Option(help="another C compiler's command line")] = None,
+    name: Annotated[str | None, typer.Option(help="the network's name in C")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
+    calibrate: Annotated[Path | None, typer.Option(help="real inputs to check the build on")
+                         ] = None,
+    isa: Annotated[list[str] | None, typer.Option(help="only these instruction sets")] = None,
+    streaming: Annotated[bool, typer.Option(help="one time step a call, state kept")] = False,
+    json: Json = False,
+) -> None:
+    """Turn a network into C and a checked library for a target."""
+    from ganglion.cli.build import Request, run_compile
+
+    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming), json)
+
+
+@app.command()
+def targets(json: Json = False) -> None:
+    """List what networks can be compiled for."""
+    from ganglion.cli.build import run_targets
+
+    run_targets(json)
+
+
+@app.command()
+def run(
+    build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
+    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image; one an input")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy")] = None,
+    json: Json = False,
+) -> None:
+    """Run a built network on an input."""
+    from ganglion.cli.run import run as run_network
+
+    run_network(build, inputs, output, json)
+
+
+@app.command()
+def bench(
+    build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
+    seconds: Annotated[float, typer.Option(min=0.1)] = 2.0,
+    json: Json = False,
+) -> None:
+    """Measure latency, arena, flash and the overhead of a call."""
+    from ganglion.cli.bench import run as run_bench
+
+    run_bench(build, seconds, json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o")] = Path("ganglion-demo"),
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Digits from pixels to a Raspberry Pi: train, prune, quantise, compile, check, time."""
+    from ganglion.cli.demo import run as run_demo
+
+    run_demo(output, epochs, seed, json)
+
+
+def main() -> None:
+    """Entry point; the one place that catches everything."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: list[str]) -> int:
+    """Runs a command line; the exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        errors.print("stopped")
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except GanglionError as error:
+        kind = type(error).__name__
+        errors.print(f"[bold red]{kind}[/]: ", end="")
+        errors.print(str(error), markup=False, highlight=False)
+        return 1 if isinstance(error, ToolchainError | CheckError) else 2
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        return 1
+    except Exception as error:
+        errors.print_exception(show_locals=False)
+        errors.print(f"[bold red]a defect of ganglion[/]: {type(error).__name__}. Please report "
+                     "it with the lines above.")
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,87 @@
+"""`ganglion bench`: how fast a build is, called as a program would call it."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ganglion.cli.show import print_json, print_table
+from ganglion.errors import DataError
+from ganglion.runtime import BINDING, Session
+
+BATCH_ROWS = 64
+
+
+def run(build: Path, seconds: float, as_json: bool) -> None:
+    """Measures for about `seconds` and prints the figures."""
+    manifest = json.loads((build / "manifest.json").read_text(encoding="utf-8")) if (
+        build / "manifest.json").is_file() else {}
+    session = Session(build)
+    report = {"name": session.name, "target": manifest.get("target"), "binding": BINDING,
+              "isas": manifest.get("isas"), **latency(session, seconds),
+              "arena_bytes": session.arena_bytes, "state_bytes": session.state_bytes,
+              "const_bytes": manifest.get("const_bytes"),
+              "library_bytes": _library_bytes(build, manifest)}
+    if as_json:
+        print_json(report)
+        return
+    print_table(f"{build}", ["figure", "value"], [[k, _cell(v)] for k, v in report.items()])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _library_bytes(build: Path, manifest: dict[str, object]) -> int:
+    library = manifest.get("library")
+    return (build / str(library)).stat().st_size if library else 0
+
+
+def latency(session: Session, seconds: float = 1.0, seed: int = 0) -> dict[str, float]:
+    """Distribution of one call's time in µs, and what of it is the call from Python.
+
+    The overhead is the median call less the time of a row when many rows are run in one call (0
+    where the network takes several rows a call). Raises DataError for a network with state.
+    """
+    if session.state_bytes:
+        raise DataError(f"network {session.name!r} keeps state between calls; benchmark the build "
+                        "without --streaming")
+    generator = np.random.default_rng(seed)
+    inputs = [_drawn(p.shape, p.dtype, generator, 1) for p in session.inputs]
+    outputs = [np.empty(p.shape, p.dtype) for p in session.outputs]
+    given = inputs[0] if len(inputs) == 1 else inputs
+    wanted = outputs[0] if len(outputs) == 1 else outputs
+    for _ in range(20):
+        session.run_into(given, wanted)
+    times = _times(lambda: session.run_into(given, wanted), seconds)
+    figures = {"min_us": times.min(), "median_us": np.median(times),
+               "p90_us": np.percentile(times, 90), "p99_us": np.percentile(times, 99),
+               "max_us": times.max(), "calls": float(len(times)), "overhead_us": 0.0}
+    if all(p.shape and p.shape[0] == 1 for p in session.inputs):
+        rows = [_drawn(p.shape, p.dtype, generator, BATCH_ROWS) for p in session.inputs]
+        many = _times(lambda: session.run(*rows, threads=1), seconds / 2)
+        figures["overhead_us"] = max(0.0, float(np.median(times) - np.median(many) / BATCH_ROWS))
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _times(call: Callable[[], object], seconds: float) -> np.ndarray:
+    """µs of each call."""
+    found, clock = [], time.perf_counter_ns
+    end = clock() + int(seconds * 1e9)
+    while clock() < end:
+        start = clock()
+        call()
+        found.append(clock() - start)
+    return np.asarray(found) / 1e3
+
+
+def _drawn(shape: tuple[int, ...], dtype: np.dtype[np.generic], generator: np.random.Generator,
+           rows: int) -> np.ndarray:
+    shape = (rows, *shape[1:]) if rows > 1 else shape
+    if dtype.kind == "f":
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(0, 2, shape).astype(dtype)

@@ -1,0 +1,86 @@
+"""`ganglion quantize`, `ganglion compile` and `ganglion targets`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganglion.build import compile as build
+from ganglion.cli.data import read_x
+from ganglion.cli.show import console, print_json, print_table
+from ganglion.cli.train import as_input
+from ganglion.compression import quantize
+from ganglion.errors import DataError
+from ganglion.frontends import load, save
+from ganglion.toolchain.targets import targets
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user chose for a build."""
+
+    target: str
+    cc: str | None
+    name: str | None
+    batch: int
+    calibrate: Path | None
+    isas: list[str] | None
+    streaming: bool
+
+
+def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: int,
+                 as_json: bool) -> None:
+    """Writes an int8 copy of the network, calibrated on the first `rows` inputs."""
+    if output.suffix != ".onnx":
+        raise DataError(f"{output}: the quantised network is written as .onnx; choose such a name")
+    model = load(path)
+    x = as_input(model, read_x(calibrate))[:rows]
+    save(quantize(model, calibration=x, method=method), output)
+    sizes = {"input_bytes": path.stat().st_size, "output_bytes": output.stat().st_size}
+    if as_json:
+        print_json({"output": str(output), "rows": len(x), "method": method, **sizes})
+        return
+    console.print(f"wrote {output}: {sizes['output_bytes']:,} bytes "
+                  f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x):,} rows")
+
+
+def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> None:
+    """Builds the network into the folder `output`."""
+    model = load(path)
+    calibration = None
+    if chosen.calibrate is not None:
+        calibration = as_input(model, read_x(chosen.calibrate))
+    artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
+                     calibration=calibration, cc=chosen.cc, isas=chosen.isas,
+                     streaming=chosen.streaming)
+    artifact.save(output)
+    if as_json:
+        print_json(dict(artifact.manifest))
+        return
+    rows = [[name, len(data)] for name, data in sorted(artifact.files.items())]
+    print_table(f"{output} for {artifact.target}", ["file", "bytes"], rows)
+    figures = artifact.manifest["check"]
+    console.print(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
+                  f"bytes   MACs {artifact.plan.macs:,}   check: {_spoken(figures)}")
+
+
+def _spoken(figures: object) -> str:
+    if not isinstance(figures, dict):
+        return "not run"
+    if figures["status"] != "passed":
+        return f"{figures['status']} ({figures.get('reason', 'no reason given')})"
+    if figures["exact"]:
+        return f"passed on {figures['samples']} inputs, bit for bit"
+    worst = max(figures["outputs"].values(), key=lambda o: o["difference"] / o["tolerance"]
+                if o["tolerance"] else 0.0)
+    return (f"passed on {figures['samples']} inputs, largest difference "
+            f"{worst['difference']:.2g} of {worst['tolerance']:.2g} allowed")
+
+
+def run_targets(as_json: bool) -> None:
+    """Prints the target table."""
+    found = targets().values()
+    if as_json:
+        print_json([{"name": t.name, "isas": list(t.isas), "description": t.description,
+                     "flash_bytes": t.flash_bytes, "ram_bytes": t.ram_bytes} for t in found])
+        return
+    print_table("targets", ["name", "instruction sets", "what it is"],
+                [[t.name, ", ".join(t.isas), t.description] for t in found])

@@ -1,0 +1,33 @@
+"""What the commands print: tables for people, JSON for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def print_json(answer: Mapping[str, object] | Sequence[object]) -> None:
+    """The answer as one JSON document on standard output."""
+    console.print_json(json.dumps(answer))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table; columns whose cells are numbers are set to the right."""
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        numeric = all(isinstance(r[i], int | float) or str(r[i])[:1].isdigit() for r in rows)
+        table.add_column(column, justify="right" if numeric and rows else "left")
+    for row in rows:
+        table.add_row(*[f"{c:,}" if isinstance(c, int) else str(c) for c in row])
+    console.print(table)
+
+
+def progress() -> Progress:
+    """A bar with a count and the time spent, on standard error."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                    TimeElapsedColumn(), TextColumn("{task.fields[note]}"), console=errors)

@@ -1,0 +1,60 @@
+"""Which instruction sets this machine runs, by the names of `kernels.isa`.
+
+Read where code is built (`toolchain`) and again where it is loaded (`runtime`): a library that
+needs more than the machine has would kill the process instead of raising an error.
+"""
+
+import platform
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+X86_NEEDS: Mapping[str, frozenset[str]] = {
+    "vnni": frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl",
+                       "avx512_vnni"}),
+    "avx512": frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+    "avx2": frozenset({"avx2", "fma"}),
+}
+"""CPU features, as /proc/cpuinfo spells them, behind each x86-64 instruction set, best first."""
+
+MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
+"""Names that systems give to a processor, and the one used here."""
+
+
+def machine() -> str:
+    """The processor's architecture: "x86_64", "aarch64", "armv7l", "riscv64", ..."""
+    name = platform.machine().lower()
+    return MACHINES.get(name, name)
+
+
+@cache
+def isas() -> tuple[str, ...]:
+    """Instruction sets of this machine, best first; "scalar" is always the last."""
+    if machine() == "aarch64":
+        return ("neon", "scalar")
+    if machine() != "x86_64":
+        return ("scalar",)
+    linux = sys.platform == "linux"
+    features = linux_features(Path("/proc/cpuinfo")) if linux else numpy_features()
+    return (*(isa for isa, needs in X86_NEEDS.items() if needs <= features), "scalar")
+
+
+def linux_features(cpuinfo: Path) -> frozenset[str]:
+    """The words behind the first `flags` line of /proc/cpuinfo; none where it can't be read."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def numpy_features() -> frozenset[str]:
+    """The same words from the table that NumPy fills with cpuid, on systems without /proc."""
+    core = import_module("numpy._core._multiarray_umath")
+    table: dict[str, bool] = getattr(core, "__cpu_features__", {})
+    spelled = {"fma3": "fma", "avx512vnni": "avx512_vnni"}
+    names = (name.lower() for name, present in table.items() if present)
+    return frozenset(spelled.get(name, name) for name in names)

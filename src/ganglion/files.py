@@ -1,0 +1,170 @@
+"""Files that are either whole or not there: written aside, synced, then renamed.
+
+A full disk, an I/O error or a kill at any moment leaves what stood under the name before. Only
+files beside the target, in the same folder, are ever touched, so a rename never crosses devices.
+Errors of the system (`OSError`: no space, no permission) reach the caller as they are.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from ganglion.errors import DataError, TrustError
+
+STALE_SECONDS = 3600.0
+"""A file written aside that is this much older than a finished one was left by a killed run."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replaces the file at `path` by `data`, or leaves it as it was and raises OSError.
+
+    A symbolic link is followed: the file that it names is replaced, the link stays.
+    """
+    target = Path(os.path.realpath(path))
+    aside = _aside(target, "partial")
+    try:
+        _write_synced(aside, data)
+        aside.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+    _sync_folder(target.parent)
+    _sweep(target, "partial")
+
+
+def replace_folder(path: Path, files: Mapping[str, bytes], *,
+                   marker: str = "manifest.json") -> None:
+    """Replaces the folder at `path` by one that holds exactly `files` (relative name -> bytes).
+
+    The new folder is written aside, the old one renamed away, the new one renamed in, the old one
+    deleted. A kill between the two renames leaves the old folder under a hidden name, from where
+    the next call, or `recover_folder`, brings it back.
+
+    `marker` is the file that tells our folders from others: it must be among `files`, and an
+    existing folder with anything in it but no marker is refused, so that a wrong `path` deletes
+    nothing. Raises DataError for that, TrustError for a name that leaves the folder, OSError.
+    """
+    if marker not in files:
+        raise ValueError(f"the files to write lack the marker {marker!r}: {sorted(files)}")
+    for name in files:
+        _check_name(name)
+    target = Path(os.path.realpath(path))
+    recover_folder(target)
+    _check_ours(target, marker)
+    new, old = _aside(target, "new"), _retired(target)
+    try:
+        _write_folder(new, files)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except BaseException:
+        recover_folder(target)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    _sync_folder(target.parent)
+    _discard(target, old)
+    _sweep(target, "new")
+
+
+def recover_folder(path: Path) -> None:
+    """Finishes what a killed `replace_folder` left: brings the old folder back if none is there.
+
+    Does nothing when there is nothing to recover. Whoever opens such a folder may call it first.
+    """
+    target = Path(os.path.realpath(path))
+    old = _retired(target)
+    if not old.exists():
+        return
+    if target.exists():
+        _discard(target, old)
+    else:
+        old.rename(target)
+        _sync_folder(target.parent)
+
+
+def _retired(target: Path) -> Path:
+    """Where the old folder waits between the two renames: one fixed name, so that it is found."""
+    return target.parent / f".{target.name}.old"
+
+
+def _aside(target: Path, kind: str) -> Path:
+    """A name nobody else uses: two writers at once must not write into each other's file."""
+    return target.parent / f".{target.name}.{secrets.token_hex(8)}.{kind}"
+
+
+def _discard(target: Path, old: Path) -> None:
+    """Deletes a retired folder. It is renamed first: a half-deleted one must never be recovered."""
+    trash = _aside(target, "new")
+    with suppress(OSError):
+        old.rename(trash)
+        shutil.rmtree(trash)
+
+
+def _sweep(target: Path, kind: str) -> None:
+    """Deletes what killed runs left beside `target`, judged against the time of `target` itself."""
+    with suppress(OSError):
+        finished = target.stat().st_mtime
+        for left in target.parent.iterdir():
+            ours = left.name.startswith(f".{target.name}.") and left.name.endswith(f".{kind}")
+            if ours and left.lstat().st_mtime < finished - STALE_SECONDS:
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir()
+    folders = {folder}
+    for name, data in sorted(files.items()):
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(place, data)
+        folders.update(p for p in place.parents if folder in p.parents)
+    for each in folders:
+        _sync_folder(each)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    """Creates the file (never follows or overwrites) and waits until the disk has its bytes."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left):]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames in `folder` durable, where the system lets folders be opened."""
+    if os.name != "posix":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _check_name(name: str) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name:
+        raise TrustError(f"refusing to write {name!r}: it would leave the folder; "
+                         "use a relative name without '..'")
+
+
+def _check_ours(target: Path, marker: str) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise DataError(f"{target} is a file, expected a folder to write into; "
+                        "choose another path or move the file away")
+    if any(target.iterdir()) and not (target / marker).exists():
+        raise DataError(f"{target} holds files but no {marker}, so it was not written by this "
+                        "project and will not be replaced; choose a new or an empty folder")

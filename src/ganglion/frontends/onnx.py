@@ -1,0 +1,127 @@
+"""ONNX files: opset 13 to 28, external data in the model's folder, any symbolic batch."""
+
+import difflib
+import json
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+from onnx_ir.passes import PreconditionError, common
+
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.files import write_atomic
+from ganglion.frontends.onnx_floats import single_precision
+from ganglion.frontends.onnx_opset import convert_opset
+from ganglion.frontends.onnx_safety import MAX_BYTES, secure
+from ganglion.ops.base import GANGLION_DOMAIN, OPSET
+from ganglion.ops.graph import IR_VERSION
+from ganglion.ops.infer import infer_model
+from ganglion.ops.registry import find, rows
+
+
+def load_onnx(path: Path | str) -> ir.Model:
+    """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
+
+    Local functions are inlined, Constant nodes become initializers, floats become float32 (see
+    `onnx_floats`), a symbolic batch stays symbolic (see `passes.fix_shapes`). An input with a
+    default value becomes that constant, unless the Model's bindings make it state.
+
+    Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
+    for what cannot be compiled, TrustError for external data outside the file's folder.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    proto = _parse(data, path)
+    secure(proto, path.parent)
+    try:
+        onnx.checker.check_model(proto)
+        model = ir.from_proto(proto)
+    except (onnx.checker.ValidationError, ir.serde.SerdeError, EncodeError, UnicodeDecodeError,
+            ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a valid ONNX model: {error}") from error
+    _normalise(model, path)
+    _check_operators(model)
+    infer_model(model)
+    return model
+
+
+def save_onnx(model: ir.Model, path: Path | str) -> None:
+    """Writes the Model as one ONNX file; the old file stays whole when writing fails.
+
+    The same Model gives the same bytes. Raises ModelError for a Model above 2 GiB, OSError.
+    """
+    try:
+        data = ir.to_proto(model).SerializeToString(deterministic=True)
+    except (EncodeError, ValueError) as error:
+        raise ModelError(f"the Model cannot be written as one ONNX file: {error}; "
+                         f"at most {MAX_BYTES} bytes fit") from error
+    write_atomic(Path(path), data)
+
+
+def _parse(data: bytes, path: Path) -> onnx.ModelProto:
+    try:
+        proto = onnx.ModelProto()
+        proto.ParseFromString(data)
+    except (DecodeError, RecursionError) as error:
+        raise ModelError(f"{path} ({len(data)} bytes) is not an ONNX file or is cut short: "
+                         f"{error}") from error
+    if not proto.HasField("graph") or not proto.graph.output:
+        raise ModelError(f"{path} ({len(data)} bytes) holds no graph with outputs; "
+                         "it is not an ONNX model, or it is cut short")
+    return proto
+
+
+def _normalise(model: ir.Model, path: Path) -> None:
+    """Brings the graph to the project's own opset, element types and naming, in place."""
+    for node in model.graph:
+        if node.domain == "ai.onnx":
+            node.domain = ""
+    versions = model.graph.opset_imports
+    if "ai.onnx" in versions:
+        versions.setdefault("", versions.pop("ai.onnx"))
+    try:
+        common.InlinePass()(model)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        common.NameFixPass()(model)
+    except (PreconditionError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: local functions or constants are malformed: {error}") from error
+    _drop_default_inputs(model)
+    convert_opset(model)
+    single_precision(model)
+    model.ir_version = IR_VERSION
+
+
+def _drop_default_inputs(model: ir.Model) -> None:
+    """An input that is also an initializer is a constant, except where it is state."""
+    try:
+        pairs = json.loads(model.metadata_props.get("ganglion.bindings", "[]"))
+        state = {str(name) for _, name in pairs}
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise ModelError(f"metadata 'ganglion.bindings' is malformed: {error}; expected a JSON "
+                         "list of [output, input]") from error
+    kept = [v for v in model.graph.inputs if not v.is_initializer() or v.name in state]
+    if len(kept) != len(model.graph.inputs):
+        model.graph.inputs.clear()
+        model.graph.inputs.extend(kept)
+
+
+def _check_operators(model: ir.Model) -> None:
+    """Refuses what neither ONNX nor a row defines. Whether it compiles is for planning to say."""
+    for node in model.graph:
+        if find(node.domain, node.op_type) is not None:
+            continue
+        standard = node.domain == "" and onnx.defs.has(node.op_type, OPSET, "")
+        if standard and not onnx.defs.get_schema(node.op_type, OPSET, "").deprecated:
+            continue
+        known = sorted(name for domain, name in rows() if domain in ("", GANGLION_DOMAIN))
+        near = difflib.get_close_matches(node.op_type, known, n=3)
+        hint = f"; did you mean {' or '.join(near)}" if near else ""
+        domain = node.domain or "ai.onnx"
+        raise UnsupportedOp(
+            f"node {node.name!r} uses the operator {node.op_type!r} of domain {domain!r}, which "
+            f"opset {OPSET} does not define{hint}. Export the network with standard operators, or "
+            f"add a row for it in ganglion/ops. Rows exist for: {', '.join(known)}")

@@ -1,0 +1,104 @@
+"""Steps that the gradients of several families share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import ModelError
+from ganglion.ops.graph import GraphBuilder, dims, static_shape
+
+
+def source(node: ir.Node, index: int) -> ir.Value:
+    """Input `index` of the node. Raises ModelError when it is absent."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise ModelError(f"node {node.name!r} ({node.op_type}): input {index} is missing")
+    return value
+
+
+def optional(node: ir.Node, index: int) -> ir.Value | None:
+    """Input `index` of the node, or None when absent."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def stops(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
+    """The gradient of what is constant almost everywhere: none flows to any input."""
+    return [None] * len(node.inputs)
+
+
+def rank(value: ir.Value) -> int:
+    """The number of dimensions, of which any may be symbolic."""
+    return len(dims(value))
+
+
+def target(g: GraphBuilder, value: ir.Value) -> ir.Value:
+    """The shape of `value` as an int64 vector: a constant, or Shape where a dimension is open."""
+    found = dims(value)
+    if all(isinstance(d, int) for d in found):
+        return g.ints(*static_shape(value))
+    return g.op("Shape", value)
+
+
+def reshape_like(g: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Value:
+    """`value` in the shape of `like`; the number of elements is the same."""
+    return value if dims(value) == dims(like) else g.op("Reshape", value, target(g, like))
+
+
+def unbroadcast(g: GraphBuilder, dy: ir.Value, like: ir.Value) -> ir.Value:
+    """Sums dy over the axes along which `like` was repeated: the gradient of broadcasting."""
+    wide, narrow = dims(dy), dims(like)
+    if wide == narrow:
+        return dy
+    lead = len(wide) - len(narrow)
+    axes = [*range(lead), *(lead + i for i, d in enumerate(narrow) if d == 1 != wide[lead + i])]
+    return reshape_like(g, g.total(dy, axes) if axes else dy, like)
+
+
+def zeros(g: GraphBuilder, like: ir.Value) -> ir.Value:
+    """Zeros of the shape and dtype of `like`."""
+    if like.dtype is None:
+        raise ModelError(f"value {like.name!r} has no dtype")
+    return g.op("ConstantOfShape", target(g, like), value=np.zeros(1, like.dtype.numpy()))
+
+
+def constant_ints(node: ir.Node, index: int) -> list[int]:
+    """A constant int64 input as a list. Raises ModelError when it is not known when building."""
+    value = source(node, index)
+    if value.const_value is None:
+        raise ModelError(f"node {node.name!r} ({node.op_type}): input {value.name!r} must be a "
+                         "constant here; fold constants first")
+    return [int(v) for v in value.const_value.numpy().ravel()]
+
+
+def swapped(first: int, second: int, count: int) -> list[int]:
+    """The permutation of `count` axes that exchanges two of them."""
+    perm = list(range(count))
+    perm[first], perm[second] = second, first
+    return perm
+
+
+def scatter_rows(g: GraphBuilder, dy: ir.Value, index: ir.Value, axis: int,
+                 like: ir.Value) -> ir.Value:
+    """The gradient of Gather(x, index, axis) for x shaped as `like`: dy's rows added into zeros.
+
+    dy: [before axis..., index..., after axis...].
+    """
+    count, width = rank(like), rank(index)
+    if axis != 0:
+        order = [*range(axis, axis + width), *range(axis), *range(axis + width, count - 1 + width)]
+        dy = g.op("Transpose", dy, perm=order)
+        shape = static_shape(like)
+        front = (shape[axis], *shape[:axis], *shape[axis + 1:])
+        if like.dtype is None:
+            raise ModelError(f"value {like.name!r} has no dtype")
+        base = g.op("ConstantOfShape", g.ints(*front), value=np.zeros(1, like.dtype.numpy()))
+    else:
+        base = zeros(g, like)
+    if index.dtype != ir.DataType.INT64:
+        index = g.op("Cast", index, to=ir.DataType.INT64)
+    rows = g.op("Unsqueeze", index, g.ints(width))
+    summed = g.op("ScatterND", base, rows, dy, reduction="add")
+    if axis == 0:
+        return summed
+    return g.op("Transpose", summed, perm=[*range(1, axis + 1), 0, *range(axis + 1, count)])

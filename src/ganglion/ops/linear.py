@@ -1,0 +1,91 @@
+"""Matrix products."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.ops.attr import get_float, get_int
+from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.gradients import optional, rank, reshape_like, source, swapped, unbroadcast
+from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+
+
+def _matmul_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+                ) -> list[ir.Value | None]:
+    """Vectors count as a row (a) or a column (b), as in NumPy's matmul."""
+    a, b, dy = source(node, 0), source(node, 1), dys[0]
+    if dy is None:
+        return [None, None]
+    rows = g.op("Unsqueeze", a, g.ints(0)) if rank(a) == 1 else a
+    columns = g.op("Unsqueeze", b, g.ints(1)) if rank(b) == 1 else b
+    if rank(b) == 1:
+        dy = g.op("Unsqueeze", dy, g.ints(-1))
+    if rank(a) == 1:
+        dy = g.op("Unsqueeze", dy, g.ints(-2))
+    if rank(columns) == 2:
+        da, db = _by_one_matrix(g, rows, columns, dy)
+    else:
+        da = g.op("MatMul", dy, _transposed(g, columns))
+        db = g.op("MatMul", _transposed(g, rows), dy)
+    return [reshape_like(g, unbroadcast(g, da, rows), a),
+            reshape_like(g, unbroadcast(g, db, columns), b)]
+
+
+def _by_one_matrix(g: GraphBuilder, a: ir.Value, b: ir.Value, dy: ir.Value
+                   ) -> tuple[ir.Value, ir.Value]:
+    """a: [..., M, K]; b: [K, N]. All rows of a form one matrix, so no transpose is needed."""
+    k, n = static_shape(b)
+    tall = g.op("Reshape", a, g.ints(-1, k)) if rank(a) > 2 else a
+    dtall = g.op("Reshape", dy, g.ints(-1, n)) if rank(a) > 2 else dy
+    da = g.op("Gemm", dtall, b, transB=1)
+    return reshape_like(g, da, a), g.op("Gemm", tall, dtall, transA=1)
+
+
+def _transposed(g: GraphBuilder, x: ir.Value) -> ir.Value:
+    """The last two axes exchanged."""
+    return g.op("Transpose", x, perm=swapped(rank(x) - 2, rank(x) - 1, rank(x)))
+
+
+def _gemm_reference(attrs: Attrs, a: Array, b: Array, c: Array | None = None
+                    ) -> tuple[Array, ...]:
+    a = a.T if get_int(attrs, "transA", 0) else a
+    b = b.T if get_int(attrs, "transB", 0) else b
+    y = np.matmul(a, b)
+    alpha, beta = get_float(attrs, "alpha", 1.0), get_float(attrs, "beta", 1.0)
+    y = y if alpha == 1.0 else y * alpha
+    if c is not None:
+        y = y + (c if beta == 1.0 else c * beta)
+    return (y,)
+
+
+def _gemm_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+              ) -> list[ir.Value | None]:
+    dy = dys[0]
+    if dy is None:
+        return [None] * len(node.inputs)
+    a, b, c = source(node, 0), source(node, 1), optional(node, 2)
+    attrs = attributes(node)
+    ta, tb = get_int(attrs, "transA", 0), get_int(attrs, "transB", 0)
+    alpha, beta = get_float(attrs, "alpha", 1.0), get_float(attrs, "beta", 1.0)
+    if ta:
+        da = g.op("Gemm", b, dy, transA=tb, transB=1, alpha=alpha)
+    else:
+        da = g.op("Gemm", dy, b, transA=0, transB=1 - tb, alpha=alpha)
+    if tb:
+        db = g.op("Gemm", dy, a, transA=1, transB=ta, alpha=alpha)
+    else:
+        db = g.op("Gemm", a, dy, transA=1 - ta, transB=0, alpha=alpha)
+    if len(node.inputs) < 3:
+        return [da, db]
+    if c is None:
+        return [da, db, None]
+    return [da, db, unbroadcast(g, dy if beta == 1.0 else g.mul(dy, beta), c)]
+
+
+ROWS = (
+    Op("MatMul", source="ONNX MatMul-13", lower=Kernel("matmul"), vjp=_matmul_vjp,
+       reference=lambda attrs, a, b: (np.matmul(a, b),)),
+    Op("Gemm", source="ONNX Gemm-13", lower=Kernel("gemm"), vjp=_gemm_vjp,
+       reference=_gemm_reference),
+)

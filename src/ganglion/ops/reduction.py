@@ -1,0 +1,123 @@
+"""Reductions along axes."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.ops.attr import get_int, get_ints
+from ganglion.ops.base import Array, Attrs, Kernel, Op, Reference, Vjp
+from ganglion.ops.gradients import constant_ints, optional, rank, source, stops, target
+from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+
+Slope = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value, list[int]], ir.Value]
+"""`slope(g, x, y, dy, axes) -> dx`; y and dy have the reduced axes as 1."""
+
+
+def reduced_axes(node: ir.Node) -> list[int]:
+    """The axes that the node reduces, from 0 up; constant ones only (ModelError otherwise)."""
+    count = rank(source(node, 0))
+    attrs = attributes(node)
+    if node.op_type in ("ArgMax", "ArgMin"):
+        return [get_int(attrs, "axis", 0) % count]
+    if optional(node, 1) is None:
+        axes = get_ints(attrs, "axes", [])
+    else:
+        axes = constant_ints(node, 1)
+    if not axes and get_int(attrs, "noop_with_empty_axes", 0):
+        return []
+    return sorted(a % count for a in axes) if axes else list(range(count))
+
+
+def _reference(compute: Callable[..., Array]) -> Reference:
+    """A reduction from `compute(x, axis=, keepdims=)`; over no axis with noop_with_empty_axes
+    (squares and the like are still taken)."""
+    def reference(attrs: Attrs, x: Array, axes: Array | None = None) -> tuple[Array, ...]:
+        chosen = None if axes is None or axes.size == 0 else tuple(int(a) for a in axes)
+        if chosen is None and get_int(attrs, "noop_with_empty_axes", 0):
+            chosen = ()
+        keep = bool(get_int(attrs, "keepdims", 1))
+        return (np.asarray(compute(x, axis=chosen, keepdims=keep), dtype=x.dtype),)
+    return reference
+
+
+def _vjp(slope: Slope) -> Vjp:
+    def vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+            ) -> list[ir.Value | None]:
+        x, y, dy = source(node, 0), node.outputs[0], dys[0]
+        rest: list[ir.Value | None] = [None] * (len(node.inputs) - 1)
+        axes = reduced_axes(node)
+        if dy is None:
+            return [None, *rest]
+        if rank(y) != rank(x):
+            dy, y = (g.op("Unsqueeze", v, g.ints(*axes)) for v in (dy, y))
+        return [slope(g, x, y, dy, axes), *rest]
+    return vjp
+
+
+def _mean_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
+                ) -> ir.Value:
+    count = prod(static_shape(x)[a] for a in axes)
+    return g.op("Expand", g.mul(dy, 1 / count), target(g, x))
+
+
+def _extreme_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
+                   ) -> ir.Value:
+    """Elements that share the extreme share the gradient."""
+    if not axes:
+        return dy
+    wins = g.where(g.op("Equal", x, y), g.scalar(1, x), g.scalar(0, x))
+    count = g.op("Max", g.total(wins, axes), g.scalar(1, x))
+    return g.mul(wins, g.div(dy, count))
+
+
+ARG_SOURCE = "ONNX {}-13 (the first index wins)"
+
+
+def _arg(compute: Callable[..., Array]) -> Reference:
+    def reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+        axis = get_int(attrs, "axis", 0)
+        if get_int(attrs, "select_last_index", 0):
+            found = x.shape[axis] - 1 - compute(np.flip(x, axis), axis=axis)
+        else:
+            found = compute(x, axis=axis)
+        if get_int(attrs, "keepdims", 1):
+            found = np.expand_dims(found, axis)
+        return (np.asarray(found, np.int64),)
+    return reference
+
+
+def _l2(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
+    return np.asarray(np.sqrt(np.square(x).sum(axis=axis, keepdims=keepdims)))
+
+
+def _sum_square(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
+    return np.asarray(np.square(x).sum(axis=axis, keepdims=keepdims))
+
+
+KERNEL = Kernel("reduce")
+
+ROWS = (
+    Op("ReduceSum", source="ONNX ReduceSum-13", lower=KERNEL, reference=_reference(np.sum),
+       vjp=_vjp(lambda g, x, y, dy, axes: g.op("Expand", dy, target(g, x)))),
+    Op("ReduceMean", source="ONNX ReduceMean-18", lower=KERNEL, reference=_reference(np.mean),
+       vjp=_vjp(_mean_slope)),
+    Op("ReduceMax", source="ONNX ReduceMax-20", lower=KERNEL, reference=_reference(np.max),
+       vjp=_vjp(_extreme_slope)),
+    Op("ReduceMin", source="ONNX ReduceMin-20", lower=KERNEL, reference=_reference(np.min),
+       vjp=_vjp(_extreme_slope)),
+    Op("ReduceProd", source="ONNX ReduceProd-18 (gradient for factors other than 0)", lower=KERNEL,
+       reference=_reference(np.prod),
+       vjp=_vjp(lambda g, x, y, dy, axes: g.div(g.mul(dy, y), x))),
+    Op("ReduceSumSquare", source="ONNX ReduceSumSquare-18", lower=KERNEL,
+       reference=_reference(_sum_square),
+       vjp=_vjp(lambda g, x, y, dy, axes: g.mul(x, g.mul(dy, 2)))),
+    Op("ReduceL2", source="ONNX ReduceL2-18 (no gradient at norm 0)", lower=KERNEL,
+       reference=_reference(_l2),
+       vjp=_vjp(lambda g, x, y, dy, axes: g.mul(x, g.where(g.greater(y, 0), g.div(dy, y), 0)))),
+    Op("ArgMax", source=ARG_SOURCE.format("ArgMax"), lower=KERNEL, vjp=stops,
+       reference=_arg(np.argmax)),
+    Op("ArgMin", source=ARG_SOURCE.format("ArgMin"), lower=KERNEL, vjp=stops,
+       reference=_arg(np.argmin)),
+)

@@ -1,0 +1,143 @@
+"""What the passes share: the contract, constants, replacing, inserting and sweeping."""
+
+import abc
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassResult
+
+from ganglion.ops.base import Array
+from ganglion.ops.graph import GraphBuilder, infer_types
+
+TRAINABLE = "ganglion.trainable"
+"""Metadata key of an initializer that training changes: no pass of training may fold it."""
+
+RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+                    "Multinomial", "Bernoulli", "Dropout"})
+"""Operators that may give something else each time: never folded, never merged."""
+
+
+class Pass(InPlacePass):
+    """A rewrite of the Model in place: valid before, valid after, a second run changes nothing.
+
+    `training=True` treats initializers marked `TRAINABLE` as unknown values, so that they stay.
+    Values that nothing reads any more are swept away after a change.
+    """
+
+    def __init__(self, training: bool = False) -> None:
+        self.training = training
+
+    @abc.abstractmethod
+    def rewrite(self, model: ir.Model) -> bool:
+        """Rewrites the graph; returns whether anything changed."""
+
+    def call(self, model: ir.Model) -> PassResult:
+        modified = self.rewrite(model)
+        if modified:
+            sweep(model)
+        return PassResult(model, modified)
+
+    def constant(self, value: ir.Value | None) -> Array | None:
+        """The array of a value that no call changes, else None. State and defaults are inputs."""
+        if value is None or value.const_value is None or not value.is_initializer():
+            return None
+        if value.is_graph_input() or (self.training and TRAINABLE in value.metadata_props):
+            return None
+        return value.const_value.numpy()
+
+
+def sweep(model: ir.Model) -> bool:
+    """Removes nodes and initializers that no output needs; inputs and outputs stay."""
+    graph, changed = model.graph, False
+    for node in reversed(graph):
+        if not any(v.uses() or v.is_graph_output() for v in node.outputs):
+            graph.remove(node, safe=True)
+            changed = True
+    for name, value in list(graph.initializers.items()):
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+            del graph.initializers[name]
+            changed = True
+    return changed
+
+
+def redirect(old: ir.Value, new: ir.Value) -> bool:
+    """Lets all readers of `old` read `new`. Output names are kept.
+
+    False, and nothing done, where `old` is an output of the graph and `new` cannot take its place,
+    being itself an input, an initializer or another output.
+    """
+    if old.is_graph_output():
+        if new.is_graph_input() or new.is_initializer() or new.is_graph_output():
+            return False
+        names = {v.name for v in _values(old)}
+        name, aside = old.name, f"{old.name}_before"
+        while aside in names:
+            aside += "_"
+        old.name, new.name = aside, name
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    return True
+
+
+def _values(value: ir.Value) -> Iterable[ir.Value]:
+    """Every value of the graph that holds `value`."""
+    graph = value.graph
+    if graph is None:
+        return []
+    return [*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)]
+
+
+def before(anchor: ir.Node, value: ir.Value) -> ir.Value:
+    """Moves the node that makes `value`, newly appended, to before `anchor`; returns `value`."""
+    node, graph = value.producer(), anchor.graph
+    if node is not None and graph is not None:
+        graph.remove(node)
+        graph.insert_before(anchor, node)
+    return value
+
+
+def put(g: GraphBuilder, anchor: ir.Node, node: ir.Node) -> ir.Node:
+    """Inserts a node of any kind before `anchor`, its outputs named and typed; returns it."""
+    for k, value in enumerate(node.outputs):
+        value.name = g.fresh(f"{node.name}_out" if k == 0 else f"{node.name}_out{k}")
+    infer_types(node)
+    g.graph.insert_before(anchor, node)
+    return node
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads `value`, through one input; None if others, or callers, do too."""
+    uses = list(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    return uses[0].node
+
+
+def standard(node: ir.Node | None, *names: str) -> bool:
+    """Whether the node is one of these operators of ONNX's own domain."""
+    return node is not None and node.domain == "" and node.op_type in names
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """An integer attribute."""
+    attr = node.attributes.get(name)
+    return default if attr is None else attr.as_int()
+
+
+def integers(node: ir.Node, name: str, default: Iterable[int]) -> list[int]:
+    """An attribute that is a list of integers."""
+    attr = node.attributes.get(name)
+    return list(default) if attr is None else list(attr.as_ints())
+
+
+def known_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape if every dimension is a number."""
+    if value is None or value.shape is None:
+        return None
+    dims = tuple(d for d in value.shape if isinstance(d, int))
+    return dims if len(dims) == len(value.shape) else None
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    """How many elements a tensor of this shape has."""
+    return int(np.prod(shape, dtype=object)) if shape else 1

@@ -1,0 +1,106 @@
+"""Computing now what does not depend on the inputs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import UnsupportedOp
+from ganglion.ops.base import Array
+from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.infer import infer_model
+from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, redirect
+
+MAX_GROWN_BYTES = 1 << 20
+"""A folded tensor may be this large, or as large as what it is computed from."""
+KEPT = frozenset({"DequantizeLinear"})
+"""Left alone although constant: folding would turn int8 weights back into floats."""
+DATA_DEPENDENT = frozenset({"NonZero", "Unique", "Compress"})
+"""Operators whose output has no known shape but is never larger than rank × input."""
+
+
+class FoldConstants(Pass):
+    """y = Mul(2, 3)  ⇒  y = 6;   Shape(x [1, 3])  ⇒  [1, 3]
+
+    Evaluates nodes whose inputs are all constants by the operators' own references. Bound state
+    is no constant, nor are trainable initializers in training. A result larger than
+    `MAX_GROWN_BYTES` and than its inputs stays a node, so that a Tile or an Expand does not bloat
+    the file. Exact up to the rounding of the reference.
+    """
+
+    def rewrite(self, model: ir.Model) -> bool:
+        changed = False
+        while self._round(model):
+            # A folded shape makes others known, whose Shape nodes can then be folded.
+            infer_model(model)
+            changed = True
+        return changed
+
+    def _round(self, model: ir.Model) -> bool:
+        changed = False
+        g = GraphBuilder.extending(model)
+        for node in list(model.graph):
+            arrays = self._fold(node)
+            if arrays is None:
+                continue
+            for value, array in zip(node.outputs, arrays):
+                if not value.uses() and not value.is_graph_output():
+                    continue
+                constant = g.constant(array, f"{value.name}_folded", share=False)
+                if not redirect(value, constant):
+                    self._feed(g, node, value, constant)
+            g.graph.remove(node, safe=True)
+            changed = True
+        return changed
+
+    def _feed(self, g: GraphBuilder, node: ir.Node, output: ir.Value, constant: ir.Value) -> None:
+        """An output of the graph must come from a node: Identity of the constant."""
+        redirect(output, before(node, g.op("Identity", constant)))
+
+    def _fold(self, node: ir.Node) -> Sequence[Array] | None:
+        """The node's outputs, None where it must stay."""
+        if node.op_type in RANDOM | KEPT or _names_output(node):
+            return None
+        if node.domain == "" and node.op_type in ("Shape", "Size"):
+            shape = known_shape(node.inputs[0])
+            if shape is not None:
+                return [_shape_of(node, shape)]
+        arrays = [self.constant(v) for v in node.inputs]
+        if any(a is None and v is not None for a, v in zip(arrays, node.inputs)):
+            return None
+        if not _small(node, [a for a in arrays if a is not None]):
+            return None
+        try:
+            return evaluate_node(node, arrays)
+        except UnsupportedOp:
+            return None
+
+
+def _names_output(node: ir.Node) -> bool:
+    """An Identity that only gives a constant an output's name: folding it would remake it."""
+    return (node.domain == "" and node.op_type == "Identity"
+            and node.outputs[0].is_graph_output())
+
+
+def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> Array:
+    if node.op_type == "Size":
+        return np.asarray(elements(shape), np.int64)
+    start, end = node.attributes.get("start"), node.attributes.get("end")
+    part = shape[None if start is None else start.as_int():None if end is None else end.as_int()]
+    return np.asarray(part, np.int64)
+
+
+def _small(node: ir.Node, arrays: Sequence[Array]) -> bool:
+    given = sum(a.nbytes for a in arrays)
+    if node.op_type in DATA_DEPENDENT:
+        return given <= MAX_GROWN_BYTES
+    total = 0
+    for value in node.outputs:
+        shape = known_shape(value)
+        if not value.uses() and not value.is_graph_output():
+            continue
+        if shape is None or value.dtype is None:
+            return False
+        total += elements(shape) * max(1, value.dtype.bitwidth // 8)
+    return total <= max(MAX_GROWN_BYTES, given)

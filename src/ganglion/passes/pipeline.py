@@ -1,0 +1,75 @@
+"""The passes in order, run until nothing changes: a Model as planning wants it."""
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from ganglion.errors import ModelError
+from ganglion.passes.base import Pass
+from ganglion.passes.cancel_reshapes import CancelReshapes
+from ganglion.passes.cancel_transposes import CancelTransposes
+from ganglion.passes.common_subexpressions import CommonSubexpressions
+from ganglion.passes.dead_code import DeadCode
+from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
+from ganglion.passes.fold_constants import FoldConstants
+from ganglion.passes.fold_pad import FoldPad
+from ganglion.passes.infer import FixShapes, require_static
+from ganglion.passes.split_gemm import SplitGemm
+from ganglion.passes.split_resize import SplitResize
+
+MAX_ROUNDS = 50
+"""Far more than any network needs; more means that two passes undo each other."""
+
+
+def run(model: ir.Model, passes: Sequence[Pass]) -> bool:
+    """Runs the passes in order, again and again, until a round changes nothing.
+
+    Returns whether anything changed. Raises ModelError when it does not come to rest.
+    """
+    for rounds in range(MAX_ROUNDS):
+        changes = [each(model).modified for each in passes]
+        if not any(changes):
+            return rounds > 0
+    raise ModelError(f"the passes {[type(p).__name__ for p in passes]} still change graph "
+                     f"{model.graph.name!r} after {MAX_ROUNDS} rounds; please report the model")
+
+
+def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = None) -> ir.Model:
+    """A copy of the Model made static and simple for inference; the Model itself stays.
+
+    Batch normalisation is folded. Raises ModelError when dimensions stay dynamic.
+    """
+    passes = inference_passes()
+    copy = _static(model, batch, sizes)
+    run(copy, passes)
+    # Only what no linear operator could take; the pieces then meet the other passes.
+    run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *passes))
+    require_static(copy)
+    return copy
+
+
+def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | None = None,
+                     ) -> ir.Model:
+    """As `prepare`, but trainable initializers and batch normalisation stay what they are."""
+    copy = _static(model, batch, sizes)
+    run(copy, training_passes())
+    require_static(copy)
+    return copy
+
+
+def inference_passes() -> tuple[Pass, ...]:
+    """The order for inference."""
+    return (FoldConstants(), CancelReshapes(), CancelTransposes(), FoldBatchNorm(), FoldBias(),
+            FoldPad(), CommonSubexpressions(), DeadCode())
+
+
+def training_passes() -> tuple[Pass, ...]:
+    """The order for training: nothing here looks into a trainable initializer."""
+    return (FoldConstants(training=True), CancelReshapes(training=True),
+            CancelTransposes(training=True), CommonSubexpressions(training=True), DeadCode())
+
+
+def _static(model: ir.Model, batch: int, sizes: Mapping[str, int] | None) -> ir.Model:
+    copy = model.clone(deep_copy=True)
+    FixShapes(sizes, batch)(copy)
+    return copy

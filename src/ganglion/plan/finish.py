@@ -1,0 +1,230 @@
+"""From drafts to the Plan: results to their places, lives, offsets, packed constants."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import ModelError
+from ganglion.kernels.registry import families
+from ganglion.ops.bindings import bindings, initial_value
+from ganglion.plan.lowerer import Draft, Lowerer
+from ganglion.plan.memory import Interval, assign_offsets
+from ganglion.plan.types import (
+    Constant,
+    Plan,
+    Port,
+    Ref,
+    StateTensor,
+    Step,
+    aligned,
+    as_constant,
+)
+from ganglion.plan.views import Storage, View, dense_strides, row_major
+
+
+def finish(lowerer: Lowerer, model: ir.Model, name: str, digest: str) -> Plan:
+    """The Plan of what has been drafted. The same drafts give the same Plan."""
+    bound = bindings(model)
+    bound_inputs, bound_outputs = {b.input for b in bound}, {b.output for b in bound}
+    inputs = [v for v in model.graph.inputs
+              if v.name not in bound_inputs and v.const_value is None]
+    outputs = [v for v in model.graph.outputs if v.name not in bound_outputs]
+    named = {v.name: v for v in [*model.graph.inputs, *model.graph.outputs]}
+    _return_outputs(lowerer, outputs)
+    _return_state(lowerer, [(named[b.output], lowerer.views[named[b.input]]) for b in bound])
+    merged = _share_in_place(lowerer.drafts)
+    offsets, arena_bytes = _arena(lowerer.drafts, merged)
+    state, state_bytes = _state(lowerer, model)
+    constants = _Constants()
+    steps = tuple(_step(d, offsets, merged, state, constants) for d in lowerer.drafts)
+    isas = sorted({d.variant.isa.name for d in lowerer.drafts})
+    return Plan(name, tuple(_port(v, model) for v in inputs),
+                tuple(_port(v, model) for v in outputs), state, tuple(constants.found), steps,
+                arena_bytes, state_bytes, tuple(isas), digest)
+
+
+def _port(value: ir.Value, model: ir.Model) -> Port:
+    if value.dtype is None or value.shape is None:
+        raise ModelError(f"value {value.name!r} has no dtype or shape")
+    shape = tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
+    scale = value.metadata_props.get("ganglion.scale")
+    zero_point = value.metadata_props.get("ganglion.zero_point")
+    return Port(str(value.name), str(value.dtype.numpy()), shape,
+                None if scale is None else float(scale),
+                None if zero_point is None else int(zero_point))
+
+
+def _accesses(draft: Draft) -> list[tuple[Storage, str]]:
+    roles = [o.role for o in families()[draft.family].operands(draft.spec)]
+    return [(v.storage, role) for v, role in zip(draft.operands, roles)]
+
+
+def _return_outputs(lowerer: Lowerer, outputs: Sequence[ir.Value]) -> None:
+    """Every output's elements end in the caller's array: written there where that is possible."""
+    for index, value in enumerate(outputs):
+        view = lowerer.view(value)
+        storage = view.storage
+        dense = view.dense_in(row_major(len(view.shape)))
+        if storage.place == "arena" and view.whole() and dense:
+            storage.place, storage.index = "output", index
+            continue
+        target = lowerer.buffer(str(value.name), view.dtype, view.shape)
+        target.storage.place, target.storage.index = "output", index
+        lowerer.copy(view, target, f"output {value.name}")
+
+
+def _return_state(lowerer: Lowerer, pairs: Sequence[tuple[ir.Value, View]]) -> None:
+    """Every bound output's elements end in its state tensor.
+
+    Written there at once when nothing reads the old contents at or after the writing step, unless
+    element by element in the same place; else computed aside and copied at the end.
+    """
+    late = []
+    for value, home in pairs:
+        view = lowerer.view(value)
+        if view.storage is home.storage and view == home:
+            continue
+        if (view.storage.place == "arena" and view.whole() and view.strides == home.strides
+                and _last_read_allows(lowerer.drafts, view.storage, home.storage)):
+            view.storage.place, view.storage.index = "state", home.storage.index
+        else:
+            late.append((view, home))
+    aside = []
+    for view, home in late:
+        if view.storage.place in ("state", "input"):
+            copy = lowerer.buffer(f"{home.storage.name}_next", view.dtype, view.shape)
+            lowerer.copy(view, copy)
+            view = copy
+        aside.append((view, home))
+    for view, home in aside:
+        lowerer.copy(view, home, f"state {home.storage.name}")
+
+
+def _last_read_allows(drafts: Sequence[Draft], made: Storage, home: Storage) -> bool:
+    writes = [i for i, d in enumerate(drafts)
+              for s, role in _accesses(d) if s is made and role == "output"]
+    for i, draft in enumerate(drafts):
+        reads = [v for v, (s, role) in zip(draft.operands, _accesses(draft)) if s is home]
+        if not reads:
+            continue
+        if i > writes[0]:
+            return False
+        if i == writes[0]:
+            goal = next(v for v in draft.operands if v.storage is made)
+            if draft.family != "pointwise" or len(writes) > 1 or any(
+                    (v.offset, v.strides) != (goal.offset, goal.strides) for v in reads):
+                return False
+    return True
+
+
+def _share_in_place(drafts: Sequence[Draft]) -> dict[Storage, Storage]:
+    """Results that take over the bytes of an operand which nobody reads afterwards."""
+    last_use: dict[Storage, int] = {}
+    for i, draft in enumerate(drafts):
+        for storage, _ in _accesses(draft):
+            last_use[storage] = i
+    merged: dict[Storage, Storage] = {}
+    first_write: dict[Storage, int] = {}
+    for i, draft in enumerate(drafts):
+        described = families()[draft.family].operands(draft.spec)
+        by_name = {o.name: v for o, v in zip(described, draft.operands)}
+        for described_output, view in zip(described, draft.operands):
+            storage = view.storage
+            if described_output.role != "output" or storage.place != "arena":
+                continue
+            if first_write.setdefault(storage, i) != i or storage in merged:
+                continue
+            for candidate in described_output.alias:
+                other = by_name[candidate]
+                root = other.storage
+                while root in merged:
+                    root = merged[root]
+                taken = {merged.get(v.storage) for v in draft.operands}
+                if (other.storage.place == "arena" and last_use[other.storage] == i
+                        and root.nbytes == storage.nbytes and root not in taken
+                        and other.whole() and view.whole() and other.strides == view.strides
+                        and sum(v.storage is other.storage for v in draft.operands) == 1):
+                    merged[storage] = other.storage
+                    break
+    return merged
+
+
+def _root(storage: Storage, merged: dict[Storage, Storage]) -> Storage:
+    while storage in merged:
+        storage = merged[storage]
+    return storage
+
+
+def _arena(drafts: Sequence[Draft], merged: dict[Storage, Storage]
+           ) -> tuple[dict[Storage, int], int]:
+    lives: dict[Storage, list[int]] = {}
+    for i, draft in enumerate(drafts):
+        storages = [s for s, _ in _accesses(draft)]
+        for storage in [*storages, *([draft.scratch] if draft.scratch else [])]:
+            if storage.place == "arena":
+                lives.setdefault(_root(storage, merged), []).append(i)
+    order = list(lives)
+    offsets, total = assign_offsets(
+        [Interval(lives[s][0], lives[s][-1], s.nbytes) for s in order])
+    return dict(zip(order, offsets)), total
+
+
+def _state(lowerer: Lowerer, model: ir.Model) -> tuple[tuple[StateTensor, ...], int]:
+    named = {v.name: v for v in model.graph.inputs}
+    found, offset = [], 0
+    for binding in bindings(model):
+        view = lowerer.views[named[binding.input]]
+        array = initial_value(model, binding).numpy()
+        order = view.order() if view.strides != dense_strides(
+            view.shape, row_major(len(view.shape))) else row_major(len(view.shape))
+        data = as_constant(binding.input, np.ascontiguousarray(array.transpose(order))).data
+        found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data))
+        offset += aligned(len(data))
+    return tuple(found), offset
+
+
+class _Constants:
+    """Constants by their bytes: equal ones are stored once."""
+
+    def __init__(self) -> None:
+        self.found: list[Constant] = []
+        self._index: dict[tuple[str, bytes], int] = {}
+
+    def add(self, constant: Constant) -> int:
+        key = (constant.dtype, constant.data)
+        if key not in self._index:
+            self._index[key] = len(self.found)
+            self.found.append(constant)
+        return self._index[key]
+
+
+def _step(draft: Draft, offsets: dict[Storage, int], merged: dict[Storage, Storage],
+          state: Sequence[StateTensor], constants: _Constants) -> Step:
+    described = families()[draft.family].operands(draft.spec)
+    packed: dict[str, np.ndarray] = {}
+    if draft.variant.pack is not None:
+        packed = draft.variant.pack(draft.spec, {
+            o.name: _contents(v, o.size) for o, v in zip(described, draft.operands)
+            if o.role == "const"})
+    refs = []
+    for o, view in zip(described, draft.operands):
+        storage = _root(view.storage, merged)
+        if storage.array is not None:
+            array = packed[o.name] if o.name in packed else _contents(view, o.size)
+            refs.append(Ref("const", constants.add(as_constant(storage.name, array))))
+            continue
+        base = {"arena": offsets.get(storage, 0), "state": 0}.get(storage.place, 0)
+        if storage.place == "state":
+            base = state[storage.index].offset
+        start = 0 if draft.family == "copy" else view.offset
+        refs.append(Ref(storage.place, storage.index, base + start * storage.itemsize))
+    scratch = Ref("arena", 0, offsets[draft.scratch]) if draft.scratch else None
+    return Step(draft.node, draft.family, draft.variant.name, draft.spec, tuple(refs), scratch,
+                families()[draft.family].macs(draft.spec))
+
+
+def _contents(view: View, size: int) -> np.ndarray:
+    if view.storage.array is None:
+        raise ModelError(f"{view.storage.name!r} must be constant here")
+    return view.storage.array[view.offset:view.offset + size]

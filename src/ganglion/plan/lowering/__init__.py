@@ -1,0 +1,26 @@
+"""How each kind of node becomes kernel calls: a function a family, found by name."""
+
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from ganglion.plan.lowerer import Lowerer
+from ganglion.plan.lowering import (
+    linear,
+    moves,
+    quantized,
+    recurrent,
+    reductions,
+    sampling,
+    spatial,
+)
+from ganglion.plan.lowering.moves import lower_view
+
+__all__ = ["EPILOGUE_AXIS", "LOWERINGS", "lower_view"]
+
+LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
+    **linear.LOWERINGS, **moves.LOWERINGS, **quantized.LOWERINGS, **recurrent.LOWERINGS,
+    **reductions.LOWERINGS, **sampling.LOWERINGS, **spatial.LOWERINGS}
+
+EPILOGUE_AXIS: Mapping[str, int] = {"conv": 1, "conv_transpose": 1, "matmul": -1, "gemm": -1}
+"""Kernels that take an element-wise group as epilogue, and the axis along which a bias lies."""

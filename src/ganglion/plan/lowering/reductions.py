@@ -1,0 +1,156 @@
+"""Reductions, softmax, normalisation over the last axis, nearest-neighbour resizing."""
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+import onnx_ir as ir
+
+from ganglion.errors import UnsupportedOp
+from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
+from ganglion.kernels.reduce import ReduceSpec
+from ganglion.kernels.softmax import SoftmaxSpec
+from ganglion.ops.attr import get_float, get_int, get_ints, get_str
+from ganglion.ops.graph import attributes, static_shape
+from ganglion.plan.lowerer import Lowerer
+from ganglion.plan.views import View, dense_strides, row_major
+
+MODES = {"ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min",
+         "ReduceProd": "prod", "ReduceSumSquare": "sumsq", "ReduceL2": "l2", "ArgMax": "argmax",
+         "ArgMin": "argmin"}
+
+
+def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
+    """Reduce*-18, ArgMax, ArgMin: one step a run of neighbouring axes, innermost run last.
+
+    The input's own memory order is kept, so that reducing the spatial axes of a channels-last
+    image needs no copy.
+    """
+    view, attrs = lowerer.view(node.inputs[0]), attributes(node)
+    mode = MODES[node.op_type]
+    if get_int(attrs, "select_last_index", 0):
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): select_last_index is not "
+                            "handled")
+    rank = len(view.shape)
+    if mode in ("argmax", "argmin"):
+        axes = {get_int(attrs, "axis", 0) % rank}
+    else:
+        axes = _axes(lowerer, node, rank)
+    order = view.order() if view.dense_in(view.order()) else row_major(rank)
+    view = lowerer.dense(view, order)
+    runs = _runs(order, axes, view.shape)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(view.shape))
+    result = lowerer.new(node.outputs[0])
+    target = View(result.storage, shape, dense_strides(shape, order))
+    _reduce_runs(lowerer, node, view, runs, mode, target)
+    shown = target if get_int(attrs, "keepdims", 1) else _without(target, axes)
+    lowerer.views[node.outputs[0]] = shown
+
+
+def _axes(lowerer: Lowerer, node: ir.Node, rank: int) -> set[int]:
+    given = get_ints(attributes(node), "axes", [])
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        given = [int(a) for a in lowerer.array(node.inputs[1], node, "axes")]
+    if not given and get_int(attributes(node), "noop_with_empty_axes", 0):
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): noop_with_empty_axes without "
+                            "axes reduces nothing; remove the node")
+    return {a % rank for a in given} or set(range(rank))
+
+
+def _runs(order: tuple[int, ...], axes: set[int], shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(first, last + 1) positions in `order` of every run of reduced axes; unit axes join any."""
+    runs: list[tuple[int, int]] = []
+    for position, axis in enumerate(order):
+        if axis not in axes:
+            continue
+        if runs and all(shape[order[p]] == 1 or order[p] in axes
+                        for p in range(runs[-1][1], position)):
+            runs[-1] = (runs[-1][0], position + 1)
+        else:
+            runs.append((position, position + 1))
+    return runs
+
+
+def _reduce_runs(lowerer: Lowerer, node: ir.Node, view: View, runs: list[tuple[int, int]],
+                 mode: str, target: View) -> None:
+    sizes = [view.shape[a] for a in view.order()]
+    current = view
+    for k, (first, last) in enumerate(runs[::-1]):
+        outer, axis, inner = (prod(sizes[:first]), prod(sizes[first:last]), prod(sizes[last:]))
+        final = k == len(runs) - 1
+        step = mode
+        if mode in ("sumsq", "l2") and k:
+            step = "sum" if mode == "sumsq" else "l2"
+        y = target if final else lowerer.buffer(f"{node.name}_part", view.dtype, (outer * inner,))
+        lowerer.emit(node, "reduce", ReduceSpec(step, view.dtype, outer, axis, inner),
+                     [current, y])
+        current = y
+        sizes[first:last] = [1] * (last - first)
+
+
+def _without(view: View, axes: set[int]) -> View:
+    keep = [i for i in range(len(view.shape)) if i not in axes]
+    return View(view.storage, tuple(view.shape[i] for i in keep),
+                tuple(view.strides[i] for i in keep), view.offset)
+
+
+def lower_softmax(lowerer: Lowerer, node: ir.Node) -> None:
+    """Softmax-13 and LogSoftmax-13."""
+    x, y = lowerer.dense(lowerer.view(node.inputs[0])), lowerer.new(node.outputs[0])
+    axis = get_int(attributes(node), "axis", -1) % len(x.shape)
+    spec = SoftmaxSpec("float32", prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:]),
+                       node.op_type == "LogSoftmax")
+    lowerer.emit(node, "softmax", spec, [x, y])
+
+
+def lower_layer_norm(lowerer: Lowerer, node: ir.Node) -> None:
+    """LayerNormalization-17; with its Mean and InvStdDev outputs where somebody reads them."""
+    attrs = attributes(node)
+    x = lowerer.dense(lowerer.view(node.inputs[0]))
+    axis = get_int(attrs, "axis", -1) % len(x.shape)
+    gamma = lowerer.dense(lowerer.view(node.inputs[1]))
+    beta = [lowerer.dense(lowerer.view(v)) for v in node.inputs[2:3] if v is not None]
+    statistics = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
+    rows, n = prod(x.shape[:axis]), prod(x.shape[axis:])
+    spec = LayerNormSpec(rows, n, get_float(attrs, "epsilon", 1e-5), bool(beta), bool(statistics))
+    y = lowerer.new(node.outputs[0])
+    more = [lowerer.new(v) for v in node.outputs[1:3]] if statistics else []
+    lowerer.emit(node, "layer_norm", spec, [x, gamma, *beta, y, *more])
+
+
+def lower_batch_norm(lowerer: Lowerer, node: ir.Node) -> None:
+    """BatchNormalization-15 in training mode; without it, it is element-wise (plan.pointwise)."""
+    attrs, x = attributes(node), lowerer.view(node.inputs[0])
+    order = (0, *range(2, len(x.shape)), 1)
+    x = lowerer.dense(x, order)
+    parameters = [lowerer.dense(lowerer.view(v)) for v in node.inputs[1:5]]
+    channels = x.shape[1] if len(x.shape) > 1 else 1
+    spec = BatchNormSpec(x.size // channels, channels, get_float(attrs, "epsilon", 1e-5),
+                         get_float(attrs, "momentum", 0.9),
+                         bool(get_int(attrs, "training_mode", 0)))
+    y = lowerer.new(node.outputs[0], order)
+    more = [lowerer.new(v) for v in node.outputs[1:3]]
+    lowerer.emit(node, "batch_norm", spec, [x, *parameters, y, *more])
+
+
+def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
+    """Resize-19, nearest neighbour by whole factors: a copy through repeated axes."""
+    attrs, view = attributes(node), lowerer.view(node.inputs[0])
+    out = static_shape(node.outputs[0])
+    whole = all(m % n == 0 for m, n in zip(out, view.shape))
+    if get_str(attrs, "mode", "nearest") != "nearest" or not whole:
+        raise UnsupportedOp(f"node {node.name!r} (Resize): only nearest-neighbour enlargement by "
+                            f"whole factors is compiled, not {list(view.shape)} to {list(out)} "
+                            f"by {attrs.get('mode', 'nearest')}")
+    paired = [d for n, m in zip(view.shape, out) for d in (n, m // n)]
+    strides = [s for stride in view.strides for s in (stride, 0)]
+    target = lowerer.new(node.outputs[0], view.order())
+    steps = [s for n, m, stride in zip(view.shape, out, target.strides)
+             for s in (stride * (m // n), stride)]
+    lowerer.copy(View(view.storage, tuple(paired), tuple(strides), view.offset),
+                 View(target.storage, tuple(paired), tuple(steps)), str(node.name))
+
+
+LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
+    "reduce": lower_reduce, "softmax": lower_softmax, "layer_norm": lower_layer_norm,
+    "batch_norm": lower_batch_norm,
+    "resize": lower_resize}

@@ -1,0 +1,176 @@
+"""Convolutions and pools, forward and backward, over channels-last images."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from ganglion.errors import UnsupportedOp
+from ganglion.kernels.conv2d import Conv2dSpec
+from ganglion.kernels.conv_grad import ConvWeightGradSpec
+from ganglion.kernels.conv_transpose import ConvTransposeSpec
+from ganglion.kernels.pool import PoolSpec
+from ganglion.kernels.pool_grad import PoolGradSpec
+from ganglion.ops.attr import get_int, get_str
+from ganglion.ops.graph import attributes, static_shape
+from ganglion.plan.lowerer import Lowerer
+from ganglion.plan.lowering.common import (
+    CHANNELS_LAST,
+    epilogue,
+    extras,
+    images,
+    ints,
+    new_image,
+    result_of,
+    two,
+)
+from ganglion.plan.views import View
+
+Pads = tuple[int, int, int, int]
+
+
+def window(node: ir.Node, kernel: Sequence[int], size: Sequence[int]
+           ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads]:
+    """(kernel, strides, dilations, pads (top, left, bottom, right)) of a spatial node, in 2-D.
+
+    `size`: the input's spatial shape, which auto_pad SAME_* needs (ONNX Conv-11).
+    """
+    attrs = attributes(node)
+    rank = len(kernel)
+    strides = ints(attrs.get("strides"), (1,) * rank)
+    dilations = ints(attrs.get("dilations"), (1,) * rank)
+    pads = ints(attrs.get("pads"), (0,) * 2 * rank)
+    auto = get_str(attrs, "auto_pad", "NOTSET")
+    if auto.startswith("SAME"):
+        pads = _same(size, kernel, strides, dilations, upper=auto == "SAME_UPPER")
+    begin, end = two(pads[:rank], 0), two(pads[rank:], 0)
+    return (two(kernel, 1), two(strides, 1), two(dilations, 1), (*begin, *end))
+
+
+def _same(size: Sequence[int], kernel: Sequence[int], strides: Sequence[int],
+          dilations: Sequence[int], upper: bool) -> tuple[int, ...]:
+    begin, end = [], []
+    for n, k, s, d in zip(size, kernel, strides, dilations):
+        total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        less, more = total // 2, total - total // 2
+        begin.append(less if upper else more)
+        end.append(more if upper else less)
+    return (*begin, *end)
+
+
+def lower_conv(lowerer: Lowerer, node: ir.Node) -> None:
+    """Conv-22."""
+    fused = lowerer.fused.get(node)
+    x = lowerer.dense(images(lowerer.view(node.inputs[0])), CHANNELS_LAST)
+    w = lowerer.dense(images(lowerer.view(node.inputs[1])), CHANNELS_LAST)
+    spatial = static_shape(node.inputs[0])[2:]
+    kernel, strides, dilations, pads = window(node, static_shape(node.inputs[1])[2:], spatial)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    program = epilogue(fused)
+    if fused and fused.bias is not None:
+        bias = fused.bias
+    bias_view = None if bias is None else lowerer.dense(lowerer.view(bias))
+    constant = w.storage.array is not None and (
+        bias_view is None or bias_view.storage.array is not None)
+    n, c, h, width = x.shape
+    spec = Conv2dSpec("float32", n, h, width, c, w.shape[0], kernel, strides, dilations, pads,
+                      get_int(attributes(node), "group", 1),
+                      bias_view is not None, constant, epilogue=program)
+    others = extras(lowerer, fused, CHANNELS_LAST, as_images=True)
+    y = new_image(lowerer, result_of(node, fused))
+    lowerer.emit(node, conv_family(spec), spec,
+                 [x, w, *([bias_view] if bias_view else []), *others, y])
+
+
+def conv_family(spec: Conv2dSpec) -> str:
+    """Depthwise convolutions have kernels of their own."""
+    return "depthwise" if spec.groups == spec.c and spec.groups > 1 else "conv2d"
+
+
+def lower_conv_transpose(lowerer: Lowerer, node: ir.Node) -> None:
+    """ConvTranspose-22; the output's size is the inferred one."""
+    fused = lowerer.fused.get(node)
+    x = lowerer.dense(images(lowerer.view(node.inputs[0])), CHANNELS_LAST)
+    w = lowerer.dense(images(lowerer.view(node.inputs[1])), CHANNELS_LAST)
+    spec = transpose_spec(node, x, w, "float32")
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if fused and fused.bias is not None:
+        bias = fused.bias
+    bias_view = None if bias is None else lowerer.dense(lowerer.view(bias))
+    constant = w.storage.array is not None and (
+        bias_view is None or bias_view.storage.array is not None)
+    spec = ConvTransposeSpec(**{**vars(spec), "bias": bias_view is not None,
+                                "w_const": constant, "epilogue": epilogue(fused)})
+    others = extras(lowerer, fused, CHANNELS_LAST, as_images=True)
+    y = new_image(lowerer, result_of(node, fused))
+    lowerer.emit(node, "conv_transpose", spec,
+                 [x, w, *([bias_view] if bias_view else []), *others, y])
+
+
+def transpose_spec(node: ir.Node, x: View, w: View, dtype: str) -> ConvTransposeSpec:
+    """The numbers of a transposed convolution; bias and epilogue are the caller's."""
+    attrs = attributes(node)
+    rank = len(node.outputs[0].shape or ()) - 2
+    groups = get_int(attrs, "group", 1)
+    kernel = w.shape[2:] if rank == 2 else w.shape[3:]
+    kernel, strides, dilations, pads = window(node, kernel, x.shape[4 - rank:])
+    out = two(static_shape(node.outputs[0])[2:], 1)
+    if get_str(attrs, "auto_pad", "NOTSET").startswith("SAME") or attrs.get("output_shape"):
+        raise UnsupportedOp(f"node {node.name!r} (ConvTranspose): auto_pad and output_shape are "
+                            "not handled; export it with explicit pads")
+    n, c, h, width = x.shape
+    return ConvTransposeSpec(dtype, n, h, width, c, w.shape[1] * groups, kernel, out, strides,
+                             dilations, pads[:2], groups)
+
+
+def lower_conv_weight_grad(lowerer: Lowerer, node: ir.Node) -> None:
+    """ai.ganglion ConvWeightGrad: the result lies channels-last, as the weight itself does."""
+    x, dy = (lowerer.dense(images(lowerer.view(v)), CHANNELS_LAST) for v in node.inputs[:2])
+    dw = new_image(lowerer, node.outputs[0])
+    kernel, strides, dilations, pads = window(
+        node, static_shape(node.outputs[0])[2:], static_shape(node.inputs[0])[2:])
+    n, c, h, width = x.shape
+    spec = ConvWeightGradSpec(n, h, width, c, dw.shape[0], kernel, strides, dilations, pads,
+                              get_int(attributes(node), "group", 1))
+    lowerer.emit(node, "conv_weight_grad", spec, [x, dy, dw])
+
+
+def pool_spec(node: ir.Node, mode: str, shape: Sequence[int], out: Sequence[int],
+              dtype: str = "float32", **quantised: float | int) -> PoolSpec:
+    """A pooling window over [N, C, W] or [N, C, H, W]; global pools cover the whole image."""
+    attrs = attributes(node)
+    size = tuple(shape[2:])
+    kernel = ints(attrs.get("kernel_shape"), size)
+    window_2d, strides, dilations, pads = window(node, kernel, size)
+    if "kernel_shape" not in attrs:
+        strides = (1, 1)
+    h, w = two(size, 1)
+    return PoolSpec(mode, dtype, shape[0], h, w, shape[1], window_2d, two(tuple(out[2:]), 1),
+                    strides, dilations, pads[:2], bool(get_int(attrs, "count_include_pad", 0)),
+                    **quantised)  # type: ignore[arg-type]
+
+
+def lower_pool(lowerer: Lowerer, node: ir.Node) -> None:
+    """MaxPool-22, AveragePool-22, GlobalMaxPool, GlobalAveragePool; MaxPool of int8 too."""
+    if len(node.outputs) > 1 and node.outputs[1].uses():
+        raise UnsupportedOp(f"node {node.name!r} (MaxPool): the Indices output is not computed")
+    x = lowerer.dense(images(lowerer.view(node.inputs[0])), CHANNELS_LAST)
+    mode = "max" if "Max" in node.op_type else "average"
+    spec = pool_spec(node, mode, static_shape(node.inputs[0]), static_shape(node.outputs[0]),
+                     x.dtype)
+    lowerer.emit(node, "pool", spec, [x, new_image(lowerer, node.outputs[0])])
+
+
+def lower_pool_grad(lowerer: Lowerer, node: ir.Node) -> None:
+    """ai.ganglion MaxPoolGrad(x, dy) and AveragePoolGrad(dy)."""
+    mode = "max" if "Max" in node.op_type else "average"
+    operands = [lowerer.dense(images(lowerer.view(v)), CHANNELS_LAST) for v in node.inputs
+                if v is not None]
+    dx = node.outputs[0]
+    spec = PoolGradSpec(pool_spec(node, mode, static_shape(dx), static_shape(node.inputs[-1])))
+    lowerer.emit(node, "pool_grad", spec, [*operands, new_image(lowerer, dx)])
+
+
+LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
+    "conv": lower_conv, "conv_transpose": lower_conv_transpose,
+    "conv_weight_grad": lower_conv_weight_grad, "pool": lower_pool, "global_pool": lower_pool,
+    "pool_grad": lower_pool_grad}

@@ -1,0 +1,167 @@
+"""Model → Plan, the whole way: fuse, schedule, lower, place, assign offsets."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.ops.base import Kernel
+from ganglion.ops.base import View as ViewOp
+from ganglion.ops.bindings import bindings
+from ganglion.ops.graph import static_shape
+from ganglion.ops.registry import find, rows
+from ganglion.plan.finish import finish
+from ganglion.plan.fusion import Unit, absorb, group, schedule
+from ganglion.plan.lowerer import Lowerer
+from ganglion.plan.lowering import EPILOGUE_AXIS, LOWERINGS, lower_view
+from ganglion.plan.pointwise import epilogue_of, is_pointwise, lower_group
+from ganglion.plan.types import Plan
+from ganglion.plan.views import Storage, View, dense_strides, row_major
+
+
+def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None) -> Plan:
+    """Decides how a Model is computed on a target that runs `isas` (names of `kernels.isa`).
+
+    The Model must be prepared (`passes.pipeline.prepare`): static shapes, no training-only nodes.
+    Raises UnsupportedOp for a node without lowering and ModelError for dynamic shapes.
+    """
+    name = c_name(name or model.graph.name or "network")
+    nodes = list(model.graph)
+    check_supported(nodes)
+    lowerer = Lowerer(tuple(isas))
+    _place_inputs(lowerer, model)
+    units = group(nodes, {n: is_pointwise(n) for n in nodes})
+    _fuse_epilogues(lowerer, units)
+    for unit in schedule(units, model, _shown(nodes)):
+        _lower(lowerer, unit)
+    return finish(lowerer, model, name, digest(model))
+
+
+def c_name(name: str) -> str:
+    """A C identifier made of a name.
+
+    >>> c_name("my net-2")
+    'my_net_2'
+    """
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return clean if clean and not clean[0].isdigit() else f"n_{clean}"
+
+
+def digest(model: ir.Model) -> str:
+    """SHA-256 of the Model's serialised form: the same network, the same digest."""
+    proto = ir.to_proto(model)
+    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+
+
+def check_supported(nodes: Sequence[ir.Node]) -> None:
+    """Raises UnsupportedOp naming every operator that cannot be compiled."""
+    missing = [n for n in nodes if (row := find(n.domain, n.op_type)) is None or row.lower is None
+               or (isinstance(row.lower, Kernel) and row.lower.family not in LOWERINGS
+                   and not is_pointwise(n))]
+    if missing:
+        known = ", ".join(sorted(row.name for row in rows().values() if row.lower is not None))
+        listed = "; ".join(f"node {n.name!r}: {n.domain or 'ONNX'} {n.op_type}"
+                           for n in missing[:10])
+        raise UnsupportedOp(f"{len(missing)} node(s) cannot be compiled ({listed}). Each needs a "
+                            f"row with a lowering in ganglion/ops. Available: {known}")
+
+
+def _place_inputs(lowerer: Lowerer, model: ir.Model) -> None:
+    bound = {b.input: i for i, b in enumerate(bindings(model))}
+    orders = state_orders(model)
+    position = 0
+    for value in model.graph.inputs:
+        if value.dtype is None:
+            raise ModelError(f"input {value.name!r} has no dtype")
+        shape, dtype = static_shape(value), str(value.dtype.numpy())
+        size = int(np.prod(shape, dtype=np.int64))
+        if value.name in bound:
+            storage = Storage(str(value.name), dtype, size, "state", bound[value.name])
+            order = orders.get(str(value.name), row_major(len(shape)))
+        elif value.const_value is not None:
+            continue
+        else:
+            storage, order = Storage(str(value.name), dtype, size, "input", position), None
+            position += 1
+        lowerer.views[value] = View(storage, shape,
+                                    dense_strides(shape, order or row_major(len(shape))))
+
+
+def state_orders(model: ir.Model) -> dict[str, tuple[int, ...]]:
+    """Axis orders for bound convolution weights [O, C, kh, kw], which kernels read channels-last.
+
+    Every state tensor of the same shape that is updated beside it (momentum, moments) follows.
+    """
+    bound = {b.input for b in bindings(model)}
+    shapes = set()
+    for node in model.graph:
+        if node.op_type in ("Conv", "ConvTranspose") and node.inputs[1].name in bound:
+            shapes.add(static_shape(node.inputs[1]))
+    return {str(v.name): (0, *range(2, len(s)), 1) for v in model.graph.inputs
+            if v.name in bound and (s := static_shape(v)) in shapes}
+
+
+def _fuse_epilogues(lowerer: Lowerer, units: list[Unit]) -> None:
+    place = {unit: i for i, unit in enumerate(units)}
+    by_node = {n: u for u in units for n in u.nodes}
+    for epilogue in [u for u in units if u.pointwise]:
+        inside = set(epilogue.nodes)
+        sources = [v for v in epilogue.inputs() if _fusable(v, by_node)
+                   and not v.is_graph_output() and all(u.node in inside for u in v.uses())]
+        for source in sorted(sources, key=lambda v: -place[by_node[v.producer()]]):
+            kernel = by_node[source.producer()]
+            fused = epilogue_of(lowerer, epilogue, source, EPILOGUE_AXIS[_family(source)])
+            if fused is not None and source.producer() not in lowerer.fused:
+                lowerer.fused[source.producer()] = fused
+                absorb(kernel, epilogue, units)
+                by_node |= dict.fromkeys(epilogue.nodes, kernel)
+                break
+
+
+def _family(value: ir.Value) -> str:
+    node = value.producer()
+    row = None if node is None else find(node.domain, node.op_type)
+    return row.lower.family if row is not None and isinstance(row.lower, Kernel) else ""
+
+
+def _fusable(value: ir.Value, by_node: dict[ir.Node, Unit]) -> bool:
+    if _family(value) not in EPILOGUE_AXIS:
+        return False
+    return not by_node[value.producer()].pointwise
+
+
+def _shown(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
+    """Values that show another value's bytes, and which."""
+    shown = {}
+    for node in nodes:
+        row = find(node.domain, node.op_type)
+        view = row is not None and (isinstance(row.lower, ViewOp)
+                                    or row.lower == Kernel("transpose"))
+        if view and node.inputs[0] is not None:
+            shown[node.outputs[0]] = node.inputs[0]
+    return shown
+
+
+def _lower(lowerer: Lowerer, unit: Unit) -> None:
+    if unit.pointwise:
+        lower_group(lowerer, unit)
+        return
+    node = unit.nodes[0]
+    row = find(node.domain, node.op_type)
+    if row is not None and isinstance(row.lower, ViewOp):
+        lower_view(lowerer, node)
+    elif row is not None and isinstance(row.lower, Kernel):
+        LOWERINGS[row.lower.family](lowerer, node)
+
+
+def dump(plan: Plan) -> str:
+    """The Plan as text, a line a step: for reading and for comparing."""
+    lines = [f"{plan.name}: arena {plan.arena_bytes} B, state {plan.state_bytes} B, "
+             f"constants {plan.const_bytes} B, {plan.macs} MACs"]
+    for step in plan.steps:
+        refs = " ".join(f"{r.place}[{r.index}]+{r.offset}" for r in step.operands)
+        lines.append(f"{step.variant:32} {refs}  # {step.node}")
+    return "\n".join(lines)

@@ -1,0 +1,189 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# distutils: define_macros=NPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION
+"""The Cython binding: see `_session.pyi` for the contract and `_ctypes.py` for the same in Python.
+
+The generated C runs without the interpreter's lock. Until then the lock guards the free arenas.
+"""
+
+cimport numpy as cnp
+from libc.stdint cimport uintptr_t
+
+import numpy as np
+
+from ganglion.runtime.arrays import aligned_block, busy, overlap, refusal, refused, wrong_count
+
+cnp.import_array()
+
+ctypedef int (*run_t)(const void *const *, void *const *, void *, void *) noexcept nogil
+
+
+cdef class _Check:
+    """What one port wants, in the words of NumPy's C interface."""
+
+    cdef object port
+    cdef bint output
+    cdef int typenum, ndim
+    cdef cnp.npy_intp dims[32]
+
+    def __cinit__(self, port, bint output):
+        self.port = port
+        self.output = output
+        self.typenum = port.dtype.num
+        self.ndim = len(port.shape)
+        for k, size in enumerate(port.shape):
+            self.dims[k] = size
+
+    cdef inline bint accepts(self, object value) noexcept:
+        cdef cnp.ndarray array
+        cdef int k
+        if not cnp.PyArray_Check(value):
+            return False
+        array = <cnp.ndarray>value
+        if cnp.PyArray_NDIM(array) != self.ndim:
+            return False
+        if cnp.PyArray_TYPE(array) != self.typenum and not cnp.PyArray_EquivTypenums(
+                cnp.PyArray_TYPE(array), self.typenum):
+            return False
+        for k in range(self.ndim):
+            if cnp.PyArray_DIM(array, k) != self.dims[k]:
+                return False
+        if self.output:
+            return cnp.PyArray_ISCARRAY(array)
+        return cnp.PyArray_ISCARRAY_RO(array)
+
+    cdef inline object new(self):
+        return cnp.PyArray_EMPTY(self.ndim, self.dims, self.typenum, 0)
+
+
+cdef class _Slot:
+    """The memory of one call: an arena and the tables of array addresses."""
+
+    cdef object block, table
+    cdef void *arena
+    cdef char **inputs
+    cdef char **outputs
+
+    def __cinit__(self, size_t arena_bytes, Py_ssize_t inputs, Py_ssize_t outputs):
+        self.block = aligned_block(arena_bytes)
+        self.table = np.zeros(inputs + outputs + 1, np.uintp)
+        self.arena = cnp.PyArray_DATA(<cnp.ndarray>self.block)
+        self.inputs = <char **>cnp.PyArray_DATA(<cnp.ndarray>self.table)
+        self.outputs = self.inputs + inputs
+
+
+cdef inline bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef char *first = cnp.PyArray_BYTES(a)
+    cdef char *second = cnp.PyArray_BYTES(b)
+    return first < second + cnp.PyArray_NBYTES(b) and second < first + cnp.PyArray_NBYTES(a)
+
+
+cdef class Core:
+    cdef run_t function
+    cdef size_t arena_bytes
+    cdef object state_block
+    cdef void *state
+    cdef bint running
+    cdef tuple in_checks, out_checks
+    cdef list free
+
+    def __init__(self, uintptr_t run, size_t arena_bytes, state, tuple inputs, tuple outputs):
+        self.function = <run_t>run
+        self.arena_bytes = arena_bytes
+        self.state_block = state
+        self.state = NULL if state is None else cnp.PyArray_DATA(<cnp.ndarray?>state)
+        self.running = False
+        self.in_checks = tuple([_Check(port, False) for port in inputs])
+        self.out_checks = tuple([_Check(port, True) for port in outputs])
+        self.free = []
+
+    def run_into(self, inputs, outputs):
+        cdef tuple ins = (inputs,) if cnp.PyArray_Check(inputs) else tuple(inputs)
+        cdef tuple outs = (outputs,) if cnp.PyArray_Check(outputs) else tuple(outputs)
+        self.check("input", self.in_checks, ins)
+        self.check("output", self.out_checks, outs)
+        self.check_apart(ins, outs)
+        self.call(ins, outs)
+
+    def run_exact(self, tuple inputs):
+        cdef Py_ssize_t k
+        if len(inputs) != len(self.in_checks):
+            return None
+        for k in range(len(inputs)):
+            if not (<_Check>self.in_checks[k]).accepts(inputs[k]):
+                return None
+        cdef tuple outputs = tuple([(<_Check>check).new() for check in self.out_checks])
+        self.call(inputs, outputs)
+        return outputs
+
+    cdef inline int call(self, tuple ins, tuple outs) except -1:
+        cdef _Slot slot = self.take()
+        cdef int code
+        _fill(slot.inputs, ins)
+        _fill(slot.outputs, outs)
+        with nogil:
+            code = self.function(<const void *const *>slot.inputs, <void *const *>slot.outputs,
+                                 self.state, slot.arena)
+        self.running = False
+        self.free.append(slot)
+        if code:
+            raise refused(code)
+        return 0
+
+    def run_rows(self, tuple inputs, tuple outputs, Py_ssize_t start, Py_ssize_t stop):
+        cdef _Slot slot = self.take()
+        cdef Py_ssize_t n_in = len(inputs), n_out = len(outputs), row, k
+        cdef int code = 0
+        cdef cnp.ndarray strides = np.array([a.strides[0] for a in inputs + outputs], np.intp)
+        cdef cnp.npy_intp *steps = <cnp.npy_intp *>cnp.PyArray_DATA(strides)
+        _fill(slot.inputs, inputs)
+        _fill(slot.outputs, outputs)
+        for k in range(n_in + n_out):
+            slot.inputs[k] += start * steps[k]
+        with nogil:
+            for row in range(start, stop):
+                code |= self.function(<const void *const *>slot.inputs,
+                                      <void *const *>slot.outputs, self.state, slot.arena)
+                for k in range(n_in + n_out):
+                    slot.inputs[k] += steps[k]
+        self.running = False
+        self.free.append(slot)
+        if code:
+            raise refused(code)
+
+    cdef inline _Slot take(self):
+        cdef _Slot slot
+        if self.free:
+            slot = <_Slot>self.free.pop()
+        else:
+            slot = _Slot(self.arena_bytes, len(self.in_checks), len(self.out_checks))
+        if self.state != NULL and self.running:
+            self.free.append(slot)
+            raise busy()
+        self.running = True
+        return slot
+
+    cdef inline int check(self, str what, tuple checks, tuple arrays) except -1:
+        cdef Py_ssize_t k
+        if len(arrays) != len(checks):
+            raise wrong_count(what, [(<_Check>c).port for c in checks], len(arrays))
+        for k in range(len(checks)):
+            if not (<_Check>checks[k]).accepts(arrays[k]):
+                raise refusal(what, (<_Check>checks[k]).port, arrays[k])
+        return 0
+
+    cdef inline int check_apart(self, tuple ins, tuple outs) except -1:
+        cdef Py_ssize_t k, j
+        for k in range(len(outs)):
+            for j in range(len(ins)):
+                if _overlap(<cnp.ndarray>outs[k], <cnp.ndarray>ins[j]):
+                    raise overlap((<_Check>self.out_checks[k]).port)
+            for j in range(k):
+                if _overlap(<cnp.ndarray>outs[k], <cnp.ndarray>outs[j]):
+                    raise overlap((<_Check>self.out_checks[k]).port)
+        return 0
+
+
+cdef inline void _fill(char **table, tuple arrays) noexcept:
+    cdef Py_ssize_t k
+    for k in range(len(arrays)):
+        table[k] = cnp.PyArray_BYTES(<cnp.ndarray>arrays[k])

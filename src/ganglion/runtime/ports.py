@@ -1,0 +1,127 @@
+"""What a built network says about itself: its inputs, outputs and state."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganglion.errors import ModelError
+
+MAX_RANK = 32
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output: row-major [shape] of dtype.
+
+    `scale` and `zero_point` where the element is quantised: real = (element - zero_point) * scale.
+    """
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    scale: float | None = None
+    zero_point: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one array of this port."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """A tensor that lives between calls, at `offset` bytes into the state block.
+
+    `order`: its axes as they lie in memory, outermost first.
+    """
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    offset: int
+    order: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def view(self, block: NDArray[np.uint8]) -> NDArray[np.generic]:
+        """The tensor inside a state block, with its axes in the order of `shape`."""
+        raw = block[self.offset:self.offset + self.nbytes].view(self.dtype)
+        stored = raw.reshape([self.shape[axis] for axis in self.order])
+        return stored.transpose(np.argsort(self.order).tolist())
+
+
+@dataclass(frozen=True)
+class Description:
+    """A network's own description, read from the constant `NAME_description` in its library.
+
+    `digest` names the Model that it was built from.
+    """
+
+    name: str
+    digest: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    state: tuple[StateTensor, ...]
+
+    @property
+    def one_row(self) -> bool:
+        """Whether it computes one row of a batch: every port is [1, ...] and nothing is kept."""
+        ports = (*self.inputs, *self.outputs)
+        return bool(self.inputs) and not self.state and all(p.shape[:1] == (1,) for p in ports)
+
+
+def parse_description(text: bytes) -> Description:
+    """Read the description's JSON. Raises ModelError where it is not one."""
+    try:
+        raw = json.loads(text)
+        if raw["version"] != 1:
+            raise ModelError(f"the library's description has version {raw['version']!r}; this "
+                             f"runtime reads version 1: build the network again, or update")
+        return Description(str(raw["name"]), str(raw["digest"]), _ports(raw["inputs"]),
+                           _ports(raw["outputs"]),
+                           tuple(_state(tensor) for tensor in raw["state"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"the library's description is malformed ({error}): build the network "
+                         f"again") from error
+
+
+def _ports(raw: Sequence[Mapping[str, object]]) -> tuple[Port, ...]:
+    return tuple(_port(port) for port in raw)
+
+
+def _port(raw: Mapping[str, object]) -> Port:
+    scale, zero_point = raw.get("scale"), raw.get("zero_point")
+    return Port(str(raw["name"]), _dtype(raw["dtype"]), _shape(raw["shape"]),
+                None if scale is None else float(str(scale)),
+                None if zero_point is None else int(str(zero_point)))
+
+
+def _state(raw: Mapping[str, object]) -> StateTensor:
+    shape = _shape(raw["shape"])
+    order = _shape(raw.get("order", list(range(len(shape)))))
+    if sorted(order) != list(range(len(shape))):
+        raise ValueError(f"order {order} names not every axis of shape {shape}")
+    return StateTensor(str(raw["name"]), _dtype(raw["dtype"]), shape, int(str(raw["offset"])),
+                       order)
+
+
+def _dtype(raw: object) -> np.dtype[np.generic]:
+    dtype = np.dtype(str(raw))
+    if dtype.kind not in "fiub":
+        raise ValueError(f"dtype {raw!r} is no number")
+    return dtype
+
+
+def _shape(raw: object) -> tuple[int, ...]:
+    if not isinstance(raw, list) or len(raw) > MAX_RANK:
+        raise ValueError(f"shape {raw!r} is no list of at most {MAX_RANK} sizes")
+    sizes = tuple(int(size) for size in raw)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"shape {raw!r} has a negative size")
+    return sizes

@@ -1,0 +1,107 @@
+"""Calls that share state: a recurrent network step by step, a training step after another."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ganglion.errors import DataError
+from ganglion.runtime.arrays import Array, Given, aligned_block, arrange, convert
+from ganglion.runtime.binding import core_type
+from ganglion.runtime.library import Loaded
+from ganglion.runtime.ports import Port, StateTensor
+
+MAGIC = b"GANGLION-STATE-1"
+DIGEST_BYTES = 32
+HEADER_BYTES = len(MAGIC) + 2 * DIGEST_BYTES
+
+
+class Stream:
+    """A network with its own state block. Made by `Session.stream()`, freshly reset.
+
+    Two threads must not call one stream at once (DataError); each may have its own.
+    """
+
+    def __init__(self, loaded: Loaded, binding: str) -> None:
+        self._loaded = loaded
+        self._block = aligned_block(loaded.state_bytes)
+        self._state = self._block[:loaded.state_bytes]
+        self._inputs, self._outputs = loaded.description.inputs, loaded.description.outputs
+        self._tensors = {tensor.name: tensor for tensor in loaded.description.state}
+        self._core = core_type(binding)(loaded.run, loaded.arena_bytes, self._block, self._inputs,
+                                        self._outputs)
+        self.reset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the state's tensors."""
+        return tuple(self._tensors)
+
+    def run(self, *inputs: Given) -> Array | tuple[Array, ...]:
+        """One step: like `Session.run`, but for exactly the shapes of the ports, and it moves the
+        state on. Raises DataError for a wrong number, shape or dtype; the state stays then."""
+        exact = self._core.run_exact(inputs)
+        if exact is not None:
+            return exact[0] if len(exact) == 1 else exact
+        arrays = tuple(convert(port, value, False)
+                       for port, value in zip(self._inputs, arrange(self._inputs, inputs)))
+        outputs = tuple(np.empty(port.shape, port.dtype) for port in self._outputs)
+        self._core.run_into(arrays, outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:
+        """One step without allocating, as `Session.run_into`."""
+        self._core.run_into(inputs, outputs)
+
+    def reset(self) -> None:
+        """Back to the initial state, as built into the network."""
+        self._state[...] = 0
+        if self._loaded.state_bytes:
+            self._loaded.reset(self._block.ctypes.data)
+
+    def get(self, name: str) -> Array:
+        """A copy of one tensor of the state. Raises DataError for an unknown name."""
+        return self._tensor(name).view(self._state).copy()
+
+    def set(self, name: str, value: ArrayLike) -> None:
+        """Overwrite one tensor of the state; converted as `run` converts inputs. Raises DataError
+        for an unknown name, a wrong shape or dtype."""
+        tensor = self._tensor(name)
+        port = Port(name, tensor.dtype, tensor.shape)
+        tensor.view(self._state)[...] = convert(port, value, False)
+
+    def save(self) -> bytes:
+        """The whole state, with the network's digest and a checksum in front."""
+        payload = self._state.tobytes()
+        return MAGIC + self._identity() + hashlib.sha256(payload).digest() + payload
+
+    def restore(self, saved: bytes) -> None:
+        """Take up what `save` gave. Raises DataError, and changes nothing, for the state of another
+        network and for damaged bytes."""
+        start = saved[:HEADER_BYTES]
+        payload = saved[HEADER_BYTES:]
+        if start[:len(MAGIC)] != MAGIC:
+            raise DataError("these bytes are no saved state: give what Stream.save() returned")
+        if start[len(MAGIC):len(MAGIC) + DIGEST_BYTES] != self._identity():
+            raise DataError(f"this state was saved by another network than "
+                            f"{self._loaded.description.name!r} as built now: restore it into the "
+                            f"build that saved it")
+        if (start[len(MAGIC) + DIGEST_BYTES:] != hashlib.sha256(payload).digest()
+                or len(payload) != self._loaded.state_bytes):
+            raise DataError(f"the saved state is damaged: {len(payload)} bytes, expected "
+                            f"{self._loaded.state_bytes} with the checksum in front")
+        self._state[...] = np.frombuffer(payload, np.uint8)
+
+    def _tensor(self, name: str) -> StateTensor:
+        if name not in self._tensors:
+            known = ", ".join(map(repr, self._tensors)) or "none"
+            raise DataError(f"the state has no tensor {name!r}; it has {known}")
+        return self._tensors[name]
+
+    def _identity(self) -> bytes:
+        """32 bytes that only this network with this layout of the state has."""
+        tensors = self._loaded.description.state
+        layout = [(t.name, str(t.dtype), t.shape, t.order, t.offset) for t in tensors]
+        text = repr((self._loaded.description.digest, self._loaded.state_bytes, layout))
+        return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,73 @@
+"""Gradients through time equal their reference, and the reference equals finite differences."""
+
+import numpy as np
+import pytest
+from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+
+from ganglion.kernels import recurrent
+from ganglion.kernels.recurrent import RecurrentSpec
+from ganglion.kernels.recurrent_grad import RECURRENT_GRAD, RecurrentGradSpec, reference
+
+SPECS = [
+    RecurrentGradSpec(RecurrentSpec("lstm", 4, 3, 5, 18, trace=True, h0=True, c0=True),
+                      dh=True, dc=True),
+    RecurrentGradSpec(RecurrentSpec("lstm", 3, 8, 20, 16, "bidirectional", trace=True)),
+    RecurrentGradSpec(RecurrentSpec("lstm", 1, 1, 2, 3, "reverse", trace=True), dy=False, dh=True),
+    RecurrentGradSpec(RecurrentSpec("gru", 4, 3, 5, 17, "bidirectional", trace=True, h0=True),
+                      dh=True),
+    RecurrentGradSpec(RecurrentSpec("gru", 3, 7, 2, 9, "reverse", linear_before_reset=True,
+                                    trace=True)),
+    RecurrentGradSpec(RecurrentSpec("gru", 3, 2, 2, 4, linear_before_reset=True, trace=True,
+                                    h0=True), dh=True),
+    RecurrentGradSpec(RecurrentSpec("rnn", 5, 2, 3, 33, "bidirectional", trace=True,
+                                    activations=("Tanh", "Softsign"))),
+    RecurrentGradSpec(RecurrentSpec("rnn", 3, 2, 3, 4, "reverse", trace=True, h0=True), dh=True),
+]
+
+
+def draw(spec: RecurrentGradSpec) -> dict[str, np.ndarray]:
+    """Weights and slopes at random, the trace as the layer leaves it."""
+    rng = np.random.default_rng(spec.layer.hidden)
+    arrays = {o.name: rng.normal(0, 0.5, o.size).astype(np.float32)
+              for o in recurrent.operands(spec.layer) if o.role != "output"}
+    arrays |= {name: value.reshape(-1) for name, value
+               in recurrent.reference(spec.layer, arrays).items()}
+    wanted = {o.name: o.size for o in RECURRENT_GRAD.operands(spec) if o.role != "output"}
+    arrays |= {n: rng.normal(size=wanted[n]).astype(np.float32) for n in ("dy", "dh", "dc")
+               if n in wanted}
+    return {n: arrays[n] for n in [*wanted, "b"]}
+
+
+CASES = cases_of(RECURRENT_GRAD, SPECS, draw)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_gradients_through_time_equal_their_reference(compiler: tuple[str, ...]) -> None:
+    assert_law(CASES, compiler, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.gcc
+@HAS_GCC
+def test_gradients_through_time_touch_nothing_outside_their_operands() -> None:
+    assert_sanitized(CASES)
+
+
+@pytest.mark.parametrize(
+    "spec", SPECS, ids=lambda spec: f"{spec.layer.cell}-{spec.layer.direction}")
+def test_the_reference_equals_finite_differences(spec: RecurrentGradSpec) -> None:
+    arrays = draw(spec)
+    grads = reference(spec, arrays)
+    rng = np.random.default_rng(1)
+
+    def loss(inputs: dict[str, np.ndarray]) -> float:
+        out = recurrent.reference(spec.layer, inputs)
+        pairs = (("y", "dy"), ("h", "dh"), ("c", "dc"))
+        return sum(float(out[a].reshape(-1).astype(np.float64) @ arrays[b]) for a, b in pairs
+                   if b in arrays)
+
+    for name in ("x", "w", "r", "b", *["h0"] * spec.layer.h0, *["c0"] * spec.layer.c0):
+        step = rng.normal(size=arrays[name].size).astype(np.float32) * np.float32(1e-3)
+        rise = (loss({**arrays, name: arrays[name] + step})
+                - loss({**arrays, name: arrays[name] - step})) / 2
+        expected = float(grads[f"d{name}"].reshape(-1).astype(np.float64) @ step)
+        assert rise == pytest.approx(expected, rel=5e-3, abs=2e-4), name

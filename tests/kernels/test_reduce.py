@@ -1,0 +1,62 @@
+"""Reductions equal their reference in every mode, lane position and length."""
+
+import numpy as np
+import pytest
+from tests.support.kernel_lab import run
+from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+
+from ganglion.kernels.reduce import ARGS, EXTREMES, REDUCE, SUMS, ReduceSpec
+
+SHAPES = [(3, 1, 1), (2, 37, 1), (1, 700, 1), (2, 5, 3), (1, 70, 16), (2, 9, 100), (1, 3, 64)]
+SPECS = [ReduceSpec(mode, "float32", *shape) for shape in SHAPES
+         for mode in (*SUMS, *EXTREMES, "prod", *ARGS)]
+SPECS += [ReduceSpec(mode, dtype, 2, 6, 3) for dtype in ("int32", "int64")
+          for mode in ("sum", "prod", "sumsq", *EXTREMES, *ARGS)]
+SPECS += [ReduceSpec(mode, dtype, 3, 4, 2) for dtype in ("int8", "uint8", "bool")
+          for mode in (*EXTREMES, *ARGS)]
+
+
+def draw(spec: ReduceSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(spec.axis)
+    size = spec.outer * spec.axis * spec.inner
+    if spec.dtype == "float32":
+        centre = 1.0 if spec.mode == "prod" else 0.3
+        return {"x": rng.normal(centre, 0.1 if spec.mode == "prod" else 1.0, size
+                                ).astype(np.float32)}
+    if spec.dtype == "bool":
+        return {"x": rng.integers(0, 2, size).astype(bool)}
+    info = np.iinfo(spec.dtype)
+    return {"x": rng.integers(info.min, info.max, size, dtype=spec.dtype)}
+
+
+CASES = cases_of(REDUCE, SPECS, draw)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_reductions_equal_their_reference(compiler: tuple[str, ...]) -> None:
+    assert_law(CASES, compiler, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.gcc
+@HAS_GCC
+def test_reductions_touch_nothing_outside_their_operands() -> None:
+    assert_sanitized(CASES)
+
+
+def test_every_mode_has_a_scalar_variant() -> None:
+    for spec in SPECS:
+        assert any(v.isa.name == "scalar" and v.accepts(spec) for v in REDUCE.variants), spec
+
+
+def test_the_first_of_equal_extremes_wins() -> None:
+    spec = ReduceSpec("argmax", "float32", 1, 4, 1)
+    x = np.array([1, 3, 3, 2], np.float32)
+    (found,) = run(cases_of(REDUCE, [spec], lambda spec: {"x": x}))
+    assert found["y"].tolist() == [1]
+
+
+def test_a_long_sum_loses_little() -> None:
+    spec = ReduceSpec("sum", "float32", 1, 100_000, 1)
+    x = np.full(100_000, 0.1, np.float32)
+    for found in run(cases_of(REDUCE, [spec], lambda spec: {"x": x})):
+        assert abs(found["y"][0] - 1e4) < 0.05

@@ -1,0 +1,44 @@
+"""Softmax: the float law within rounding, the integer law to the bit."""
+
+import numpy as np
+import pytest
+from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+
+from ganglion.kernels.softmax import SOFTMAX, SoftmaxSpec, table
+
+SHAPES = [(3, 1, 1), (2, 10, 1), (4, 16, 1), (2, 37, 1), (3, 5, 4), (2, 3, 8), (1, 7, 33)]
+FLOATS = [SoftmaxSpec("float32", *shape, log=log) for shape in SHAPES for log in (False, True)]
+INTEGERS = [SoftmaxSpec("int8", 3, 12, 1, x_scale=0.11, y_scale=1 / 256, zero_point=-128),
+            SoftmaxSpec("uint8", 2, 5, 7, x_scale=0.03, y_scale=1 / 256),
+            SoftmaxSpec("int8", 2, 300, 1, x_scale=1.0, y_scale=1 / 128, zero_point=5)]
+
+
+def draw(spec: SoftmaxSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(spec.axis)
+    size = spec.outer * spec.axis * spec.inner
+    if spec.dtype != "float32":
+        return {"x": rng.integers(*spec.limits, size, endpoint=True).astype(spec.dtype),
+                "table": table(spec)}
+    x = rng.normal(-5, 8, size).astype(np.float32)
+    x[0] = 100.0  # its exponential is beyond float32
+    return {"x": x}
+
+
+CASES = cases_of(SOFTMAX, FLOATS, draw) + cases_of(SOFTMAX, INTEGERS, draw)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_softmax_equals_its_reference(compiler: tuple[str, ...]) -> None:
+    assert_law(CASES, compiler, rtol=4e-6, atol=5e-7)
+
+
+@pytest.mark.gcc
+@HAS_GCC
+def test_softmax_touches_nothing_outside_its_operands() -> None:
+    assert_sanitized(CASES)
+
+
+def test_the_table_falls_from_one_and_fits_its_sum() -> None:
+    values = table(INTEGERS[0])
+    assert values[0] == 2**23
+    assert (np.diff(values.astype(np.int64)) <= 0).all()

@@ -1,0 +1,89 @@
+"""The import-layer law: folders import along the table's edges and nowhere else."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "ganglion"
+
+LEAVES = {"errors", "files", "cpu"}
+"""Modules beside the folders, which every folder may import."""
+
+ALLOWED = {
+    "errors": set(),
+    "files": {"errors"},
+    "cpu": {"errors"},
+    "ops": set(),
+    "layers": {"ops"},
+    "frontends": {"layers", "ops"},
+    "passes": {"ops"},
+    "kernels": set(),
+    "plan": {"ops", "kernels"},
+    "emit": {"plan", "kernels"},
+    "toolchain": set(),
+    "runtime": set(),
+    "build": {"ops", "passes", "kernels", "plan", "emit", "toolchain", "runtime"},
+    "training": {"ops", "passes", "build", "runtime"},
+    "compression": {"ops", "passes", "training", "build"},
+    "cli": {"ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "toolchain",
+            "runtime", "build", "training", "compression"},
+}
+"""What each folder may import besides itself and the leaves."""
+
+DEVICE = {"numpy", "ganglion"}
+"""All that `runtime` may import besides the standard library: what a device has."""
+
+
+def room_of(path: Path) -> str:
+    """The folder (or top-level module) that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every dotted name that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise AssertionError(f"{path}: relative import")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The folders of this package that a file imports."""
+    return {name.split(".")[1] for name in imported(path)
+            if name.startswith("ganglion.") and name.split(".")[1] in ALLOWED}
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def test_every_folder_has_its_row():
+    folders = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
+    assert folders | modules <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_down_the_table(path):
+    room = room_of(path)
+    leaves = LEAVES if room not in LEAVES else set()
+    assert rooms_imported(path) <= ALLOWED[room] | leaves | {room}
+
+
+def test_the_package_itself_imports_nothing_of_its_own_when_loaded():
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            assert "ganglion" not in ast.unparse(statement)
+
+
+def test_the_runtime_needs_numpy_alone():
+    for path in (SOURCE / "runtime").glob("*.py"):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert tops - set(sys.stdlib_module_names) <= DEVICE, path
