@@ -184,7 +184,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
-        return spec.dtype in ("int8", "uint8") and spec.b_const and one_bias
+        return spec.dtype != "float32" and spec.b_const and one_bias
 
     def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
@@ -192,7 +192,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         found = {**consts, "multiplier": tiling.padded_to(consts["multiplier"].reshape(-1), wide)}
         parts = []
         for b in _matrices(spec, consts["b"]):
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, consts.get("bias"))
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b,
+                                 consts.get("bias"))
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:
