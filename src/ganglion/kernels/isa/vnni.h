@@ -25,7 +25,7 @@ GG_INLINE void v16q_prepare_u8(uint8_t *to, const uint8_t *from, int n, int zero
     memcpy(to, from, (size_t)n);
 }
 
-/* bytes of 64 channels for four taps, as four vectors of 16 channels' taps. Within its 128-bit lane l,
+/* bytes of 64 channels for four taps, as four vectors of 16 channels' taps. In its 128-bit lane l,
  * vector j holds channels 16 l + 4 j to 16 l + 4 j + 3; v16q_pack puts them back in order */
 GG_INLINE void v16q_interleave(v16q *to, v16q a, v16q b, v16q c, v16q d)
 {
