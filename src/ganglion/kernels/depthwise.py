@@ -50,7 +50,7 @@ def _variant(isa: Isa) -> Variant[Conv2dSpec]:
 
 
 def _lanes_apart(values: np.ndarray) -> np.ndarray:
-    """[C, ...] to [C / 64, vector, lane, 4, ...], the order of interleaved bytes; C padded to 64."""
+    """[C, ...] to [C / 64, vector, lane, 4, ...], as interleaved bytes lie; C padded to 64."""
     chunks = -(-values.shape[0] // 64)
     full = np.zeros((chunks * 64, *values.shape[1:]), values.dtype)
     full[:values.shape[0]] = values
