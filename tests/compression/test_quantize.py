@@ -78,13 +78,11 @@ def test_every_layer_of_the_integer_model_is_within_one_code_of_its_island(name:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_only_ports_and_sums_of_two_tensors_stay_float(name: str) -> None:
+def test_only_ports_and_exact_operations_on_two_tensors_stay_float(name: str) -> None:
     _, quantised, _ = small(name)
     ToInteger()(quantised)
     floats = {n.op_type for n in quantised.graph if n.outputs[0].dtype == ir.DataType.FLOAT}
-    assert floats <= {"DequantizeLinear", "Add", "Mul", "Sigmoid", "Relu"}
-    products = {"Conv", "Gemm", "MatMul", "Softmax", "MaxPool", "AveragePool"}
-    assert not floats & products
+    assert floats <= {"DequantizeLinear", "Add", "Mul", "Relu"}
 
 
 def test_int8_ports_carry_codes_and_describe_them() -> None:
@@ -99,7 +97,7 @@ def test_int8_ports_carry_codes_and_describe_them() -> None:
     assert np.sqrt(((y - expected) ** 2).mean()) < 0.08 * expected.std()
     ToInteger()(quantised)
     assert {n.op_type for n in quantised.graph if n.domain == ""} <= {
-        "DequantizeLinear", "QuantizeLinear", "Add", "Mul", "Sigmoid", "Relu", "Flatten"}
+        "DequantizeLinear", "QuantizeLinear", "Add", "Relu", "Flatten"}
     assert "ganglion.scale" in quantised.graph.outputs[0].metadata_props
 
 

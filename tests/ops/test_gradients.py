@@ -22,32 +22,9 @@ def test_every_row_with_a_gradient_has_an_example() -> None:
 
 def _with_gradients(example: Example) -> tuple[ir.Model, dict[str, np.ndarray], list[int]]:
     """The example's graph extended by its vjp; drawn dys; the inputs that got a gradient."""
-    rng = np.random.default_rng(7)
     g, node = example.build()
-    row = find(example.domain, example.op)
-    assert row is not None
-    assert row.vjp is not None
-    dys: list[ir.Value | None] = []
-    drawn = {}
-    for k, y in enumerate(node.outputs):
-        if y.dtype != ir.DataType.FLOAT or y.shape is None or (k > 0 and _statistic(example)):
-            dys.append(None)
-            continue
-        shape = tuple(int(d) for d in y.shape)
-        drawn[f"dy{k}"] = rng.standard_normal(shape)
-        dys.append(g.input(f"dy{k}", ir.DataType.FLOAT, shape))
-    dxs = row.vjp(g, node, dys)
-    assert len(dxs) == len(example.inputs)
-    got = [k for k, dx in enumerate(dxs) if dx is not None]
-    for k in got:
-        dx = dxs[k]
-        assert dx is not None
-        g.output(f"dx{k}", dx)
+    drawn, got = example.add_gradient(g, node)
     return g.model(), drawn, got
-
-
-def _statistic(example: Example) -> bool:
-    return example.op == "BatchNormalization"
 
 
 def _wanted(example: Example) -> list[int]:

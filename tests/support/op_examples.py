@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.base import GANGLION_DOMAIN
-from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.registry import find
 
 RNG = np.random.default_rng(20)
 
@@ -16,7 +17,7 @@ RNG = np.random.default_rng(20)
 class Example:
     """A node. `constants`: inputs that are initializers; `fixed`: float inputs without gradient;
     `peer`: ONNX Runtime has this operator with these attributes; `kink`:
-    an input lies on one; `note` makes the name unique."""
+    an input lies on one; `flows`: the only output with a gradient; `note` makes the name unique."""
 
     op: str
     inputs: Sequence[np.ndarray | None]
@@ -27,6 +28,7 @@ class Example:
     domain: str = ""
     peer: bool = True
     kink: bool = False
+    flows: int | None = None
     note: str = ""
 
     def __str__(self) -> str:
@@ -35,24 +37,55 @@ class Example:
     def build(self) -> tuple[GraphBuilder, ir.Node]:
         """A graph of this node alone, its outputs y0, y1, ... among the graph's."""
         g = GraphBuilder("example")
+        return g, self.add_to(g)
+
+    def add_to(self, g: GraphBuilder, prefix: str = "") -> ir.Node:
+        """The node with inputs x0, x1, ... and outputs y0, y1, ..., all behind `prefix`."""
         values: list[ir.Value | None] = []
         for k, array in enumerate(self.inputs):
             if array is None:
                 values.append(None)
             elif k in self.constants:
-                values.append(g.constant(array, f"c{k}"))
+                values.append(g.constant(array, f"{prefix}c{k}"))
             else:
-                values.append(g.input(f"x{k}", ir.DataType.from_numpy(array.dtype), array.shape))
+                values.append(g.input(f"{prefix}x{k}", ir.DataType.from_numpy(array.dtype),
+                                      array.shape))
         outputs = g.ops(self.op, *values, outputs=self.outputs, domain=self.domain,
                         attrs=self.attrs)
         node = outputs[0].producer()
         assert node is not None
         for k, value in enumerate(outputs):
-            g.output(f"y{k}", value)
-        return g, node
+            g.output(f"{prefix}y{k}", value)
+        return node
 
-    def feeds(self) -> dict[str, np.ndarray]:
-        return {f"x{k}": a for k, a in enumerate(self.inputs)
+    def add_gradient(self, g: GraphBuilder, node: ir.Node, prefix: str = ""
+                     ) -> tuple[dict[str, np.ndarray], list[int]]:
+        """The row's vjp with inputs dy0, ... and outputs dx0, ...; drawn dys by name, and the
+        inputs that got a gradient. Running statistics of a batch norm take no dy."""
+        row = find(self.domain, self.op)
+        assert row is not None
+        assert row.vjp is not None
+        rng = np.random.default_rng(7)
+        drawn: dict[str, np.ndarray] = {}
+        dys: list[ir.Value | None] = []
+        for k, y in enumerate(node.outputs):
+            statistic = self.op == "BatchNormalization" and k > 0
+            if y.dtype != ir.DataType.FLOAT or statistic or self.flows not in (None, k):
+                dys.append(None)
+                continue
+            shape = static_shape(y)
+            drawn[f"{prefix}dy{k}"] = rng.standard_normal(shape)
+            dys.append(g.input(f"{prefix}dy{k}", ir.DataType.FLOAT, shape))
+        dxs = row.vjp(g, node, dys)
+        assert len(dxs) == len(self.inputs)
+        for k, dx in enumerate(dxs):
+            if dx is not None:
+                g.output(f"{prefix}dx{k}", dx)
+        return drawn, [k for k, dx in enumerate(dxs) if dx is not None]
+
+    def feeds(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """The inputs by name."""
+        return {f"{prefix}x{k}": a for k, a in enumerate(self.inputs)
                 if a is not None and k not in self.constants}
 
 
@@ -254,6 +287,8 @@ def movement() -> list[Example]:
         Example("Concat", [x, f(2, 1, 4), f(2, 2, 4)], {"axis": 1}),
         Example("Concat", [x], {"axis": -1}, note="one"),
         Example("Split", [x, i64(1, 3)], {"axis": 2}, outputs=2, constants=C1),
+        Example("Split", [x, i64(1, 3)], {"axis": 2}, outputs=2, constants=C1, flows=1,
+                note="part"),
         Example("Split", [f(7, 2)], {"num_outputs": 3}, outputs=3, note="uneven"),
         Example("Slice", [x, i64(1, 0), i64(4, 2), i64(2, 1)], constants=frozenset({1, 2, 3})),
         Example("Slice", [f(7, 6), i64(-2, 5), i64(-100, 100), i64(0, 1), i64(-2, 1)],
@@ -328,6 +363,9 @@ def recurrent() -> list[Example]:
         found.append(Example(name, [f(steps, batch, size), f(1, gates * hidden, size),
                                     f(1, gates * hidden, hidden)], {"hidden_size": hidden},
                              note="bare"))
+        found.append(Example(name, [f(steps, batch, size), f(1, gates * hidden, size),
+                                    f(1, gates * hidden, hidden)], {"hidden_size": hidden},
+                             outputs=2, flows=1, note="last"))
         pair = {"LSTM": ["HardSigmoid", "Softsign", "Tanh"], "GRU": ["HardSigmoid", "Softsign"],
                 "RNN": ["Softsign"]}[name]
         found.append(Example(name, [f(steps, batch, size), f(1, gates * hidden, size),

@@ -105,7 +105,16 @@ def branching(batch: int | str = "N") -> ir.Model:
         3).act("Sigmoid").model()
 
 
-NETWORKS = {"plain": plain, "residual": residual, "branching": branching}
+def gated(batch: int | str = "N") -> ir.Model:
+    net = Net(4, (batch, 3, 6, 6), 3).conv(6).act("Relu").act("Tanh")
+    x = net.v
+    gate = net.act("GlobalAveragePool").conv(4, 1).act("Relu").conv(6, 1).act("Sigmoid").v
+    net.v = net.g.op("Mul", x, gate)
+    net = net.residual().act("Gelu").act("GlobalAveragePool").flatten(6)
+    return net.dense(6).silu().dense(3).model()
+
+
+NETWORKS = {"plain": plain, "residual": residual, "branching": branching, "gated": gated}
 
 
 def rows(model: ir.Model, count: int, seed: int = 0) -> np.ndarray:

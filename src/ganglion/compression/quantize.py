@@ -71,7 +71,7 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
         raise DataError("quantize needs calibration rows for the activations' ranges; give 100 to "
                         "500 typical inputs, or weights_only=True")
     chosen = integer_nodes(copy.graph)
-    wanted = _with_ports(copy, carriers(copy.graph, chosen), io)
+    wanted = _with_ports(copy, carriers(chosen), io)
     shared = groups(wanted, chosen)
     names = {v.name or "" for v in wanted}
     measured = ranges(copy, calibration, names, method, percentile)

@@ -20,6 +20,9 @@ ELEMENTWISE = frozenset({
     "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Softplus", "Softsign", "Erf"})
 """Element-wise operators whose results 256 steps describe well (not Exp, Log, Pow, Sqrt)."""
 
+CURVED = frozenset({"Elu", "Selu", "Celu", "Gelu", "Mish", "Sigmoid", "Tanh", "Softplus", "Erf"})
+"""Functions that targets may round differently; in an integer network they become tables."""
+
 FIXED = {"Sigmoid": UNIT, "HardSigmoid": UNIT, "Softmax": UNIT,
          "Tanh": SIGNED_UNIT, "Softsign": SIGNED_UNIT, "Erf": SIGNED_UNIT}
 """Results with a data range of their own, whatever the calibration saw."""
@@ -138,39 +141,59 @@ def bias_add(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
     return (add, other) if fits and array_of(weights).ndim == 2 else None
 
 
-def interior(graph: ir.Graph, chosen: dict[ir.Node, None]) -> set[ir.Value]:
+def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
     """Values inside an island, which never become codes.
 
     A product's result before its bias, Relu or Clip; an element-wise result that one other
-    element-wise node reads.
+    element-wise node reads, as long as the island stays exact: with a function of `CURVED` in it,
+    it may read one tensor only, so that it becomes a table.
     """
     inside: set[ir.Value] = set()
-    biased: set[ir.Node] = set()
+    sources: dict[ir.Value, set[ir.Value]] = {}
+    curved: set[ir.Value] = set()
+    fused: set[ir.Node] = set()
     for node in chosen:
         y = node.outputs[0]
         if node.op_type in PRODUCTS:
-            add = bias_add(node)
-            if add is not None and add[0] in chosen:
-                inside.add(y)
-                biased.add(add[0])
-                y = add[0].outputs[0]
-            if _clamps(only_reader(y), chosen):
-                inside.add(y)
-        elif node.op_type in ELEMENTWISE and node not in biased and y not in inside:
-            reader = only_reader(y)
-            if reader in chosen and standard(reader, *ELEMENTWISE):
-                inside.add(y)
+            followers = _fused(node, chosen)
+            inside.update(n.outputs[0] for n in (node, *followers)[:len(followers)])
+            fused.update(followers)
+        elif node.op_type in ELEMENTWISE and node not in fused:
+            reads = [v for v in node.inputs if v is not None and is_activation(v)]
+            inner = [v for v in reads if v in sources and only_reader(v) is node]
+            found = set().union(*(sources[v] if v in inner else {v} for v in reads))
+            bends = node.op_type in CURVED or any(v in curved for v in inner)
+            if bends and len(found) > 1:
+                inner = [v for v in inner if v not in curved and node.op_type not in CURVED]
+                found = set().union(*(sources[v] if v in inner else {v} for v in reads))
+                bends = node.op_type in CURVED
+            inside.update(inner)
+            sources[y] = found
+            if bends:
+                curved.add(y)
     return inside
 
 
-def _clamps(node: ir.Node | None, chosen: dict[ir.Node, None]) -> bool:
-    return (node is not None and node in chosen and standard(node, "Relu", "Clip")
+def _fused(node: ir.Node, chosen: dict[ir.Node, None]) -> list[ir.Node]:
+    """The nodes that a product's integer kernel takes over: the bias, then a clamp."""
+    found: list[ir.Node] = []
+    add = bias_add(node)
+    if add is not None and add[0] in chosen:
+        found.append(add[0])
+    clamp = only_reader((found or [node])[-1].outputs[0])
+    if clamp is not None and _clamps(clamp, chosen):
+        found.append(clamp)
+    return found
+
+
+def _clamps(node: ir.Node, chosen: dict[ir.Node, None]) -> bool:
+    return (node in chosen and standard(node, "Relu", "Clip")
             and all(v is None or is_constant(v) for v in node.inputs[1:]))
 
 
-def carriers(graph: ir.Graph, chosen: dict[ir.Node, None]) -> list[ir.Value]:
+def carriers(chosen: dict[ir.Node, None]) -> list[ir.Value]:
     """The values that become codes: read or written by a chosen node and not interior."""
-    inside = interior(graph, chosen)
+    inside = interior(chosen)
     found: dict[ir.Value, None] = {}
     for node in chosen:
         for value in (*node.inputs, *node.outputs):

@@ -68,7 +68,8 @@ def _extreme_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes
     if not axes:
         return dy
     wins = g.where(g.op("Equal", x, y), g.scalar(1, x), g.scalar(0, x))
-    return g.mul(wins, g.div(dy, g.total(wins, axes)))
+    count = g.op("Max", g.total(wins, axes), g.scalar(1, x))
+    return g.mul(wins, g.div(dy, count))
 
 
 ARG_SOURCE = "ONNX {}-13 (the first index wins)"

@@ -50,6 +50,9 @@ def _axes(lowerer: Lowerer, node: ir.Node, rank: int) -> set[int]:
     given = get_ints(attributes(node), "axes", [])
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         given = [int(a) for a in lowerer.array(node.inputs[1], node, "axes")]
+    if not given and get_int(attributes(node), "noop_with_empty_axes", 0):
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): noop_with_empty_axes without "
+                            "axes reduces nothing; remove the node")
     return {a % rank for a in given} or set(range(rank))
 
 

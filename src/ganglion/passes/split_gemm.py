@@ -1,0 +1,59 @@
+"""A general matrix product in the pieces that the planner fuses again."""
+
+import onnx_ir as ir
+
+from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.base import Pass, before, integer, known_shape, redirect, standard
+
+
+class SplitGemm(Pass):
+    """Gemm(A, B, C; alpha, beta)  ⇒  Add(Mul(MatMul(Aᵀ?, Bᵀ?), alpha), Mul(C, beta))
+
+    Only where alpha or beta is not 1 or C is not one row: the plain form stays, as one kernel
+    computes it. Transposes stay views. Changes rounding. Source: ONNX Gemm-13.
+    """
+
+    def rewrite(self, model: ir.Model) -> bool:
+        changed = False
+        for node in list(model.graph):
+            if standard(node, "Gemm") and not _plain(node):
+                changed |= _split(model, node)
+        return changed
+
+
+def _factor(node: ir.Node, name: str) -> float:
+    attr = node.attributes.get(name)
+    return 1.0 if attr is None else attr.as_float()
+
+
+def _c(node: ir.Node) -> ir.Value | None:
+    return node.inputs[2] if len(node.inputs) > 2 else None
+
+
+def _plain(node: ir.Node) -> bool:
+    c, shape = _c(node), known_shape(node.outputs[0])
+    if _factor(node, "alpha") != 1.0 or (c is not None and _factor(node, "beta") != 1.0):
+        return False
+    dims = known_shape(c) if c is not None else None
+    if c is None or dims is None or shape is None:
+        return c is None
+    return dims in ((shape[1],), (1, shape[1]))
+
+
+def _split(model: ir.Model, node: ir.Node) -> bool:
+    g = GraphBuilder.extending(model)
+    a, b, c = node.inputs[0], node.inputs[1], _c(node)
+    if a is None or b is None:
+        return False
+    if integer(node, "transA", 0):
+        a = before(node, g.op("Transpose", a, perm=[1, 0]))
+    if integer(node, "transB", 0):
+        b = before(node, g.op("Transpose", b, perm=[1, 0]))
+    y = before(node, g.op("MatMul", a, b, hint=node.name))
+    if _factor(node, "alpha") != 1.0:
+        y = before(node, g.op("Mul", y, g.scalar(_factor(node, "alpha"), y)))
+    if c is not None:
+        if _factor(node, "beta") != 1.0:
+            c = before(node, g.op("Mul", c, g.scalar(_factor(node, "beta"), y)))
+        y = before(node, g.op("Add", y, c))
+    return redirect(node.outputs[0], y)

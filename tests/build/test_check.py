@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
+
+from ganglion.build.check import check, is_exact
+from ganglion.build.compile import ready_to_plan
+from ganglion.build.samples import drawn, given
+from ganglion.compression import quantize
+from ganglion.errors import CheckError, DataError
+from ganglion.ops.evaluate import evaluate
+
+
+@pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "attention"])
+def test_float32_itself_passes_and_a_thousandth_does_not(name: str) -> None:
+    model = ready_to_plan(NETWORKS[name]())
+    samples = drawn(model.graph.inputs)
+    figures = check(model, lambda sample: evaluate(model, sample), samples)
+    assert figures["status"] == "passed"
+    with pytest.raises(CheckError, match="differs from the reference"):
+        check(model, lambda s: {k: v + np.float32(1e-3) * np.abs(v).max()
+                                for k, v in evaluate(model, s).items()}, samples)
+
+
+@pytest.mark.parametrize("name", INTEGER)
+def test_one_wrong_code_fails_an_integer_network(name: str) -> None:
+    net = NETWORKS[name]()
+    model = ready_to_plan(quantize(net, calibration=drawn_inputs(net, 32)))
+    assert is_exact(model)
+
+    def wrong(sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        answers = evaluate(model, sample)
+        first = next(iter(answers))
+        answers[first] = answers[first].copy()
+        answers[first].reshape(-1)[0] += np.float32(1e-6)
+        return answers
+
+    with pytest.raises(CheckError):
+        check(model, wrong, drawn(model.graph.inputs))
+
+
+def test_nan_where_the_reference_has_a_number_fails() -> None:
+    model = ready_to_plan(NETWORKS["dense"]())
+    with pytest.raises(CheckError):
+        check(model, lambda s: {k: v * np.nan for k, v in evaluate(model, s).items()},
+              drawn(model.graph.inputs))
+
+
+def test_calibration_of_another_shape_is_refused_with_the_expected_one() -> None:
+    model = ready_to_plan(NETWORKS["dense"]())
+    with pytest.raises(DataError, match=r"expected \[8\]"):
+        given(model.graph.inputs, np.zeros((4, 9), np.float32))
+    with pytest.raises(DataError, match="2 calibration arrays"):
+        given(model.graph.inputs, [np.zeros((4, 8), np.float32)] * 2)
