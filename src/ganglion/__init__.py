@@ -8,6 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from onnx_ir import Model as Model
+
+    from ganglion.build import Artifact as Artifact
+    from ganglion.build.compile import compile as compile
+    from ganglion.compression import prune_channels as prune_channels
+    from ganglion.compression import quantize as quantize
+    from ganglion.frontends import load as load
+    from ganglion.frontends import save as save
+    from ganglion.frontends.keras import from_keras as from_keras
+    from ganglion.layers import Functional as Functional
+    from ganglion.layers import Input as Input
+    from ganglion.layers import Sequential as Sequential
     from ganglion.runtime import Session as Session
 
 __version__ = "0.1.0"
@@ -16,28 +28,27 @@ PUBLIC = {
     "ganglion.layers": ("Sequential", "Input", "Functional"),
     "ganglion.frontends": ("load", "save"),
     "ganglion.frontends.keras": ("from_keras",),
-    "ganglion.training": ("fit", "evaluate", "EarlyStopping", "optimizers", "losses"),
+    "ganglion.training": ("fit", "evaluate", "EarlyStopping"),
     "ganglion.compression": ("quantize", "prune", "prune_channels"),
     "ganglion.build": ("compile", "Artifact"),
     "ganglion.runtime": ("Session",),
     "onnx_ir": ("Model",),
 }
-"""Where each public name lives; a name may be a module of its own."""
+"""Where each public name lives."""
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
-
-__all__ = ["Session", "__version__"]
+MODULES = {"optimizers": "ganglion.training.optimizers", "losses": "ganglion.training.losses"}
+"""Public names that are modules themselves."""
 
 
 def __getattr__(name: str) -> object:
     """Import a public name's home and hand the name out."""
-    if name not in HOMES:
-        raise AttributeError(f"module 'ganglion' has no attribute {name!r}")
-    home = import_module(HOMES[name])
-    if hasattr(home, name):
-        return getattr(home, name)
-    return import_module(f"{HOMES[name]}.{name}")
+    if name in MODULES:
+        return import_module(MODULES[name])
+    if name in HOMES:
+        return getattr(import_module(HOMES[name]), name)
+    raise AttributeError(f"module 'ganglion' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *HOMES})
+    return sorted({*globals(), *HOMES, *MODULES})

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
 from ganglion.build.check import check, is_exact
 from ganglion.build.compile import ready_to_plan
@@ -7,7 +8,6 @@ from ganglion.build.samples import drawn, given
 from ganglion.compression import quantize
 from ganglion.errors import CheckError, DataError
 from ganglion.ops.evaluate import evaluate
-from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
 
 @pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "attention"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
 import ganglion as gg
 from ganglion import cpu
@@ -11,7 +12,6 @@ from ganglion.errors import TargetError
 from ganglion.ops.evaluate import evaluate
 from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import target
-from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -5,7 +5,7 @@ import pytest
 from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
 
 from ganglion.kernels.conv_transpose import CONV_TRANSPOSE, ConvTransposeSpec
-from ganglion.kernels.matmul import Requant
+from ganglion.kernels.matmul import Epilogue, Requant
 
 FLOATS = [
     ConvTransposeSpec("float32", 2, 5, 6, 3, 4, (3, 3), (5, 6), pads=(1, 1), w_const=False),
@@ -24,6 +24,10 @@ FLOATS = [
     ConvTransposeSpec("float32", 1, 6, 6, 2, 3, (3, 3), (2, 2), pads=(3, 3)),  # a crop inside
     ConvTransposeSpec("float32", 1, 3, 3, 2, 3, (3, 3), (9, 9), (2, 2)),  # more than is reached
 ]
+RELU_OF_SUM = Epilogue((("input", 0), ("input", 1), ("add", 0, 1), ("const", 0.0), ("max", 2, 3)),
+                       extra=1)
+FLOATS += [ConvTransposeSpec("float32", 2, 5, 7, 4, 37, (3, 3), (10, 13), (2, 2), pads=(1, 1),
+                             w_const=w_const, epilogue=RELU_OF_SUM) for w_const in (False, True)]
 INTEGERS = [
     ConvTransposeSpec("int8", 2, 4, 5, 6, 7, (3, 3), (8, 10), (2, 2), pads=(1, 0),
                       requant=Requant(-3, 5, -100, 127)),

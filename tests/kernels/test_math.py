@@ -8,7 +8,6 @@ import pytest
 from tests.support.kernel_law import WAYS, tried
 
 from ganglion.kernels.pointwise import POINTWISE, PointwiseSpec, Stream
-from ganglion.kernels.program import evaluate
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 EDGES = np.array([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 0.5, -0.5, 1e-45, -1e-45, 1e-38,

@@ -52,7 +52,8 @@ def test_gradients_through_time_touch_nothing_outside_their_operands() -> None:
     assert_sanitized(CASES)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.layer.cell}-{spec.layer.direction}")
+@pytest.mark.parametrize(
+    "spec", SPECS, ids=lambda spec: f"{spec.layer.cell}-{spec.layer.direction}")
 def test_the_reference_equals_finite_differences(spec: RecurrentGradSpec) -> None:
     arrays = draw(spec)
     grads = reference(spec, arrays)

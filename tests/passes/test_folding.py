@@ -13,7 +13,8 @@ from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import TRAINABLE
 from ganglion.passes.cancel_reshapes import CancelReshapes
 from ganglion.passes.common_subexpressions import CommonSubexpressions
-from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias
+from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
+from ganglion.passes.fold_pad import FoldPad
 
 Law = Callable[..., ir.Model]
 F = ir.DataType.FLOAT
@@ -97,6 +98,39 @@ def test_batch_norm_of_wrong_channel_count_is_an_error() -> None:
     out.producer().replace_input_with(1, g.constant(normal(n + 1)))
     with pytest.raises(ModelError, match="batchnormalization"):
         FoldBatchNorm()(g.model())
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 3), (2, 5, 3, 4)])
+def test_batch_norm_left_over_becomes_scale_and_shift(law: Law, shape: tuple[int, ...]) -> None:
+    g = GraphBuilder("net")
+    g.output("y", batch_norm(g, g.op("Relu", g.input("x", F, shape)), 5))
+    assert ops(law(g.model(), SplitBatchNorm(), exact=False)) == ["Relu", "Mul", "Add"]
+
+
+def padded(pads: list[int], *value: float, mode: str = "constant", auto_pad: str = "NOTSET",
+           ) -> ir.Model:
+    g = GraphBuilder("net")
+    x = g.op("Pad", g.input("x", F, (2, 3, 7, 8)), g.ints(*pads),
+             *[g.constant(np.float32(v)) for v in value], mode=mode)
+    w = g.constant(normal(4, x.shape[1], 3, 3))
+    own = {"pads": [1, 0, 0, 2]} if auto_pad == "NOTSET" else {}
+    g.output("y", g.op("Conv", x, w, auto_pad=auto_pad, strides=[2, 2], **own))
+    return g.model()
+
+
+@pytest.mark.parametrize("value", [(), (0.0,)])
+def test_zero_padding_folds_into_the_convolution(law: Law, value: tuple[float, ...]) -> None:
+    model = law(padded([0, 0, 1, 2, 0, 0, 3, 0], *value), FoldPad())
+    assert ops(model) == ["Conv"]
+
+
+@pytest.mark.parametrize("model", [
+    padded([0, 0, 1, 2, 0, 0, 3, 0], 1.0), padded([0, 1, 1, 2, 0, 0, 3, 0]),
+    padded([0, 0, 1, 2, 0, 0, 3, 0], mode="reflect"),
+    padded([0, 0, 1, 2, 0, 0, 3, 0], auto_pad="SAME_UPPER")],
+    ids=["value", "channels", "reflect", "auto"])
+def test_other_padding_stays(law: Law, model: ir.Model) -> None:
+    law(model, FoldPad(), changes=False)
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6, 1, 1), (1,), ()])

@@ -84,10 +84,12 @@ def test_prepared_network_means_the_same_and_rests(pieces: list[str], seed: int)
 
 
 def test_inference_leaves_only_what_computes() -> None:
-    model = draw_net(["conv", "bn", "relu", "dropout", "pool", "cast", "conv", "bias", "view"], 1)
+    model = draw_net(["conv", "bn", "relu", "dropout", "pool", "cast", "conv", "bias", "view",
+                      "relu", "bn", "relu"], 1)
     prepared = prepare(model)
     assert [n.op_type for n in prepared.graph] == ["Transpose", "Conv", "Relu", "MaxPool", "Conv",
-                                                   "Transpose", "Reshape"]
+                                                   "Relu", "Mul", "Add", "Relu", "Transpose",
+                                                   "Reshape"]
 
 
 def test_training_keeps_every_trainable_weight() -> None:

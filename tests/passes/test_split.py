@@ -8,7 +8,7 @@ import pytest
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass
-from ganglion.passes.split_batch_norm import SplitBatchNorm
+from ganglion.passes.fold_batch_norm import SplitBatchNorm
 from ganglion.passes.split_gemm import SplitGemm
 from ganglion.passes.split_resize import SplitResize
 

@@ -1,5 +1,6 @@
 import onnx_ir as ir
 import pytest
+from tests.support.networks import NETWORKS, drawn_inputs
 
 from ganglion import layers as L
 from ganglion.build.compile import ready_to_plan
@@ -9,7 +10,6 @@ from ganglion.kernels.registry import families
 from ganglion.ops.graph import GraphBuilder
 from ganglion.plan.planner import dump, plan
 from ganglion.plan.types import Plan
-from tests.support.networks import NETWORKS, drawn_inputs
 
 ISAS = ("vnni", "avx512", "avx2", "scalar")
 

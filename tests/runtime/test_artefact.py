@@ -152,16 +152,16 @@ def test_an_unknown_binding_is_refused():
 
 
 def test_the_runtime_loads_nothing_of_the_builder_and_loads_quickly():
-    code = ("import numpy, sys, time; before = set(sys.modules); start = time.perf_counter(); "
-            "import ganglion.runtime; took = time.perf_counter() - start; "
+    code = ("import numpy, sys, time; before = set(sys.modules); start = time.process_time(); "
+            "import ganglion.runtime; took = time.process_time() - start; "
             "new = set(sys.modules) - before; "
             "print(took, *sorted(m for m in new if m.split('.')[0] not in "
             "sys.stdlib_module_names))")
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-            .stdout.split() for _ in range(3)]
+            .stdout.split() for _ in range(5)]
     loaded = runs[0][1:]
     rooms = {module.split(".")[1] for module in loaded if module.startswith("ganglion.")}
-    assert rooms <= {"runtime", "errors", "cpu", "files"}
+    assert rooms <= {"runtime", "errors", "cpu"}
     made_by_cython = ("cython_runtime", "_cython_")
     others = [m for m in loaded if not m.startswith(("ganglion", "numpy", *made_by_cython))]
     assert others == []

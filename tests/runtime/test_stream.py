@@ -71,6 +71,16 @@ def test_set_then_get_gives_the_same_and_checks_shape_dtype_and_name(session):
         stream.get("weights")
 
 
+def test_state_has_its_axes_in_the_order_of_its_shape_however_it_is_stored(session):
+    stream = session("WOVEN").stream()
+    x = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    stream.run(x)
+    assert np.array_equal(stream.get("kept"), x)
+    stream.set("kept", x * 10)
+    stream.run(x)
+    assert np.array_equal(stream.get("kept"), x * 11)
+
+
 def test_get_gives_a_copy(session):
     stream = session("COUNTER").stream()
     stream.get("total")[...] = 77

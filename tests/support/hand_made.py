@@ -118,6 +118,15 @@ COUNTER = HandMade(
     state_bytes=128, reset="((float *)state)[0] = 1.0f; ((float *)state)[1] = 0.0f; "
                            "((int32_t *)state)[16] = 0;")
 
+WOVEN = HandMade(
+    "woven", [{"name": "x", "dtype": "float32", "shape": [1, 2, 3]}], [F32_1x1],
+    """const float *x = in[0]; float *kept = state;
+  for (int i = 0; i < 2; i++) for (int j = 0; j < 3; j++) kept[j * 2 + i] += x[i * 3 + j];
+  *(float *)out[0] = kept[0];""",
+    state=({"name": "kept", "dtype": "float32", "shape": [1, 2, 3], "order": [0, 2, 1],
+            "offset": 0},), state_bytes=64, reset="memset(state, 0, 64);")
+"""Its state lies in memory with the axes in another order than its shape says."""
+
 SLOW = HandMade(
     "slow", [{"name": "x", "dtype": "float32", "shape": [1, 64]}],
     [{"name": "y", "dtype": "float32", "shape": [1, 64]}],

@@ -4,11 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.support.hand_made import COUNTER, LINEAR, MIXED, SLOW, HandMade, built
+from tests.support.hand_made import COUNTER, LINEAR, MIXED, SLOW, WOVEN, HandMade, built
 
 from ganglion.errors import DataError, TargetError, ToolchainError
 from ganglion.runtime import Session
-from ganglion.toolchain import available, run_emulated, target
+from ganglion.toolchain import available, emulate, run_emulated, target
 
 RNG = np.random.default_rng(3)
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -46,8 +46,18 @@ def test_every_dtype_passes_in_and_out(machine):
 
 def test_state_is_reset_once_and_carried_on(machine):
     x = np.array([[[2, 3]]] * 3, np.float32)
-    found = run_emulated(COUNTER.sources, machine, COUNTER.description, [x])
-    assert found[0].ravel().tolist() == [6, 22, 48]
+    network = emulate(COUNTER.sources, machine, COUNTER.description)
+    for _ in range(2):
+        found, state = network.run_with_state([x])
+        assert found[0].ravel().tolist() == [6, 22, 48]
+        assert state["total"].tolist() == [7, 9]
+        assert state["steps"] == 3
+
+
+def test_stored_order_of_the_state_does_not_show(machine):
+    x = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    _, state = emulate(WOVEN.sources, machine, WOVEN.description).run_with_state([x])
+    assert np.array_equal(state["kept"], x)
 
 
 def test_refused_memory_is_an_error(machine):

@@ -78,8 +78,8 @@ def is_exact(model: ir.Model) -> bool:
     Integer operators, moves, and element-wise float operations that IEEE 754 rounds correctly, as
     long as some of the network is integer: a float network's sums are never exact.
     """
-    integer = any(n.domain == GANGLION_DOMAIN and n.op_type.startswith(("QLinear", "Table"))
-                  or n.op_type.startswith(("QLinear", "QuantizeLinear", "DequantizeLinear"))
+    integer = any((n.domain == GANGLION_DOMAIN and n.op_type.startswith(("QLinear", "Table")))
+                  or n.op_type.startswith(("QLinear", "Quantize", "Dequantize"))
                   for n in model.graph)
     return integer and all(_node_is_exact(n) for n in model.graph)
 

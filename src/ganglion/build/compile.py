@@ -69,12 +69,13 @@ def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, 
              compiled: Compiled, calibration: Calibration | None) -> Mapping[str, object]:
     inputs = free_inputs(model, {b.input for b in bindings(model)})
     samples = drawn(inputs) if calibration is None else given(inputs, calibration)
-    if target.emulator == "native":
-        run = native_run(_artifact(plan, target, sources, compiled, {}), model)
-        return check_build(model, run, samples)
     if not available(target):
         return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
-    return check_build(model, emulated_run(plan, target, sources), samples)
+    if target.emulator == "native":
+        run = native_run(_artifact(plan, target, sources, compiled, {}), model)
+    else:
+        run = emulated_run(plan, target, sources, model)
+    return check_build(model, run, samples)
 
 
 def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: Compiled,

@@ -10,7 +10,7 @@ from ganglion.build.check import Run
 from ganglion.emit.c import describe
 from ganglion.ops.bindings import bindings
 from ganglion.plan.types import Plan
-from ganglion.toolchain.emulators import run_emulated
+from ganglion.toolchain.emulators import emulate
 from ganglion.toolchain.targets import Target
 
 
@@ -35,13 +35,16 @@ def native_run(artifact: Artifact, model: ir.Model) -> Run:
     return run
 
 
-def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str]) -> Run:
-    """Runs the generated C as a process for another machine; outputs only, one call a sample."""
-    description = describe(plan)
+def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str], model: ir.Model) -> Run:
+    """Runs the generated C as a process for another machine, a process for each sample; the state
+    is compared as in `native_run`."""
+    network = emulate(sources, target, describe(plan))
     names = [p.name for p in plan.inputs]
+    bound = bindings(model)
 
     def run(sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = run_emulated(sources, target, description, [sample[n] for n in names])
-        return dict(zip((p.name for p in plan.outputs), found))
+        found, state = network.run_with_state([sample[n] for n in names])
+        answers = dict(zip((p.name for p in plan.outputs), found))
+        return answers | {b.output: state[b.input] for b in bound}
 
     return run

@@ -155,8 +155,14 @@ def _apply_functional(net: Net, inputs: Sequence[Tensor] | None
             raise ModelError(f"{where}: its input {name!r} is no InputLayer")
         made[name, index] = layer.call([]) if inputs is None else [inputs[i]]
     _run_nodes(net, made, where)
-    outputs = [_look_up(made, ref, where) for ref in ends]
+    outputs = [_look_up(made, (name, index - _first_call(net.members.get(name)), i), where)
+               for name, index, i in ends]
     return [made[name, index][0] for name, index, _ in starts], outputs
+
+
+def _first_call(member: Layer | Net | None) -> int:
+    """Among the outputs, and only there, Keras counts the calls of a Functional from 1."""
+    return 1 if isinstance(member, Net) and "input_layers" in member.config else 0
 
 
 def _run_nodes(net: Net, made: dict[Node, Sequence[Tensor]], where: str) -> None:

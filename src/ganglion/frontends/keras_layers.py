@@ -68,9 +68,9 @@ def read_layer(entry: Json, depth: int = 0, trainable: bool = True) -> ReadLayer
     if depth > MAX_DEPTH:
         raise ModelError(f"{where} is nested more than {MAX_DEPTH} deep")
     check_origin(entry, kind, where)
-    check_precision(config, where)
     if kind == "InputLayer":
         return ReadLayer(_input(config, name, where))
+    check_precision(config, where)
     if kind not in CLASSES:
         raise UnsupportedOp(f"{where}: there is no such layer here; known are "
                             f"{', '.join(sorted(CLASSES))}. Replace it in Keras by these")
@@ -174,10 +174,10 @@ def check_precision(config: Json, where: str) -> None:
     policy = config.get("dtype")
     if isinstance(policy, Mapping):
         policy = mapping_of(policy, "config", where).get("name")
-        if policy not in (None, "float32"):
-            raise UnsupportedOp(f"{where} computes with the policy {short(policy)}; expected "
-                                "'float32': set keras.config.set_dtype_policy('float32') and "
-                                "save again (ganglion quantizes by itself)")
+    if policy not in (None, "float32"):
+        raise UnsupportedOp(f"{where} computes with the policy {short(policy)}; expected "
+                            "'float32': set keras.config.set_dtype_policy('float32') and save "
+                            "again (ganglion quantizes by itself)")
 
 
 def _input(config: Json, name: str, where: str) -> InputLayer:

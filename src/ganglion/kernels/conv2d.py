@@ -8,9 +8,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import SCALAR
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a direct convolution walks memory; for templates.
+
+    `images` of P × Q outputs; `row`, `image`: elements of a row and an image, padding included when
+    the image is `copied`; `loops`: (count, stride) around a contiguous `run` of terms, padded to
+    whole groups; `terms`: their number in all. A 1×1 convolution without steps is one long row.
+    """
+
+    images: int
+    p: int
+    q: int
+    row: int
+    image: int
+    copied: bool
+    padding: bool
+    loops: tuple[tuple[int, int], ...]
+    run: int
+    terms: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,26 @@ class Conv2dSpec:
         p = (self.h + top + bottom - (self.kernel[0] - 1) * self.dilations[0] - 1)
         q = (self.w + left + right - (self.kernel[1] - 1) * self.dilations[1] - 1)
         return p // self.strides[0] + 1, q // self.strides[1] + 1
+
+    def geometry(self, group: int) -> Geometry:
+        """`group`: terms of one dot product, 1 for float32."""
+        (kh, kw), (dh, dw) = self.kernel, self.dilations
+        top, left, bottom, right = self.pads
+        p, q = self.out_hw
+        row = (self.w + left + right) * self.c
+        together = dw == 1 and self.groups == 1
+        run = tiling.padded(kw * self.c if together else self.c // self.groups, group)
+        loops = ((kh, dh * row),) if together else ((kh, dh * row), (kw, dw * self.c))
+        padding = any(self.pads)
+        exact_run = run == (kw * self.c if together else self.c // self.groups)
+        copied = padding or group == 2 or (group == 4 and not (self.dtype == "uint8" and exact_run))
+        flat = self.kernel == self.strides == (1, 1) and not padding
+        images = self.n
+        if flat:
+            images, p, q = (self.n, 1, p * q) if copied else (1, 1, self.n * p * q)
+        return Geometry(images, p, q, row, (self.h + top + bottom) * row, copied, padding,
+                        tuple(loop for loop in loops if loop[0] > 1), run,
+                        run * kh * (1 if together else kw))
 
 
 def operands(spec: Conv2dSpec) -> list[Operand]:
@@ -106,8 +148,94 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-CONV2D: Family[Conv2dSpec] = Family("conv2d", operands, reference,
-                variants=(Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2",
-                                  cost=lambda spec: 1.5 * macs(spec)),),
-                macs=macs)
+def _by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
+    """Per-channel values [O], each group's padded to whole vectors."""
+    wide = tiling.padded(spec.o // spec.groups, lanes)
+    return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
+
+
+def _weights(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
+    """[G, terms, O / G]; runs padded with zeros to `run` terms."""
+    kh, kw = spec.kernel
+    each = spec.c // spec.groups
+    length = kw * each if spec.dilations[1] == 1 and spec.groups == 1 else each
+    runs = w.reshape(spec.groups, spec.o // spec.groups, kh * kw * each // length, length)
+    full = np.zeros((*runs.shape[:3], run), w.dtype)
+    full[..., :length] = runs
+    return full.reshape(spec.groups, spec.o // spec.groups, -1).swapaxes(1, 2)
+
+
+def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Variant[Conv2dSpec]:
+    width = vectors * isa.lanes
+
+    def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not spec.w_const:
+            return consts
+        each = _weights(spec, consts["w"], spec.geometry(1).run)
+        return {**consts, "w": np.concatenate([tiling.panels(w, width, isa.lanes) for w in each])}
+
+    def scratch_bytes(spec: Conv2dSpec) -> int:
+        g = spec.geometry(1)
+        packed = spec.groups * g.terms * tiling.padded(spec.o // spec.groups, isa.lanes)
+        return 4 * ((g.image if g.copied else 0) + (0 if spec.w_const else packed))
+
+    def cost(spec: Conv2dSpec) -> float:
+        g = spec.geometry(1)
+        one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms, rows, width, isa.lanes,
+                                  1.0 if isa.lanes == 4 else 2.0)
+        copied = g.images * g.image / isa.lanes if g.copied else 0.0
+        packed = 0.0 if spec.w_const else 3.0 * spec.o * g.terms / isa.lanes
+        return g.images * spec.groups * one + copied + packed
+
+    return Variant(f"conv2d_f32_{rows}x{width}__{isa.name}", isa, "conv2d_float.c.j2",
+                   accepts=lambda spec: spec.dtype == "float32", cost=cost,
+                   tile={"rows": rows, "vectors": vectors, "chains": chains}, pack=pack,
+                   scratch_bytes=scratch_bytes)
+
+
+def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv2dSpec]:
+    width = vectors * isa.lanes
+
+    def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert spec.requant is not None
+        bias = consts["bias"].reshape(spec.groups, -1) if spec.bias else [None] * spec.groups
+        wide = tiling.padded(spec.o // spec.groups, isa.lanes)
+        parts = []
+        for w, b in zip(_weights(spec, consts["w"], spec.geometry(group).run), bias):
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
+            parts += [tiling.padded_to(sums, wide).view(np.int8),
+                      tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
+        return {**consts, "w": np.concatenate(parts),
+                "multiplier": _by_group(spec, consts["multiplier"], isa.lanes)}
+
+    def cost(spec: Conv2dSpec) -> float:
+        g = spec.geometry(group)
+        per_cycle = {4: 2.0, 2: 0.5 if isa.lanes == 4 else 0.7}[group]
+        one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
+                                  isa.lanes, per_cycle)
+        copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
+        return g.images * spec.groups * one + copied
+
+    def scratch_bytes(spec: Conv2dSpec) -> int:
+        g = spec.geometry(group)
+        return (g.image + group) * (1 if group == 4 else 2) if g.copied else 0
+
+    return Variant(f"conv2d_q8_{rows}x{width}__{isa.name}", isa, "conv2d_code.c.j2",
+                   accepts=lambda spec: spec.dtype != "float32" and spec.w_const, cost=cost,
+                   tile={"rows": rows, "vectors": vectors, "group": group}, pack=pack,
+                   scratch_bytes=scratch_bytes)
+
+
+VARIANTS = (
+    Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2", cost=lambda spec: 1.5 * macs(spec)),
+    *(_float_variant(AVX2, *tile) for tile in ((6, 2), (12, 1), (3, 4))),
+    *(_float_variant(AVX512, *tile) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_float_variant(NEON, *tile) for tile in ((6, 4), (8, 2), (12, 1))),
+    *(_float_variant(SIMD128, *tile) for tile in ((4, 2), (8, 1))),
+    *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
+    *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
+    *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
+)
+CONV2D: Family[Conv2dSpec] = Family("conv2d", operands, reference, VARIANTS, macs)
 FAMILIES = (CONV2D,)

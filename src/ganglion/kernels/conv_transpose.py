@@ -11,9 +11,9 @@ from functools import cache
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Family, Operand, Variant
+from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
-from ganglion.kernels.matmul import Epilogue, Requant
+from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class ConvTransposeSpec:
     """y[n, p·sh + i·dh - top, q·sw + j·dw - left, o] += Σ_c x[n, p, q, c] · w[c, i, j, o'], + bias
 
     x: [N, H, W, C]; w: [C, kh, kw, O / G] (o' counts within the group of c); y: [N, P, Q, O] with
-    (P, Q) = `out_hw` given. Operands: x, w, [bias [O]], [multiplier [O]], [r1...], y.
-    No variant takes an epilogue yet.
+    (P, Q) = `out_hw` given. Operands: x, w, [bias [O]], [multiplier [O]], [r1...], y; y may not
+    share r1's bytes, as the vector kernels compute some pixels twice.
     """
 
     dtype: str
@@ -41,11 +41,6 @@ class ConvTransposeSpec:
     w_const: bool = True
     requant: Requant | None = None
     epilogue: Epilogue | None = None
-
-    @property
-    def element(self) -> str:
-        """C type of an element of x and y."""
-        return CTYPES[self.dtype]
 
     @property
     def depthwise(self) -> bool:
@@ -165,9 +160,9 @@ def operands(spec: ConvTransposeSpec) -> list[Operand]:
         found.append(Operand("bias", total, spec.o, role))
     if spec.requant:
         found.append(Operand("multiplier", "float32", spec.o, "const"))
-    extra = [f"r{i + 1}" for i in range(spec.epilogue.extra if spec.epilogue else 0)]
-    found += [Operand(name, "float32", out) for name in extra]
-    return [*found, Operand("y", spec.dtype, out, "output", alias=tuple(extra))]
+    extra = spec.epilogue.extra if spec.epilogue else 0
+    found += [Operand(f"r{i + 1}", "float32", out) for i in range(extra)]
+    return [*found, Operand("y", spec.dtype, out, "output")]
 
 
 def _sums(spec: ConvTransposeSpec, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -192,10 +187,8 @@ def reference(spec: ConvTransposeSpec, arrays: Mapping[str, np.ndarray]) -> dict
     """Sums in float64, rounded once; integers exactly, requantised in float32."""
     sums = _sums(spec, arrays)
     if spec.requant is None:
-        return {"y": sums.astype(np.float32)}
-    scaled = np.rint(sums.astype(np.int32).astype(np.float32) * arrays["multiplier"].reshape(-1))
-    codes = np.clip(scaled + spec.requant.zero_point, spec.requant.lo, spec.requant.hi)
-    return {"y": codes.astype(spec.dtype)}
+        return {"y": finish(spec.epilogue, sums, arrays)}
+    return {"y": requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.dtype)}
 
 
 def _macs(spec: ConvTransposeSpec) -> int:
@@ -204,7 +197,7 @@ def _macs(spec: ConvTransposeSpec) -> int:
 
 
 def _scalar_accepts(spec: ConvTransposeSpec) -> bool:
-    return spec.epilogue is None and (spec.dtype == "float32") == (spec.requant is None)
+    return (spec.dtype == "float32") == (spec.requant is None)
 
 
 def _vector(isa: Isa, accumulators: int) -> Variant[ConvTransposeSpec]:
@@ -229,7 +222,7 @@ def _vector(isa: Isa, accumulators: int) -> Variant[ConvTransposeSpec]:
         return {**consts, "w": packed}
 
     def accepts(spec: ConvTransposeSpec) -> bool:
-        return spec.dtype == "float32" and spec.epilogue is None and spec.requant is None
+        return spec.dtype == "float32" and spec.requant is None
 
     return Variant(f"conv_transpose_f32__{isa.name}", isa, "conv_transpose.c.j2", accepts=accepts,
                    cost=lambda spec: spec.blocks(lanes, accumulators).cost, pack=pack,

@@ -6,8 +6,9 @@ from math import prod
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant, literal_f32
+from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import SCALAR
+from ganglion.kernels.literal import literal_f32
 
 
 @dataclass(frozen=True)

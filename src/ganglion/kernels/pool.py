@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import SCALAR
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,17 @@ def macs(spec: PoolSpec) -> int:
     return spec.n * p * q * spec.c * spec.kernel[0] * spec.kernel[1]
 
 
-POOL: Family[PoolSpec] = Family("pool", operands, reference,
-              variants=(Variant("pool_any__scalar", SCALAR, "pool_scalar.c.j2",
-                                cost=lambda spec: 2.0 * macs(spec)),))
+def _variant(isa: Isa) -> Variant[PoolSpec]:
+    def cost(spec: PoolSpec) -> float:
+        p, q = spec.out_hw
+        vectors = -(-spec.c // isa.lanes)
+        return spec.n * p * q * (8.0 + vectors * (1.5 * spec.kernel[0] * spec.kernel[1] + 4.0))
+
+    return Variant(f"pool_any_1x{isa.lanes}__{isa.name}", isa, "pool.c.j2", cost=cost)
+
+
+VARIANTS = (Variant("pool_any__scalar", SCALAR, "pool_scalar.c.j2",
+                    cost=lambda spec: 2.0 * macs(spec)),
+            *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)))
+POOL: Family[PoolSpec] = Family("pool", operands, reference, VARIANTS)
 FAMILIES = (POOL,)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant, literal_f32
+from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.literal import literal_f32
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}

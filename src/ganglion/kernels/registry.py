@@ -10,6 +10,7 @@ MODULES = (
     "conv2d",
     "conv_grad",
     "conv_transpose",
+    "depthwise",
     "matmul",
     "move",
     "normalize",

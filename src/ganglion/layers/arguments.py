@@ -10,6 +10,9 @@ import typing
 
 import numpy as np
 
+MAX_INT = 1 << 31
+"""No count, size or axis reaches this."""
+
 Hint = object
 """A type as a dataclass field declares it."""
 
@@ -31,7 +34,8 @@ def fits(value: object, hint: Hint) -> bool:
     if hint is bool:
         return isinstance(value, bool | np.bool_)
     if hint is int:
-        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        return whole and abs(int(value)) < MAX_INT  # type: ignore[call-overload]
     if hint is float:
         return _is_number(value)
     return isinstance(hint, type) and isinstance(value, hint)
@@ -51,8 +55,8 @@ def wording(hint: Hint) -> str:
         return " or ".join(dict.fromkeys(wording(part) for part in typing.get_args(hint)))
     if origin is tuple:
         return "a tuple of " + wording(typing.get_args(hint)[0])
-    words = {int: "an integer", float: "a finite number", bool: "True or False", str: "a name",
-             types.NoneType: "None"}
+    words = {int: "an integer below 2^31", float: "a finite number", bool: "True or False",
+             str: "a name", types.NoneType: "None"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))  # type: ignore[call-overload,no-any-return]
 
 

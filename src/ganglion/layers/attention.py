@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -31,6 +32,8 @@ class MultiHeadAttention(Layer):
 
     output_shape: by default the last axis of the query.
     """
+
+    takes: ClassVar[int | None] = 3
 
     num_heads: int
     key_dim: int

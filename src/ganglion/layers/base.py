@@ -9,6 +9,7 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -26,9 +27,6 @@ Ints = int | tuple[int, ...]
 LAYER = "ganglion.layer"
 TRAINABLE = "ganglion.trainable"
 REGULARIZER = "ganglion.regularizer"
-
-MAX_SIZE = 1 << 31
-"""Sizes and counts are below this."""
 
 MAX_WEIGHT_BYTES = 1 << 31
 """One weight may not be larger than this; a description beyond it is taken for a mistake."""
@@ -57,7 +55,10 @@ class Layer:
 
     name: Keras's automatic name (`dense`, `dense_1`, ...) when None.
     trainable: False freezes every weight of the layer.
+    takes: how many tensors it is called on, any number above zero when None.
     """
+
+    takes: ClassVar[int | None] = None
 
     name: str | None = field(default=None, kw_only=True)
     trainable: bool = field(default=True, kw_only=True)
@@ -89,6 +90,8 @@ class Layer:
 
     def call(self, inputs: Sequence[Tensor], **options: bool) -> tuple[Tensor, ...]:
         """The outputs of one use of this layer, always as a tuple."""
+        if len(inputs) != (max(len(inputs), 1) if self.takes is None else self.takes):
+            raise self.error(f"called on {len(inputs)} tensors, expected {self.takes or 'some'}")
         for x in inputs:
             if not isinstance(x, Tensor):
                 raise self.error(f"called on {type(x).__name__}; layers are called on what "
@@ -100,8 +103,8 @@ class Layer:
         """Raises ModelError unless every value is a size or a tuple of sizes."""
         for name, value in values.items():
             items = value if isinstance(value, tuple) else (value,)
-            if not items or any(not 1 <= i < MAX_SIZE for i in items):
-                raise self.error(f"{name} must be positive integers below 2^31, found {value!r}")
+            if not items or any(i < 1 for i in items):
+                raise self.error(f"{name} must be positive integers, found {value!r}")
 
     def one_of(self, name: str, value: str | None, allowed: Sequence[str | None]) -> None:
         """Raises ModelError unless `value` is allowed."""
@@ -113,6 +116,8 @@ class Layer:
 @dataclass(frozen=True, eq=False)
 class UnaryLayer(Layer):
     """A layer of one input and one output."""
+
+    takes: ClassVar[int | None] = 1
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.call([x])[0]
@@ -161,7 +166,9 @@ class Emitter:
 
     def ops(self, op: str, *inputs: ir.Value | None, outputs: int,
             **attrs: AttrValue) -> Sequence[ir.Value]:
-        """Appends a node marked with the layer's name."""
+        """Appends a node marked with the layer's name; absent inputs at the end are left out."""
+        while inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
         values = self.g.ops(op, *inputs, outputs=outputs, domain="",
                             hint=f"{self.name}/{op}", **attrs)
         node = values[0].producer()

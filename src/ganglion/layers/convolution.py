@@ -204,20 +204,27 @@ class Conv2DTranspose(SpatialLayer):
         return [activate(e, self.activation, channels_back(e, y, self.data_format))]
 
     def _padding(self) -> tuple[list[int], list[int]]:
-        """ONNX pads and output_padding that give Keras's output size."""
+        """ONNX pads and output_padding that give Keras's output.
+
+        Keras (TensorFlow's rule) puts `before` and `after` zeros around the spread input; the full
+        result has `span - 1` of each. What is less is cut by pads, what is more is output_padding.
+        """
         begins, ends, extras = [], [], []
-        for axis, (k, s, d) in enumerate(zip(sizes(self.kernel_size, 2), sizes(self.strides, 2),
-                                             sizes(self.dilation_rate, 2))):
+        wanted = sizes(self.output_padding or 0, 2)
+        for k, s, d, extra in zip(sizes(self.kernel_size, 2), sizes(self.strides, 2),
+                                  sizes(self.dilation_rate, 2), wanted):
             span = (k - 1) * d + 1
-            extra = None if self.output_padding is None else sizes(self.output_padding, 2)[axis]
-            if extra is None:
-                total = max(span - s, 0) if self.padding == "same" else 0
-                begin, end, extra = total // 2, total - total // 2, max(s - span, 0)
+            if self.padding == "valid":
+                before = span - 1
+                after = before + (max(s - span, 0) if self.output_padding is None else extra)
             else:
-                begin = end = span // 2 if self.padding == "same" else 0
-            begins.append(begin)
-            ends.append(end)
-            extras.append(extra)
+                total = (s + span - 2 if self.output_padding is None
+                         else span + span % 2 - 2 + extra)
+                before = min(total // 2 + total % 2, span - 1)
+                after = total - before
+            begins.append(span - 1 - before)
+            ends.append(max(span - 1 - after, 0))
+            extras.append(max(after - span + 1, 0))
         return begins + ends, extras
 
 

@@ -1,7 +1,9 @@
 """`Input`, `Sequential` and `Functional`: descriptions become an `onnx_ir.Model`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -22,6 +24,9 @@ from ganglion.ops.graph import GraphBuilder
 _DTYPES = {"float32": ir.DataType.FLOAT, "int32": ir.DataType.INT32, "int64": ir.DataType.INT64,
            "int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8, "bool": ir.DataType.BOOL}
 
+MAX_ELEMENTS = 1 << 30
+"""Of one tensor, the batch left out; a network beyond it is taken for a mistake."""
+
 BATCH = "N"
 """Name of the symbolic batch dimension."""
 
@@ -29,6 +34,8 @@ BATCH = "N"
 @dataclass(frozen=True, eq=False)
 class InputLayer(Layer):
     """An input of the network. shape: without the batch; None for a size that is not fixed."""
+
+    takes: ClassVar[int | None] = 0
 
     shape: tuple[int | None, ...] = ()
     batch_size: int | None = None
@@ -110,8 +117,7 @@ def Functional(inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Ten
         e = Emitter(g, layer, names[layer], indices[layer], kept, call.options)
         made = layer.emit(e, *(values[x.call, x.index] for x in call.inputs))
         for i, value in enumerate(made):
-            if any(d is not None and d == 0 for d in dims(value)):
-                raise e.error(f"its output {list(dims(value))} would be empty")
+            _check_size(e, value)
             values[call, i] = value
     for x in ends:
         base = names[x.call.layer]
@@ -148,6 +154,16 @@ def _in_order(starts: Sequence[Tensor], ends: Sequence[Tensor], name: str) -> li
         stack.append((call, True))
         stack.extend((x.call, False) for x in reversed(call.inputs))
     return list(order)
+
+
+def _check_size(e: Emitter, value: ir.Value) -> None:
+    """ModelError for an output that is empty or that no memory holds."""
+    elements = math.prod(d for d in dims(value) if isinstance(d, int))
+    if elements < 1:
+        raise e.error(f"its output {list(dims(value))} would be empty")
+    if elements > MAX_ELEMENTS:
+        raise e.error(f"its output {list(dims(value))} is too large: {elements} elements for each "
+                      f"example, the limit is {MAX_ELEMENTS}")
 
 
 def _layer_names(layers: Sequence[Layer]) -> dict[Layer, str]:

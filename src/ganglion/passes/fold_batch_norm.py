@@ -39,19 +39,55 @@ class FoldBatchNorm(Pass):
         return changed
 
     def _fold(self, model: ir.Model, node: ir.Node, linear: Linear) -> bool:
-        found = [self.constant(v) for v in node.inputs[1:5]]
-        known = [a.astype(np.float64) for a in found if a is not None]
-        if len(known) != 4:
+        known = _affine(self, node)
+        if known is None:
             return False
-        gamma, beta, mean, var = known
-        if any(a.shape != (linear.channels,) for a in known):
-            raise ModelError(f"node {node.name!r} (BatchNormalization) has statistics of shapes "
-                             f"{[a.shape for a in known]}, expected ({linear.channels},) as "
+        scale, shift = known
+        if scale.shape != (linear.channels,):
+            raise ModelError(f"node {node.name!r} (BatchNormalization) has statistics of shape "
+                             f"{scale.shape}, expected ({linear.channels},) as "
                              f"{linear.node.name!r} gives")
-        epsilon = node.attributes.get("epsilon")
-        scale = gamma / np.sqrt(var + (1e-5 if epsilon is None else epsilon.as_float()))
-        shift = (linear.bias - mean) * scale + beta
-        return replace_linear(model, linear, node, linear.scaled(scale), shift)
+        return replace_linear(model, linear, node, linear.scaled(scale),
+                              linear.bias * scale + shift)
+
+
+class SplitBatchNorm(Pass):
+    """BatchNormalization(x)  ⇒  x · s + t;   s = gamma / sqrt(var + epsilon), t = beta − mean · s
+
+    For what `FoldBatchNorm` leaves, and after it: s and t [C, 1, 1] are constants of element-wise
+    operators, which fuse and let Transposes pass. Inference only. Changes rounding.
+    """
+
+    def rewrite(self, model: ir.Model) -> bool:
+        g, changed = GraphBuilder.extending(model), False
+        for node in list(model.graph):
+            if not standard(node, "BatchNormalization") or integer(node, "training_mode", 0):
+                continue
+            known, shape = _affine(self, node), known_shape(node.outputs[0])
+            if known is None or shape is None or len(shape) < 2:
+                continue
+            scale, shift = (g.constant(a.astype(np.float32).reshape(-1, *[1] * (len(shape) - 2)),
+                                       f"{node.name}_{n}", share=False)
+                            for a, n in zip(known, ("scale", "shift")))
+            scaled = before(node, g.op("Mul", node.inputs[0], scale, hint=node.name))
+            shifted = before(node, g.op("Add", scaled, shift, hint=node.name))
+            changed |= redirect(node.outputs[0], shifted)
+        return changed
+
+
+def _affine(reads: Pass, node: ir.Node) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scale and shift [C] in float64 of a BatchNormalization; None unless all is constant."""
+    known = [a.astype(np.float64) for v in node.inputs[1:5]
+             if (a := reads.constant(v)) is not None]
+    if len(known) != 4:
+        return None
+    gamma, beta, mean, var = known
+    if len({a.shape for a in known}) > 1:
+        raise ModelError(f"node {node.name!r} (BatchNormalization) has statistics of the shapes "
+                         f"{[a.shape for a in known]}, expected four alike")
+    epsilon = node.attributes.get("epsilon")
+    scale = gamma / np.sqrt(var + (1e-5 if epsilon is None else epsilon.as_float()))
+    return scale, beta - mean * scale
 
 
 class FoldBias(Pass):

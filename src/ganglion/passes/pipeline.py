@@ -10,10 +10,10 @@ from ganglion.passes.cancel_reshapes import CancelReshapes
 from ganglion.passes.cancel_transposes import CancelTransposes
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.dead_code import DeadCode
-from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias
+from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
 from ganglion.passes.fold_constants import FoldConstants
+from ganglion.passes.fold_pad import FoldPad
 from ganglion.passes.infer import FixShapes, require_static
-from ganglion.passes.split_batch_norm import SplitBatchNorm
 from ganglion.passes.split_gemm import SplitGemm
 from ganglion.passes.split_resize import SplitResize
 
@@ -39,21 +39,28 @@ def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = N
 
     Batch normalisation is folded. Raises ModelError when dimensions stay dynamic.
     """
-    copy = _prepared(model, batch, sizes, inference_passes())
-    run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *inference_passes()))
+    passes = inference_passes()
+    copy = _static(model, batch, sizes)
+    run(copy, passes)
+    # Only what no linear operator could take; the pieces then meet the other passes.
+    run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *passes))
+    require_static(copy)
     return copy
 
 
 def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | None = None,
                      ) -> ir.Model:
     """As `prepare`, but trainable initializers and batch normalisation stay what they are."""
-    return _prepared(model, batch, sizes, training_passes())
+    copy = _static(model, batch, sizes)
+    run(copy, training_passes())
+    require_static(copy)
+    return copy
 
 
 def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
     return (FoldConstants(), CancelReshapes(), CancelTransposes(), FoldBatchNorm(), FoldBias(),
-            CommonSubexpressions(), DeadCode())
+            FoldPad(), CommonSubexpressions(), DeadCode())
 
 
 def training_passes() -> tuple[Pass, ...]:
@@ -62,10 +69,7 @@ def training_passes() -> tuple[Pass, ...]:
             CancelTransposes(training=True), CommonSubexpressions(training=True), DeadCode())
 
 
-def _prepared(model: ir.Model, batch: int, sizes: Mapping[str, int] | None,
-              passes: Sequence[Pass]) -> ir.Model:
+def _static(model: ir.Model, batch: int, sizes: Mapping[str, int] | None) -> ir.Model:
     copy = model.clone(deep_copy=True)
     FixShapes(sizes, batch)(copy)
-    run(copy, passes)
-    require_static(copy)
     return copy

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.ops.base import Kernel, View as ViewOp
+from ganglion.ops.base import Kernel
+from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find, rows
@@ -116,7 +117,7 @@ def _fuse_epilogues(lowerer: Lowerer, units: list[Unit]) -> None:
             if fused is not None and source.producer() not in lowerer.fused:
                 lowerer.fused[source.producer()] = fused
                 absorb(kernel, epilogue, units)
-                by_node |= {n: kernel for n in epilogue.nodes}
+                by_node |= dict.fromkeys(epilogue.nodes, kernel)
                 break
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ganglion import cpu
 from ganglion.errors import ModelError, TargetError, TrustError
-from ganglion.files import recover_folder
 from ganglion.runtime.ports import Description, parse_description
 
 MANIFEST = "manifest.json"
@@ -50,7 +49,7 @@ def load_path(path: Path) -> Loaded:
     says, TargetError for a library of another machine.
     """
     if not path.exists():
-        recover_folder(path)  # a save that was killed between its two renames
+        _recover(path)
     if path.is_dir():
         return load_files(_Folder(path), str(path))
     if path.suffix not in SUFFIXES:
@@ -81,6 +80,13 @@ def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
         raise TrustError(f"{where}: the library was built from another Model than the manifest "
                          f"says: build it again")
     return loaded
+
+
+def _recover(path: Path) -> None:
+    """Bring back what a save left that was killed between its two renames."""
+    from ganglion.files import recover_folder  # rarely needed, and slow to load
+
+    recover_folder(path)
 
 
 class _Folder(Mapping[str, bytes]):

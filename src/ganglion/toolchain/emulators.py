@@ -29,7 +29,7 @@ from ganglion.toolchain.compilers import (
     compiler_command,
     run_process,
 )
-from ganglion.toolchain.targets import Target
+from ganglion.toolchain.targets import Target, host
 
 if TYPE_CHECKING:
     import wasmtime
@@ -63,7 +63,7 @@ class Rows:
 def available(target: Target) -> bool:
     """Whether `run_emulated` can run this target's code on this machine."""
     if target.emulator == "native":
-        return set(target.isas) <= set(cpu.isas())
+        return target.triple == host().triple and set(target.isas) <= set(cpu.isas())
     if target.emulator == "qemu-aarch64":
         return sys.platform == "linux" and (cpu.machine() == "aarch64" or _qemu() is not None)
     if target.emulator == "wasmtime":
@@ -71,39 +71,86 @@ def available(target: Target) -> bool:
     return False
 
 
-def run_emulated(files: Mapping[str, str], target: Target, description: Mapping[str, object],
-                 inputs: Sequence[Array], *, cc: str | None = None, sanitize: bool = False,
-                 timeout: float = 600.0) -> list[Array]:
-    """Compile generated sources and run them as `target` would.
+@dataclass(frozen=True)
+class Emulated:
+    """A build ready to run as its target would: compiled once, for any number of runs.
 
-    `inputs`: an array per input of the description, either of the port's shape (one call; outputs
-    have their ports' shapes) or [count, *shape] (that many calls in a row; outputs likewise). The
-    state is reset before the first call and carried on. `sanitize`: with the address and
-    undefined-behaviour sanitizers, for this machine's own processor; needs cc="gcc" or "clang".
-    Raises TargetError where this machine can't run the target, ToolchainError when compiling or
-    running fails, DataError for inputs that do not fit the description.
+    `binary`: a program, or a WebAssembly module.
+    """
+
+    target: Target
+    description: Mapping[str, object]
+    binary: bytes
+    timeout: float
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs. `inputs`: an array per input of the description, each of its port's shape
+        (one call; outputs have their ports' shapes) or [count, *shape] (that many calls in a row;
+        outputs likewise). The state is reset before the first call and carried on.
+
+        Raises DataError for inputs that do not fit, ToolchainError when the run fails."""
+        return self.run_with_state(inputs)[0]
+
+    def run_with_state(self, inputs: Sequence[Array]) -> tuple[list[Array], dict[str, Array]]:
+        """The outputs, and the state's tensors by name as the last call left them."""
+        rows, single = _rows(self.description, inputs)
+        name = str(self.description["name"])
+        if self.target.emulator == "wasmtime":
+            raw = _run_wasm(self.binary, name, rows)
+        else:
+            raw = _run_program(self.binary, name, rows, _is_foreign(self.target), self.timeout)
+        row_bytes = rows.count * sum(rows.out_bytes)
+        if len(raw) < row_bytes:
+            raise ToolchainError(f"the emulated network wrote {len(raw)} bytes, expected "
+                                 f"{row_bytes}")
+        return (_outputs(raw[:row_bytes], rows, single),
+                _state(self.description, raw[row_bytes:]))
+
+
+def emulate(files: Mapping[str, str], target: Target, description: Mapping[str, object], *,
+            cc: str | None = None, sanitize: bool = False, timeout: float = 600.0) -> Emulated:
+    """Compile generated sources to run here as `target` would run them.
+
+    `sanitize`: with the address and undefined-behaviour sanitizers, for this machine's own
+    processor; needs cc="gcc" or "clang". `timeout`: seconds, for the compile and for each run.
+    Raises TargetError where this machine can't run the target, ToolchainError when compiling fails.
     """
     if not available(target):
         raise TargetError(_how_to(target))
-    rows, single = _rows(description, inputs)
     name = str(description["name"])
     if target.emulator == "wasmtime":
-        library = compile_sources(files, target, name=name, cc=cc, timeout=timeout)
-        raw = _run_wasm(library.files[str(library.library)], name, rows)
-    else:
-        raw = _run_program(files, target, name, rows, cc, sanitize, timeout)
-    return _outputs(raw, rows, single)
+        made = compile_sources(files, target, name=name, cc=cc, timeout=timeout)
+        return Emulated(target, description, made.files[str(made.library)], timeout)
+    if sanitize and (_is_foreign(target) or cc is None):
+        raise ToolchainError("the sanitizers run on this machine's own processor with its own "
+                             "compiler: give cc='gcc' and the target 'host'")
+    program = _program(files, target, name, cc, sanitize, timeout)
+    return Emulated(target, description, program, timeout)
+
+
+def run_emulated(files: Mapping[str, str], target: Target, description: Mapping[str, object],
+                 inputs: Sequence[Array], *, cc: str | None = None, sanitize: bool = False,
+                 timeout: float = 600.0) -> list[Array]:
+    """Compile and run once: see `emulate` and `Emulated.run`."""
+    return emulate(files, target, description, cc=cc, sanitize=sanitize,
+                   timeout=timeout).run(inputs)
 
 
 def _how_to(target: Target) -> str:
     if target.emulator == "native":
-        return (f"this machine has {', '.join(cpu.isas())}, target {target.name!r} may use "
-                f"{', '.join(target.isas)}: narrow the target with with_isas(), or run it there")
+        return (f"this machine ({host().triple}) has {', '.join(cpu.isas())}, target "
+                f"{target.name!r} ({target.triple}) may use {', '.join(target.isas)}: narrow the "
+                f"target with with_isas(), or run it there")
     missing = {"qemu-aarch64": "install qemu-user (it brings qemu-aarch64)",
                "wasmtime": "`pip install wasmtime`"}.get(target.emulator or "")
     if missing is None:
         return f"there is no emulator for target {target.name!r}: run its build on the device"
     return f"target {target.name!r} runs here only under an emulator: {missing}"
+
+
+def _is_foreign(target: Target) -> bool:
+    """Whether the target's program runs here only under an emulator of its processor."""
+    return target.emulator == "qemu-aarch64" and cpu.machine() != "aarch64"
 
 
 def _qemu() -> str | None:
@@ -141,11 +188,7 @@ def _ports(description: Mapping[str, object], which: str) -> list[Port]:
 
 
 def _outputs(raw: bytes, rows: Rows, single: bool) -> list[Array]:
-    row_bytes = sum(rows.out_bytes)
-    if len(raw) != rows.count * row_bytes:
-        raise ToolchainError(f"the emulated network wrote {len(raw)} bytes, expected "
-                             f"{rows.count * row_bytes}")
-    table = np.frombuffer(raw, np.uint8).reshape(rows.count, row_bytes)
+    table = np.frombuffer(raw, np.uint8).reshape(rows.count, sum(rows.out_bytes))
     outputs, at = [], 0
     for dtype, shape, nbytes in zip(rows.out_dtypes, rows.out_shapes, rows.out_bytes):
         part = np.ascontiguousarray(table[:, at:at + nbytes])
@@ -155,14 +198,23 @@ def _outputs(raw: bytes, rows: Rows, single: bool) -> list[Array]:
     return outputs
 
 
-def _run_program(files: Mapping[str, str], target: Target, name: str, rows: Rows, cc: str | None,
-                 sanitize: bool, timeout: float) -> bytes:
-    """Compile with the harness, run the program, natively or under qemu."""
-    foreign = target.emulator == "qemu-aarch64" and cpu.machine() != "aarch64"
-    if sanitize and (foreign or cc is None):
-        raise ToolchainError("the sanitizers run on this machine's own processor with its own "
-                             "compiler: give cc='gcc' and the target 'host'")
-    program = _program(files, target, name, cc, sanitize, timeout)
+def _state(description: Mapping[str, object], block: bytes) -> dict[str, Array]:
+    """The tensors of a state block; `order` says how a tensor's axes lie in memory."""
+    listed = description.get("state", [])
+    if not isinstance(listed, list):
+        raise DataError(f"the description's state is {listed!r}, expected a list")
+    found: dict[str, Array] = {}
+    for tensor in listed:
+        shape, dtype = tuple(tensor["shape"]), np.dtype(tensor["dtype"]).newbyteorder("<")
+        order = list(tensor.get("order", range(len(shape))))
+        stored = np.frombuffer(block, dtype, prod(shape), tensor["offset"])
+        array = stored.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+        found[tensor["name"]] = np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
+    return found
+
+
+def _run_program(program: bytes, name: str, rows: Rows, foreign: bool, timeout: float) -> bytes:
+    """Run a program made of the network and the harness, natively or under qemu."""
     sizes = [len(rows.in_bytes), *rows.in_bytes, len(rows.out_bytes), *rows.out_bytes]
     with tempfile.TemporaryDirectory(prefix="ganglion-run-") as folder:
         path = Path(folder) / name
@@ -231,7 +283,8 @@ class _WasmNetwork:
                 raise ToolchainError(f"{self._name}_run refused its memory under wasmtime")
             answers += [bytes(self._memory.read(self._store, place, place + nbytes))
                         for place, nbytes in zip(self._out, rows.out_bytes)]
-        return b"".join(answers)
+        end = self._state + self._size("state_bytes")
+        return b"".join([*answers, bytes(self._memory.read(self._store, self._state, end))])
 
     def _size(self, symbol: str) -> int:
         """An exported constant: the export is its address."""

@@ -1,6 +1,6 @@
 /* Runs a generated network as a process: rows of inputs from standard input, rows of outputs to
    standard output, both as raw bytes, port after port. The state is reset once, before the first
-   row. Compiled with -DNAME=net and -DHEADER="net.h".
+   row, and written behind the last one. Compiled with -DNAME=net and -DHEADER="net.h".
 
    arguments: ROWS INPUTS BYTES_OF_EACH_INPUT... OUTPUTS BYTES_OF_EACH_OUTPUT...
    exit code: 0, or 2 wrong arguments, 3 no memory, 4 inputs end early, 5 the network refused its
@@ -65,5 +65,7 @@ int main(int argc, char **argv)
             if (fwrite(out[k], 1, out_bytes[k], stdout) != out_bytes[k])
                 return 6;
     }
+    if (fwrite(state, 1, JOIN(NAME, state_bytes), stdout) != JOIN(NAME, state_bytes))
+        return 6;
     return fflush(stdout) ? 6 : 0;
 }

@@ -14,7 +14,7 @@ from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.kernels.table import TableSpec
 from ganglion.ops.attr import get_int
 from ganglion.ops.graph import attributes, static_shape
-from ganglion.ops.integer import clamp_range, softmax_table, requant_multiplier
+from ganglion.ops.integer import clamp_range, requant_multiplier, softmax_table
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering.common import CHANNELS_LAST, images, new_image
 from ganglion.plan.lowering.linear import matrix, product

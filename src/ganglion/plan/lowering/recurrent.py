@@ -1,95 +1,94 @@
 """LSTM, GRU and RNN: one kernel for the whole sequence; with traces and backwards for training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.recurrent import RecurrentSpec
+from ganglion.kernels.recurrent import DEFAULTS, VALUES, RecurrentSpec
 from ganglion.kernels.recurrent_grad import RecurrentGradSpec
-from ganglion.ops.attr import get_int, get_str, get_strs
+from ganglion.ops.attr import get_floats, get_int, get_str, get_strs
 from ganglion.ops.graph import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
-GRAD_INPUTS = {
-    "lstm": ("x", "w", "r", "b", "h0", "c0", "y", "gates", "cells", "dy", "dh", "dc"),
-    "gru": ("x", "w", "r", "b", "h0", "y", "gates", "hidden_part", "dy", "dh"),
-    "rnn": ("x", "w", "r", "b", "h0", "y", "gates", "dy", "dh")}
-DEFAULT_ACTIVATIONS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"),
-                       "rnn": ("Tanh",)}
+Given = Mapping[str, ir.Value]
 
 
-def recurrent_spec(lowerer: Lowerer, node: ir.Node, cell: str, trace: bool) -> RecurrentSpec:
+def recurrent_spec(lowerer: Lowerer, node: ir.Node, cell: str, given: Given, trace: bool
+                   ) -> RecurrentSpec:
     """The numbers of a recurrent node (ONNX LSTM-22, GRU-22, RNN-22, layout 0).
 
-    Raises UnsupportedOp for sequence lengths, peepholes, clipping, coupled gates, layout 1.
+    `given`: the inputs that are there, by name. Raises UnsupportedOp for sequence lengths,
+    peepholes, clipping, coupled gates, layout 1 and unknown activations.
     """
     attrs = attributes(node)
-    inputs = list(node.inputs) + [None] * 8
-    unusual = [name for name, value in (
-        ("sequence_lens", inputs[4]), ("peepholes", inputs[7] if cell == "lstm" else None),
-        ("clip", attrs.get("clip")), ("layout 1", get_int(attrs, "layout", 0) or None),
-        ("input_forget", get_int(attrs, "input_forget", 0) or None)) if value is not None]
+    count = 2 if (direction := get_str(attrs, "direction", "forward")) == "bidirectional" else 1
+    activations = tuple(get_strs(attrs, "activations", DEFAULTS[cell] * count))
+    unusual = [name for name, found in (
+        ("sequence_lens", "sequence_lens" in given), ("peepholes", "peepholes" in given),
+        ("clip", attrs.get("clip") is not None), ("layout 1", get_int(attrs, "layout", 0) != 0),
+        ("input_forget", get_int(attrs, "input_forget", 0) != 0)) if found]
+    unusual += [f"activation {name}" for name in activations if name.lower() not in VALUES]
     if unusual:
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): {', '.join(unusual)} cannot be "
                             "compiled; export the network without")
-    steps, batch, width = static_shape(inputs[0])  # type: ignore[arg-type]
-    direction = get_str(attrs, "direction", "forward")
-    count = 2 if direction == "bidirectional" else 1
-    activations = tuple(get_strs(attrs, "activations", DEFAULT_ACTIVATIONS[cell] * count))
-    weights = [lowerer.view(v) for v in inputs[1:4] if v is not None]
+    steps, batch, width = static_shape(given["x"])
+    constant = all(lowerer.view(given[name]).storage.array is not None
+                   for name in ("w", "r", "b") if name in given)
     return RecurrentSpec(
-        cell, steps, batch, width, static_shape(inputs[2])[2],  # type: ignore[arg-type]
-        direction, inputs[3] is not None, inputs[5] is not None,
-        cell == "lstm" and inputs[6] is not None,
-        bool(get_int(attrs, "linear_before_reset", 0)), activations, trace,
-        all(w.storage.array is not None for w in weights))
+        cell, steps, batch, width, static_shape(given["r"])[2], direction, "b" in given,
+        "h0" in given, "c0" in given, bool(get_int(attrs, "linear_before_reset", 0)), activations,
+        trace, constant, tuple(get_floats(attrs, "activation_alpha", [])),
+        tuple(get_floats(attrs, "activation_beta", [])))
 
 
-def lower_recurrent_grad(lowerer: Lowerer, node: ir.Node) -> None:
-    """ai.ganglion LSTMGrad, GRUGrad, RNNGrad; their inputs in the order of `ops.recurrent`."""
-    cell = CELLS[node.op_type.removesuffix("Grad")]
-    attrs, inputs = attributes(node), list(node.inputs)
-    places = GRAD_INPUTS[cell]
-    given = {name: inputs[i] if i < len(inputs) else None for i, name in enumerate(places)}
-    steps, batch, width = static_shape(inputs[0])  # type: ignore[arg-type]
-    direction = get_str(attrs, "direction", "forward")
-    count = 2 if direction == "bidirectional" else 1
-    layer = RecurrentSpec(
-        cell, steps, batch, width, static_shape(inputs[2])[2],  # type: ignore[arg-type]
-        direction, given["b"] is not None, given["h0"] is not None, given.get("c0") is not None,
-        bool(get_int(attrs, "linear_before_reset", 0)),
-        tuple(get_strs(attrs, "activations", DEFAULT_ACTIVATIONS[cell] * count)), True, False)
-    spec = RecurrentGradSpec(layer, given["dy"] is not None, given["dh"] is not None,
-                             given.get("dc") is not None)
-    operands = [lowerer.dense(lowerer.view(v)) for name, v in given.items()
-                if v is not None and name != "b"]
-    lowerer.emit(node, "recurrent_grad", spec,
-                 [*operands, *(lowerer.new(v) for v in node.outputs)])
+def _named(node: ir.Node, names: Sequence[str]) -> dict[str, ir.Value]:
+    return {name: v for name, v in zip(names, node.inputs) if v is not None}
+
+
+def _results(lowerer: Lowerer, node: ir.Node, shapes: Sequence[tuple[int, ...]]) -> list[View]:
+    """A place for every output, those that the Model does not name included."""
+    found = []
+    for i, shape in enumerate(shapes):
+        known = i < len(node.outputs) and node.outputs[i].shape is not None
+        found.append(lowerer.new(node.outputs[i]) if known
+                     else lowerer.buffer(f"{node.name}_out{i}", "float32", shape))
+    return found
 
 
 def lower_recurrent(lowerer: Lowerer, node: ir.Node) -> None:
     """LSTM, GRU, RNN and their ai.ganglion Trace forms; every output is computed."""
     trace = node.op_type.endswith("Trace")
     cell = CELLS[node.op_type.removesuffix("Trace")]
-    spec = recurrent_spec(lowerer, node, cell, trace)
-    places = [0, 1, 2, 3, 5, *([6] if cell == "lstm" else [])]
-    operands = [lowerer.dense(lowerer.view(v)) for i in places
-                if i < len(node.inputs) and (v := node.inputs[i]) is not None]
-    directions = 2 if spec.direction == "bidirectional" else 1
-    shapes = [(spec.steps, directions, spec.batch, spec.hidden),
-              (directions, spec.batch, spec.hidden)]
-    shapes += [shapes[1]] if cell == "lstm" else []
-    outputs: list[View] = []
-    for i, shape in enumerate(shapes):
-        known = i < len(node.outputs) and node.outputs[i].shape is not None
-        outputs.append(lowerer.new(node.outputs[i]) if known
-                       else lowerer.buffer(f"{node.name}_out{i}", "float32", shape))
+    names = ["x", "w", "r", "b", "sequence_lens", "h0"]
+    given = _named(node, [*names, "c0", "peepholes"] if cell == "lstm" else names)
+    spec = recurrent_spec(lowerer, node, cell, given, trace)
+    operands = [lowerer.dense(lowerer.view(v)) for v in given.values()]
+    directions = len(spec.reverses)
+    last = (directions, spec.batch, spec.hidden)
+    shapes = [(spec.steps, *last), last, *([last] if cell == "lstm" else [])]
+    outputs = _results(lowerer, node, shapes)
     if trace:
         outputs += [lowerer.new(v) for v in node.outputs[len(shapes):]]
     lowerer.emit(node, "recurrent", spec, [*operands, *outputs])
+
+
+def lower_recurrent_grad(lowerer: Lowerer, node: ir.Node) -> None:
+    """ai.ganglion LSTMGrad, GRUGrad, RNNGrad; inputs in the order of `ops.recurrent`."""
+    cell = CELLS[node.op_type.removesuffix("Grad")]
+    lstm = cell == "lstm"
+    given = _named(node, [
+        "x", "w", "r", "b", "h0", *["c0"] * lstm, "y", "gates", *["cells"] * lstm,
+        *["hidden_part"] * (cell == "gru"), "dy", "dh", *["dc"] * lstm])
+    layer = recurrent_spec(lowerer, node, cell, given, trace=True)
+    spec = RecurrentGradSpec(layer, *(name in given for name in ("dy", "dh", "dc")))
+    operands = [lowerer.dense(lowerer.view(v)) for name, v in given.items() if name != "b"]
+    state = (len(layer.reverses), layer.batch, layer.hidden)
+    shapes = [static_shape(given[name]) for name in ("x", "w", "r")]
+    shapes += [(state[0], 2 * layer.gates * layer.hidden), state, *([state] if lstm else [])]
+    lowerer.emit(node, "recurrent_grad", spec, [*operands, *_results(lowerer, node, shapes)])
 
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
