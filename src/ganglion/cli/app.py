@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from ganglion.cli.show import errors
@@ -154,13 +153,9 @@ def main() -> None:
 def call(arguments: list[str]) -> int:
     """Runs a command line; the exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        errors.print("stopped")
-        return 1
-    except click.ClickException as error:
-        error.show()
-        return 2
+        app(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except GanglionError as error:
         kind = type(error).__name__
         errors.print(f"[bold red]{kind}[/]: ", end="")
@@ -174,4 +169,4 @@ def call(arguments: list[str]) -> int:
         errors.print(f"[bold red]a defect of ganglion[/]: {type(error).__name__}. Please report "
                      "it with the lines above.")
         return 1
-    return code if isinstance(code, int) else 0
+    return 0
