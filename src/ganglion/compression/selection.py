@@ -164,7 +164,7 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
 
     A product's result before its bias, Relu or Clip; an element-wise result that one other
     element-wise node reads, as long as the island stays exact: with a function of `CURVED` in it,
-    it may read one tensor only, so that it becomes a table.
+    it may read one tensor only (constants of many elements count), so that it becomes a table.
     """
     inside: set[ir.Value] = set()
     sources: dict[ir.Value, set[ir.Value]] = {}
@@ -177,7 +177,7 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
             inside.update(n.outputs[0] for n in (node, *followers)[:len(followers)])
             fused.update(followers)
         elif node.op_type in ELEMENTWISE and node not in fused:
-            reads = [v for v in node.inputs if v is not None and is_activation(v)]
+            reads = [v for v in node.inputs if v is not None and _varies(v)]
             inner = [v for v in reads if v in sources and only_reader(v) is node]
             found = set().union(*(sources[v] if v in inner else {v} for v in reads))
             bends = node.op_type in CURVED or any(v in curved for v in inner)
@@ -190,6 +190,11 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
             if bends:
                 curved.add(y)
     return inside
+
+
+def _varies(value: ir.Value) -> bool:
+    """Whether its elements differ from one position to another."""
+    return is_activation(value) or (is_constant(value) and array_of(value).size > 1)
 
 
 def _fused(node: ir.Node, chosen: dict[ir.Node, None]) -> list[ir.Node]:
