@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.build import compile as build
-from ganglion.cli.data import read_x
-from ganglion.cli.show import console, print_json, print_table
-from ganglion.cli.train import as_input
+from ganglion.cli.data import as_input, read_x
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import quantize
 from ganglion.errors import DataError
 from ganglion.frontends import load, save
@@ -38,7 +37,7 @@ def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: i
     if as_json:
         print_json({"output": str(output), "rows": len(x), "method": method, **sizes})
         return
-    console.print(f"wrote {output}: {sizes['output_bytes']:,} bytes "
+    say(f"wrote {output}: {sizes['output_bytes']:,} bytes "
                   f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x):,} rows")
 
 
@@ -58,7 +57,7 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     rows = [[name, len(data)] for name, data in sorted(artifact.files.items())]
     print_table(f"{output} for {artifact.target}", ["file", "bytes"], rows)
     figures = artifact.manifest["check"]
-    console.print(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
+    say(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
                   f"bytes   MACs {artifact.plan.macs:,}   check: {_spoken(figures)}")
 
 

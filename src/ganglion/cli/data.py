@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
 from ganglion.errors import DataError, TrustError
 from ganglion.runtime import Port
@@ -118,6 +119,12 @@ def read_image(path: Path, port: Port) -> np.ndarray:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {error}") from error
     return np.asarray(pixels).reshape(1, *port.shape[1:])
+
+
+def as_input(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    """Adds the channel axis that images are often stored without."""
+    rank = len(model.graph.inputs[0].shape or ())
+    return x[..., None] if x.ndim == rank - 1 else x
 
 
 def _is_numbers(line: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ganglion.cli.data import read_input
-from ganglion.cli.show import console, print_json
+from ganglion.cli.show import print_json, say
 from ganglion.errors import DataError
 from ganglion.files import write_atomic
 from ganglion.runtime import Session
@@ -30,11 +30,11 @@ def run(build: Path, paths: list[Path], output: Path | None, as_json: bool) -> N
         print_json({p.name: a.tolist() for p, a in zip(session.outputs, outputs)})
         return
     for port, array in zip(session.outputs, outputs):
-        console.print(f"{port.name} {list(array.shape)} {array.dtype}")
+        say(f"{port.name} {list(array.shape)} {array.dtype}")
         for row in array.reshape(len(array), -1)[:SHOWN_VALUES]:
             values = " ".join(f"{v:.5g}" for v in row[:SHOWN_VALUES])
             best = f"   largest: {int(row.argmax())}" if row.size > 1 else ""
-            console.print(f"  {values}{' …' if row.size > SHOWN_VALUES else ''}{best}")
+            say(f"  {values}{' …' if row.size > SHOWN_VALUES else ''}{best}")
 
 
 def _write(path: Path, outputs: tuple[np.ndarray, ...], names: list[str]) -> None:

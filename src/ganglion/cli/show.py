@@ -16,6 +16,11 @@ def print_json(answer: Mapping[str, object] | Sequence[object]) -> None:
     console.print_json(json.dumps(answer))
 
 
+def say(text: str) -> None:
+    """A line of plain text, never broken to fit a width: paths can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table; columns whose cells are numbers are set to the right."""
     table = Table(title=title, title_justify="left")

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.cli.data import read_held_out, read_pairs
+from ganglion.cli.data import as_input, read_held_out, read_pairs
 from ganglion.cli.progress import Bars
-from ganglion.cli.show import console, print_json, print_table
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.errors import DataError
 from ganglion.frontends import load, save
 from ganglion.training import evaluate, fit
@@ -56,7 +56,7 @@ def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -
     print_table(f"trained with {loss}", ["epoch", *names],
                 [[e + 1, *[f"{history.history[n][i]:.4f}" for n in names]]
                  for i, e in enumerate(history.epoch)])
-    console.print(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 def run_evaluate(path: Path, data: Path, as_json: bool) -> None:
@@ -92,9 +92,3 @@ def guess_loss(model: ir.Model, y: np.ndarray) -> str:
 def classifies(loss: str) -> bool:
     """Whether a loss is one of classification."""
     return loss.endswith("crossentropy")
-
-
-def as_input(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    """Adds the channel axis that images are often stored without."""
-    rank = len(model.graph.inputs[0].shape or ())
-    return x[..., None] if x.ndim == rank - 1 else x
