@@ -133,6 +133,11 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
             compression=zipfile.ZIP_DEFLATED)
 
 
+def test_packing_that_cannot_be_bounded_is_refused(tmp_path):
+    refused(tmp_path, ModelError, "packed by method 14", sequential(DENSE),
+            compression=zipfile.ZIP_LZMA)
+
+
 def test_a_part_larger_than_it_declares_is_refused(tmp_path):
     path = archive(tmp_path / "a.keras", sequential(DENSE), GOOD)
     data = bytearray(path.read_bytes())

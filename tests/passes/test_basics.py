@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import TRAINABLE
 from ganglion.passes.dead_code import DeadCode
@@ -80,6 +80,17 @@ def test_large_expansion_stays_a_node(law: Law) -> None:
     big = g.op("Expand", g.constant(np.float32([1])), g.ints(1000, 1000))
     g.output("y", g.op("ReduceSum", g.op("Add", g.input("x", F, (1, 1)), big), keepdims=0))
     law(g.model(), FoldConstants(), changes=False)
+
+
+def test_operator_without_a_row_folds_in_a_constant_part_and_is_refused_elsewhere(law: Law) -> None:
+    g = GraphBuilder("net")
+    mask = g.op("Trilu", g.constant(np.ones((3, 3), np.float32)))
+    g.output("y", g.op("Add", g.input("x", F, (3, 3)), mask))
+    assert ops(law(g.model(), FoldConstants())) == ["Add"]
+    g = GraphBuilder("net")
+    g.output("y", g.op("Trilu", g.input("x", F, (3, 3)), hint="mask"))
+    with pytest.raises(UnsupportedOp, match=r"'mask' uses the operator ai\.onnx\.Trilu"):
+        prepare(g.model())
 
 
 def test_random_numbers_are_not_folded(law: Law) -> None:

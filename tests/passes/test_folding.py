@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganglion.errors import ModelError
+from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import TRAINABLE
 from ganglion.passes.cancel_reshapes import CancelReshapes
@@ -67,6 +68,18 @@ def test_batch_norm_folds_into_the_linear_operator_before_it(law: Law, kind: str
     g.output("y", g.op("Relu", batch_norm(g, y, n)))
     model = law(g.model(), FoldBatchNorm(), exact=False)
     assert "BatchNormalization" not in ops(model)
+
+
+def test_batch_norm_folds_into_each_group_of_a_transposed_convolution() -> None:
+    g = GraphBuilder("net")
+    y = g.op("ConvTranspose", g.input("x", F, (2, 4, 3, 3)), g.constant(normal(4, 3, 2, 2)),
+             group=2, strides=[2, 2])
+    g.output("y", batch_norm(g, y, 6))
+    model, x = g.model(), normal(2, 4, 3, 3)
+    expected = evaluate(model, {"x": x})["y"]
+    assert FoldBatchNorm()(model).modified
+    assert ops(model) == ["ConvTranspose"]
+    np.testing.assert_allclose(evaluate(model, {"x": x})["y"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

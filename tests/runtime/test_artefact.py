@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from tests.support.hand_made import LINEAR, HandMade, artefact, built, write
+from tests.support.hand_made import LINEAR, SLOW, HandMade, artefact, built, write
 
 from ganglion.errors import ModelError, TargetError, ToolchainError, TrustError
 from ganglion.runtime import Session
@@ -32,6 +33,14 @@ def test_a_folder_a_library_and_memory_give_the_same(tmp_path):
     for session in (Session(folder), Session(str(folder)), Session(folder / library_of(files)),
                     Session.from_files(files)):
         assert session.run(X).item() == -0.5
+
+
+@pytest.mark.gcc
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_a_library_of_another_compiler_gives_the_same_bits():
+    x = np.linspace(-2, 2, 64 * 3, dtype=np.float32).reshape(3, 64)
+    other = Session.from_files(artefact(SLOW, cc="gcc"))
+    assert np.array_equal(other.run(x), Session.from_files(built("SLOW")).run(x))
 
 
 def test_a_rebuilt_folder_gives_the_new_network_and_the_old_session_keeps_its_own(tmp_path):

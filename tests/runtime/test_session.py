@@ -190,6 +190,8 @@ def test_run_into_writes_the_given_array(session):
     (np.zeros((1, 4), np.float32)[:, ::2], np.zeros((1, 1), np.float32), ["'x'", "contiguous"]),
     ([np.zeros((1, 2), np.float32)] * 2, np.zeros((1, 1), np.float32), ["found 2 input"]),
     ([[1.0, 2.0]], np.zeros((1, 1), np.float32), ["'x'", "list"]),
+    (None, np.zeros((1, 1), np.float32), ["'x'", "NoneType"]),
+    (np.zeros((1, 2), np.float32), {"y": 1}, ["'y'", "dict"]),
     (np.zeros((1, 2), np.float32), np.zeros((1, 1), np.float64), ["output 'y'", "float64"]),
     (np.zeros((1, 2), np.float32), np.zeros(1, np.float32), ["output 'y'", "[1]", "[1, 1]"]),
     (np.zeros((1, 2), np.float32), np.broadcast_to(np.float32(0), (1, 1)), ["'y'", "read-only"]),

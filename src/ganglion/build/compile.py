@@ -10,12 +10,13 @@ from ganglion.build.artifact import Artifact, manifest_bytes
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
-from ganglion.build.samples import drawn, free_inputs, given
+from ganglion.build.samples import COUNT, drawn, free_inputs, given
 from ganglion.emit.c import emit
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import bindings
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.stream import stream
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources
@@ -30,13 +31,14 @@ MANIFEST_FORMAT = 1
 def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
             batch: int = 1, calibration: Calibration | None = None, check: bool = True,
             cc: str | None = None, isas: Sequence[str] | None = None,
-            streaming: bool = False) -> Artifact:
+            streaming: bool = False, samples: int = COUNT) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
     dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
     ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
-    `streaming`: one time step a call, with the recurrent state kept between calls.
+    `streaming`: one time step a call, with the recurrent state kept between calls. `samples`: how
+    many inputs the check takes.
     Raises UnsupportedOp, ModelError, TargetError (does not fit), ToolchainError, CheckError.
     """
     if not isinstance(model, ir.Model):
@@ -51,7 +53,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     compiled = compile_sources(sources, goal, name=plan.name, cc=cc)
     figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
     if check:
-        figures = _checked(ready, plan, goal, sources, compiled, calibration)
+        figures = _checked(ready, plan, goal, sources, compiled, calibration, samples)
     return _artifact(plan, goal, sources, compiled, figures)
 
 
@@ -66,9 +68,10 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> i
 
 
 def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, str],
-             compiled: Compiled, calibration: Calibration | None) -> Mapping[str, object]:
+             compiled: Compiled, calibration: Calibration | None, count: int
+             ) -> Mapping[str, object]:
     inputs = free_inputs(model, {b.input for b in bindings(model)})
-    samples = drawn(inputs) if calibration is None else given(inputs, calibration)
+    samples = drawn(inputs, count) if calibration is None else given(inputs, calibration, count)
     if not available(target):
         return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
     if target.emulator == "native":

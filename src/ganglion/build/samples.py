@@ -18,10 +18,11 @@ def free_inputs(model: ir.Model, bound: set[str]) -> list[ir.Value]:
     return [v for v in model.graph.inputs if v.name not in bound and v.const_value is None]
 
 
-def drawn(inputs: Sequence[ir.Value], seed: int = 0) -> list[dict[str, np.ndarray]]:
+def drawn(inputs: Sequence[ir.Value], count: int = COUNT, seed: int = 0
+          ) -> list[dict[str, np.ndarray]]:
     """Standard normal floats; integers within what the readers of an index input allow."""
     generator = np.random.default_rng(seed)
-    return [{str(v.name): _draw(v, generator) for v in inputs} for _ in range(COUNT)]
+    return [{str(v.name): _draw(v, generator) for v in inputs} for _ in range(count)]
 
 
 def _draw(value: ir.Value, generator: np.random.Generator) -> np.ndarray:
@@ -59,9 +60,10 @@ def _index_limit(value: ir.Value) -> int:
     return min(limits, default=2)
 
 
-def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndarray] | Arrays
-          ) -> list[dict[str, np.ndarray]]:
-    """The first rows of a caller's arrays, as samples of the network's own batch size.
+def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndarray] | Arrays,
+          count: int = COUNT) -> list[dict[str, np.ndarray]]:
+    """The first rows of a caller's arrays, as samples of the network's own batch size; arrays of
+    exactly the inputs' shapes are one sample.
 
     One array for one input, a sequence in the order of the inputs, or a mapping by name.
     Raises DataError when names, lengths or shapes do not fit.
@@ -77,15 +79,17 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
     if set(calibration) != set(names):
         raise DataError(f"calibration names {sorted(calibration)}; the inputs are {names}")
     shapes = {str(v.name): static_shape(v) for v in inputs}
+    dtypes = {str(v.name): v.dtype.numpy() for v in inputs if v.dtype is not None}
+    if all(array.shape == shapes[name] for name, array in calibration.items()):
+        return [{n: np.asarray(a, dtypes[n], order="C") for n, a in calibration.items()}]
     for name, array in calibration.items():
         if array.shape[1:] != shapes[name][1:]:
             raise DataError(f"calibration for input {name!r} has rows of {list(array.shape[1:])}; "
                             f"expected {list(shapes[name][1:])}")
-    dtypes = {str(v.name): v.dtype.numpy() for v in inputs if v.dtype is not None}
     batch = next(iter(shapes.values()))[0] if shapes and next(iter(shapes.values())) else 1
     rows = min(len(a) for a in calibration.values())
     if rows < batch:
         raise DataError(f"{rows} calibration rows; the network takes {batch} at a time")
-    starts = range(0, min(rows - batch + 1, COUNT * batch), batch)
+    starts = range(0, min(rows - batch + 1, count * batch), batch)
     return [{n: np.ascontiguousarray(a[s:s + batch]).astype(dtypes[n], copy=False)
              for n, a in calibration.items()} for s in starts]

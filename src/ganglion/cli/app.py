@@ -168,8 +168,7 @@ def call(arguments: list[str]) -> int:
         _complain(type(error).__name__, str(error))
         return 1 if isinstance(error, ToolchainError) else 2
     except OSError as error:
-        _complain("the system refused", f"{error}. Nothing was half written; free space or change "
-                                        "permissions, then try again")
+        _complain("the system refused", f"{error}; nothing was left half written")
         return 1
     except Exception as error:
         errors.print_exception(show_locals=False)

@@ -4,17 +4,21 @@ from dataclasses import dataclass
 
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Op, Pointwise
+from ganglion.ops.gradients import stops
 from ganglion.ops.registry import rows
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One operator as the table shows it. `domain`: "ai.onnx" or "ai.ganglion"."""
+    """One operator as the table shows it. `domain`: "ai.onnx" or "ai.ganglion".
+
+    `gradient`: "yes", "zero" (constant almost everywhere), or "none" (not written).
+    """
 
     domain: str
     name: str
     lowering: str
-    gradient: bool
+    gradient: str
     reference: str
     source: str
 
@@ -25,8 +29,14 @@ def table() -> list[Cell]:
 
 
 def _cell(row: Op) -> Cell:
-    return Cell(row.domain or "ai.onnx", row.name, _lowering(row), row.vjp is not None,
+    return Cell(row.domain or "ai.onnx", row.name, _lowering(row), _gradient(row),
                 "ONNX" if row.reference is None else "NumPy", row.source)
+
+
+def _gradient(row: Op) -> str:
+    if row.vjp is None:
+        return "none"
+    return "zero" if row.vjp is stops else "yes"
 
 
 def _lowering(row: Op) -> str:
@@ -47,5 +57,5 @@ def run(as_json: bool) -> None:
         return
     print_table("operators", ["operator", "how it is computed", "gradient", "source"],
                 [[f"{c.name}{' *' if c.domain == GANGLION_DOMAIN else ''}", c.lowering,
-                  "yes" if c.gradient else "none", c.source] for c in cells])
+                  c.gradient, c.source] for c in cells])
     say(f"{len(cells)} operators; those with * are of the domain {GANGLION_DOMAIN}")

@@ -26,7 +26,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         numeric = all(isinstance(r[i], int | float) or str(r[i])[:1].isdigit() for r in rows)
-        table.add_column(column, justify="right" if numeric and rows else "left")
+        table.add_column(column, justify="right" if numeric and rows else "left",
+                         overflow="fold")
     for row in rows:
         table.add_row(*[f"{c:,}" if isinstance(c, int) else str(c) for c in row])
     console.print(table)

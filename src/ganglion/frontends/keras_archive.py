@@ -158,6 +158,9 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, name: str, li
     if entry is None:
         raise ModelError(f"{path} has no {name}; expected an archive written by Keras 3's "
                          "model.save('name.keras')")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ModelError(f"{path}: {name} is packed by method {entry.compress_type}, expected "
+                         "stored or deflated, as Keras writes")
     allowed = min(limit, max(FREE_BYTES, entry.compress_size * MAX_RATIO))
     if entry.file_size > allowed:
         raise TrustError(f"{path}: {name} unpacks from {entry.compress_size} to "

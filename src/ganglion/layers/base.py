@@ -7,6 +7,7 @@ weights are kept by the identity of the layer.
 
 import re
 import reprlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -169,8 +170,8 @@ class Emitter:
         """Appends a node marked with the layer's name; absent inputs at the end are left out."""
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
-        values = self.g.ops(op, *inputs, outputs=outputs, domain="",
-                            hint=f"{self.name}/{op}", **attrs)
+        values = self.g.ops(op, *inputs, outputs=outputs, hint=f"{self.name}/{op}",
+                            attrs=attrs)
         node = values[0].producer()
         if node is not None:
             node.metadata_props[LAYER] = self.name
@@ -223,7 +224,7 @@ class Emitter:
         source = self.weights.source
         array = source(self.layer, self.name, key, index, shape) if source else None
         if array is None:
-            part = sum(ord(c) * 31 ** i for i, c in enumerate("/".join(key))) % (1 << 32)
+            part = zlib.crc32("/".join(key).encode())
             draw = initializers.get(initializer)
             return draw(drawn, (self.weights.seed, self.index, part)).reshape(shape)
         if array.shape != shape:

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
 
 from ganglion.errors import UnsupportedOp
-from ganglion.ops.base import Array
+from ganglion.ops.base import OPSET, Array
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.graph import IR_VERSION, GraphBuilder
 from ganglion.ops.infer import infer_model
+from ganglion.ops.registry import find
 from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, redirect
 
 MAX_GROWN_BYTES = 1 << 20
@@ -23,7 +26,8 @@ DATA_DEPENDENT = frozenset({"NonZero", "Unique", "Compress"})
 class FoldConstants(Pass):
     """y = Mul(2, 3)  ⇒  y = 6;   Shape(x [1, 3])  ⇒  [1, 3]
 
-    Evaluates nodes whose inputs are all constants by the operators' own references. Bound state
+    Evaluates nodes whose inputs are all constants by the operators' own references, those
+    without a row by ONNX's. Bound state
     is no constant, nor are trainable initializers in training. A result larger than
     `MAX_GROWN_BYTES` and than its inputs stays a node, so that a Tile or an Expand does not bloat
     the file. Exact up to the rounding of the reference.
@@ -71,6 +75,8 @@ class FoldConstants(Pass):
             return None
         if not _small(node, [a for a in arrays if a is not None]):
             return None
+        if find(node.domain, node.op_type) is None:
+            return _by_onnx(node, arrays)
         try:
             return evaluate_node(node, arrays)
         except UnsupportedOp:
@@ -104,3 +110,22 @@ def _small(node: ir.Node, arrays: Sequence[Array]) -> bool:
             return False
         total += elements(shape) * max(1, value.dtype.bitwidth // 8)
     return total <= max(MAX_GROWN_BYTES, given)
+
+
+def _by_onnx(node: ir.Node, arrays: Sequence[Array | None]) -> Sequence[Array] | None:
+    """What ONNX's reference gives for an operator without a row: exporters leave such in the
+    constant parts of a graph. None where it fails, so that planning names the operator."""
+    if node.domain != "":
+        return None
+    inputs = {v.name: a for v, a in zip(node.inputs, arrays) if v is not None and v.name}
+    graph = onnx.helper.make_graph(
+        [ir.to_proto(node)], "one", [onnx.ValueInfoProto(name=name) for name in inputs],
+        [onnx.ValueInfoProto(name=v.name) for v in node.outputs if v.name])
+    model = onnx.helper.make_model(graph, ir_version=IR_VERSION,
+                                   opset_imports=[onnx.helper.make_opsetid("", OPSET)])
+    try:
+        with np.errstate(all="ignore"):
+            made = ReferenceEvaluator(model).run(None, inputs)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        return None
+    return [np.asarray(a) for a in made] if len(made) == len(node.outputs) else None

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.ops.registry import find, rows
 from ganglion.passes.base import Pass
 from ganglion.passes.cancel_reshapes import CancelReshapes
 from ganglion.passes.cancel_transposes import CancelTransposes
@@ -37,13 +38,15 @@ def run(model: ir.Model, passes: Sequence[Pass]) -> bool:
 def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = None) -> ir.Model:
     """A copy of the Model made static and simple for inference; the Model itself stays.
 
-    Batch normalisation is folded. Raises ModelError when dimensions stay dynamic.
+    Batch normalisation is folded. Raises ModelError when dimensions stay dynamic, UnsupportedOp
+    for an operator that the project does not know.
     """
     passes = inference_passes()
     copy = _static(model, batch, sizes)
     run(copy, passes)
     # Only what no linear operator could take; the pieces then meet the other passes.
     run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *passes))
+    require_rows(copy)
     require_static(copy)
     return copy
 
@@ -53,8 +56,20 @@ def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | Non
     """As `prepare`, but trainable initializers and batch normalisation stay what they are."""
     copy = _static(model, batch, sizes)
     run(copy, training_passes())
+    require_rows(copy)
     require_static(copy)
     return copy
+
+
+def require_rows(model: ir.Model) -> None:
+    """Raises UnsupportedOp naming the first node whose operator the project does not know."""
+    for node in model.graph:
+        if find(node.domain, node.op_type) is None:
+            known = ", ".join(sorted(name for _, name in rows()))
+            raise UnsupportedOp(
+                f"node {node.name!r} uses the operator {node.domain or 'ai.onnx'}."
+                f"{node.op_type}, which has no row in ganglion/ops. Export the network with other "
+                f"operators, or add a row. Rows exist for: {known}")
 
 
 def inference_passes() -> tuple[Pass, ...]:

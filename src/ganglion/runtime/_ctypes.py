@@ -87,13 +87,16 @@ class Core:
             raise refused(code)
 
 
-def _listed(what: str, ports: tuple[Port, ...], given: Array | Sequence[Array]) -> list[Array]:
-    arrays = [given] if isinstance(given, np.ndarray) else list(given)
-    if len(arrays) != len(ports):
-        raise wrong_count(what, ports, len(arrays))
-    for port, array in zip(ports, arrays, strict=True):
-        if not _fits(array, port) or (what == "output" and not array.flags.writeable):
-            raise refusal(what, port, array)
+def _listed(what: str, ports: tuple[Port, ...], given: object) -> list[Array]:
+    """The arrays of one call, checked: a sequence of them, or the only one by itself."""
+    values = given if isinstance(given, tuple | list) else (given,)
+    if len(values) != len(ports):
+        raise wrong_count(what, ports, len(values))
+    arrays: list[Array] = []
+    for port, value in zip(ports, values, strict=True):
+        if not _fits(value, port) or (what == "output" and not value.flags.writeable):
+            raise refusal(what, port, value)
+        arrays.append(value)
     return arrays
 
 

@@ -97,8 +97,8 @@ cdef class Core:
         self.free = []
 
     def run_into(self, inputs, outputs):
-        cdef tuple ins = (inputs,) if cnp.PyArray_Check(inputs) else tuple(inputs)
-        cdef tuple outs = (outputs,) if cnp.PyArray_Check(outputs) else tuple(outputs)
+        cdef tuple ins = _listed(inputs)
+        cdef tuple outs = _listed(outputs)
         self.check("input", self.in_checks, ins)
         self.check("output", self.out_checks, outs)
         self.check_apart(ins, outs)
@@ -181,6 +181,12 @@ cdef class Core:
                 if _overlap(<cnp.ndarray>outs[k], <cnp.ndarray>outs[j]):
                     raise overlap((<_Check>self.out_checks[k]).port)
         return 0
+
+
+cdef inline tuple _listed(given):
+    if isinstance(given, (tuple, list)):
+        return tuple(given)
+    return (given,)
 
 
 cdef inline void _fill(char **table, tuple arrays) noexcept:

@@ -1,0 +1,171 @@
+"""Arrays for training: checked against the network, cut into batches.
+
+Everything wrong with the data is a DataError that says what was found and what was expected.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import DataError
+from ganglion.ops.base import Array
+from ganglion.ops.graph import static_shape
+from ganglion.training.losses import Loss
+
+Arrays = Array | Sequence[Array]
+"""One array, or one for each input (output) of the network."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs and targets, all with the same number of rows, in the dtypes that the step takes."""
+
+    inputs: tuple[Array, ...]
+    targets: tuple[Array, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.inputs[0])
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        return self.inputs + self.targets
+
+    def take(self, index: Array | slice) -> tuple[Array, ...]:
+        """The given rows of every array, inputs first."""
+        return tuple(a[index] for a in self.arrays)
+
+    def split(self, fraction: float) -> tuple["Dataset", "Dataset"]:
+        """All but the last `fraction` of the rows, and these (Keras's validation_split)."""
+        if not 0 < fraction < 1:
+            raise DataError(f"validation_split={fraction}: expected a fraction between 0 and 1")
+        cut = int(self.rows * (1 - fraction))
+        if cut in (0, self.rows):
+            raise DataError(f"validation_split={fraction} of {self.rows} rows leaves one part "
+                            "empty; give more data or another fraction")
+        return tuple(Dataset(tuple(a[part] for a in self.inputs),  # type: ignore[return-value]
+                             tuple(a[part] for a in self.targets))
+                     for part in (slice(None, cut), slice(cut, None)))
+
+
+def prepare(model: ir.Model, losses: Sequence[Loss], x: Arrays, y: Arrays) -> Dataset:
+    """Checks and converts data for `model`, whose shapes must be fixed (any batch).
+
+    A trailing axis of size 1 may be missing or too many, as in Keras. Raises DataError.
+    """
+    inputs = tuple(prepare_inputs(model, x))
+    outputs = model.graph.outputs
+    given = _listed(y, len(outputs), "y", "output")
+    targets = tuple(_target(array, loss, value)
+                    for array, loss, value in zip(given, losses, outputs))
+    counts = {len(a) for a in inputs + targets}
+    if len(counts) > 1:
+        raise DataError(f"x has {len(inputs[0])} rows but y has {len(targets[0])}; every array "
+                        f"needs one row for each sample (found {sorted(counts)})")
+    return Dataset(inputs, targets)
+
+
+def prepare_inputs(model: ir.Model, x: Arrays) -> list[Array]:
+    """One array for each input of the Model, in its dtype; DataError as `prepare`."""
+    inputs = [v for v in model.graph.inputs if not v.is_initializer()]
+    given = _listed(x, len(inputs), "x", "input")
+    arrays = []
+    for k, (raw, value) in enumerate(zip(given, inputs)):
+        name = "x" if len(given) == 1 else f"x[{k}]"
+        array = _shaped(_numeric(raw, name), static_shape(value)[1:], name,
+                        f"input {value.name!r}")
+        dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
+        arrays.append(_converted(array, np.dtype(dtype), name))
+    if len({len(a) for a in arrays}) > 1:
+        raise DataError(f"the arrays of x have {[len(a) for a in arrays]} rows; expected equal "
+                        "numbers")
+    return arrays
+
+
+def batches(rows: int, size: int, order: Array | None) -> Iterator[Array | slice]:
+    """Row numbers of each batch in turn, the last one smaller if `size` does not divide."""
+    for start in range(0, rows, size):
+        stop = min(start + size, rows)
+        yield slice(start, stop) if order is None else order[start:stop]
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> Array:
+    """The order of rows in an epoch, drawn from (seed, epoch): a resumed run draws the same."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def _listed(given: Arrays, count: int, name: str, role: str) -> list[Array]:
+    several = isinstance(given, list | tuple) and all(isinstance(a, np.ndarray) for a in given)
+    if count == 1:
+        return [np.asarray(given[0] if several and len(given) == 1 else given)]
+    if not several or len(given) != count:
+        found = f"{len(given)} arrays" if several else type(given).__name__
+        raise DataError(f"the network has {count} {role}s, so {name} must be a list of {count} "
+                        f"arrays; found {found}")
+    return list(given)
+
+
+def _numeric(raw: Array, name: str) -> Array:
+    if raw.dtype.kind not in "biuf":
+        raise DataError(f"{name} has dtype {raw.dtype}; expected numbers (float32, or integers "
+                        "for classes and word numbers)")
+    if raw.ndim == 0 or raw.shape[0] == 0:
+        raise DataError(f"{name} has shape {list(raw.shape)}; expected at least one row")
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        bad = ~np.isfinite(raw)
+        first = [int(i) for i in np.argwhere(bad)[0]]
+        raise DataError(f"{name} holds {int(bad.sum())} values that are NaN or infinite, the first "
+                        f"at {first}; drop or fill them (numpy.nan_to_num)")
+    return raw
+
+
+def _shaped(array: Array, sample: tuple[int, ...], name: str, role: str) -> Array:
+    found = array.shape[1:]
+    if found == sample:
+        return array
+    if (*found, 1) == sample or found == (*sample, 1):
+        return array.reshape(len(array), *sample)
+    raise DataError(f"{name} has shape {list(array.shape)}, but {role} takes "
+                    f"{['N', *sample]}; reshape the array or change the network's Input")
+
+
+def _converted(array: Array, dtype: np.dtype[np.generic], name: str) -> Array:
+    if dtype.kind in "iu" and array.dtype.kind == "f" and (array != np.rint(array)).any():
+        raise DataError(f"{name} holds fractions, but the network takes {dtype}; expected whole "
+                        "numbers")
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise DataError(f"{name} reaches from {array.min()} to {array.max()}, beyond {dtype}")
+    made = np.ascontiguousarray(array, dtype=dtype)
+    if dtype.kind == "f" and not np.isfinite(made).all():
+        raise DataError(f"{name} holds numbers that {dtype} cannot, up to "
+                        f"{np.abs(array).max()}; scale them")
+    return made
+
+
+def _target(raw: Array, loss: Loss, output: ir.Value) -> Array:
+    shape = static_shape(output)
+    array = _numeric(raw, "y")
+    if not loss.labels:
+        array = _shaped(array, shape[1:], "y", f"{loss.name} at output {output.name!r}")
+        array = _converted(array, np.dtype(np.float32), "y")
+        if loss.unit_range and (array.min() < 0 or array.max() > 1):
+            raise DataError(f"y reaches from {array.min():g} to {array.max():g}, but {loss.name} "
+                            "needs values within [0, 1]"
+                            + ("; for class numbers use sparse_categorical_crossentropy"
+                               if loss.name == "categorical_crossentropy" else ""))
+        return array
+    if array.shape[1:] == shape[1:] and shape[-1] != 1:
+        raise DataError(f"y has shape {list(array.shape)}: one value for each class; "
+                        f"{loss.name} takes class numbers [N], so give numpy.argmax(y, -1) or use "
+                        "categorical_crossentropy")
+    array = _shaped(array, shape[1:-1], "y", f"{loss.name} at output {output.name!r}")
+    array = _converted(array, np.dtype(np.int32), "y")
+    classes = shape[-1]
+    if array.min() < 0 or array.max() >= classes:
+        raise DataError(f"y holds labels from {array.min()} to {array.max()}, but the network has "
+                        f"{classes} classes: expected 0 to {classes - 1}")
+    return array

@@ -1,0 +1,227 @@
+"""The training loop: epochs of steps, validation, stopping, checkpoints. No file is compiled here:
+`Make` turns a step Model into something that runs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import DataError
+from ganglion.ops.base import Array
+from ganglion.ops.bindings import bindings
+from ganglion.training import checkpoint
+from ganglion.training.callbacks import (
+    Callback,
+    EarlyStopping,
+    History,
+    Run,
+    Stepper,
+    StopAtLoss,
+    Stopping,
+    Watch,
+    monitored,
+)
+from ganglion.training.data import Dataset, batches, epoch_order
+from ganglion.training.losses import Loss
+from ganglion.training.metrics import Metric, compute
+from ganglion.training.optimizers import Optimizer
+from ganglion.training.step import build_evaluation, build_step, trained_names
+from ganglion.training.weights import write_back
+
+Make = Callable[[ir.Model, Sequence[Array]], Stepper]
+"""Turns a Model, with or without state, into something that runs; an array for each of its inputs
+shows what it will be called with."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A run of training, everything checked and converted."""
+
+    model: ir.Model
+    losses: tuple[Loss, ...]
+    optimizer: Optimizer
+    data: Dataset
+    validation: Dataset | None
+    epochs: int
+    batch_size: int
+    metrics: Mapping[str, Metric]
+    shuffle: bool
+    seed: int
+    stopping: tuple[Stopping, ...]
+    callbacks: tuple[Callback, ...]
+    checkpoint: Path | None
+    masks: Mapping[str, Array]
+
+
+def train(problem: Problem, make: Make) -> tuple[ir.Model, History]:
+    """Runs the problem; the trained copy of its Model, and what happened."""
+    return _Loop(problem, make).run()
+
+
+class _Loop:
+    """The moving parts: steppers for whole and remaining batches, history, watches."""
+
+    def __init__(self, problem: Problem, make: Make) -> None:
+        self.problem = p = problem
+        self.rows = min(p.batch_size, p.data.rows)
+        step = self._step(self.rows)
+        self.bound = [b.input for b in bindings(step)]
+        self.weights = trained_names(p.model, step)
+        self.full = make(step, self._example(p.data, self.rows))
+        left = p.data.rows % self.rows
+        self.rest = make(self._step(left), self._example(p.data, left)) if left else None
+        self.judge: Stepper | None = None
+        if p.validation is not None:
+            self.judge_rows = min(p.batch_size, p.validation.rows)
+            weights = self._weights()
+            self.judge = make(
+                build_evaluation(p.model, p.losses, self.judge_rows, self.weights),
+                [*p.validation.take(np.arange(self.judge_rows)),
+                 *(weights[name] for name in self.weights)])
+        self.watches = [Watch(s) for s in p.stopping if isinstance(s, EarlyStopping)]
+        self.history = History()
+        self.run_state = Run(p.epochs, math.ceil(p.data.rows / self.rows),
+                             p.optimizer.learning_rate, self.full)
+        self.print = "" if p.checkpoint is None else self._fingerprint(step)
+
+    def run(self) -> tuple[ir.Model, History]:
+        p, run = self.problem, self.run_state
+        self._resume()
+        for callback in p.callbacks:
+            callback.on_train_begin(run)
+        first = self.history.epoch[-1] + 1 if self.history.epoch else 0
+        for epoch in range(first, p.epochs):
+            if self.history.stopped is not None:
+                break
+            self._epoch(epoch)
+            self._save()
+        for callback in p.callbacks:
+            callback.on_train_end(run)
+        weights = self._weights()
+        for watch in self.watches:
+            weights |= watch.weights or {}
+        return write_back(p.model, weights), self.history
+
+    def _epoch(self, epoch: int) -> None:
+        p, run = self.problem, self.run_state
+        for callback in p.callbacks:
+            callback.on_epoch_begin(epoch, run)
+        logs = self._learn(epoch)
+        if self.judge is not None and p.validation is not None:
+            logs |= {f"val_{k}": v for k, v in self._validate(self.judge, p.validation).items()}
+        self.history.add(epoch, logs)
+        for callback in p.callbacks:
+            callback.on_epoch_end(epoch, logs, run)
+        self.history.stopped = self._stop_reason(epoch, logs)
+
+    def _learn(self, epoch: int) -> dict[str, float]:
+        """One pass over the data; loss and metrics of the batches as they were trained."""
+        p = self.problem
+        order = epoch_order(p.data.rows, p.seed, epoch) if p.shuffle else None
+        total, seen = 0.0, 0
+        predictions: list[Sequence[Array]] = []
+        for step, index in enumerate(batches(p.data.rows, self.rows, order)):
+            batch = p.data.take(index)
+            loss, outputs = self._step_once(batch, epoch, step)
+            total, seen = total + loss * len(batch[0]), seen + len(batch[0])
+            if p.metrics:
+                predictions.append([np.array(o) for o in outputs])
+            for callback in p.callbacks:
+                callback.on_batch_end(step, {"loss": loss}, self.run_state)
+        logs = {"loss": total / seen}
+        if p.metrics:
+            joined = [np.concatenate(parts) for parts in zip(*predictions)]
+            targets = [t if order is None else t[order] for t in p.data.targets]
+            logs |= compute(p.metrics, targets, joined, self._names())
+        return logs
+
+    def _step_once(self, batch: Sequence[Array], epoch: int,
+                   step: int) -> tuple[float, Sequence[Array]]:
+        rate = np.asarray(self.run_state.learning_rate, np.float32)
+        if len(batch[0]) == self.rows:
+            outputs = self.full.run(*batch, rate)
+        elif self.rest is not None:
+            self._copy_state(self.full, self.rest)
+            outputs = self.rest.run(*batch, rate)
+            self._copy_state(self.rest, self.full)
+        loss = float(outputs[0])
+        if not math.isfinite(loss):
+            raise DataError(f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}; try a "
+                            f"learning rate below {self.run_state.learning_rate:g}, inputs scaled "
+                            "to about 1, or clipnorm=1.0 in the optimizer")
+        return loss, outputs[1:]
+
+    def _validate(self, judge: Stepper, data: Dataset) -> dict[str, float]:
+        values = self._weights()
+        weights = [values[name] for name in self.weights]
+        total = 0.0
+        predictions: list[Sequence[Array]] = []
+        for index in batches(data.rows, self.judge_rows, np.arange(data.rows)):
+            count = len(index) if isinstance(index, np.ndarray) else 0
+            padded = np.resize(index, self.judge_rows)
+            outputs = judge.run(*data.take(padded), *weights)
+            total += float(np.sum(outputs[0][:count], dtype=np.float64))
+            predictions.append([np.array(o[:count]) for o in outputs[1:]])
+        logs = {"loss": total / data.rows}
+        joined = [np.concatenate(parts) for parts in zip(*predictions)]
+        return logs | compute(self.problem.metrics, data.targets, joined, self._names())
+
+    def _stop_reason(self, epoch: int, logs: Mapping[str, float]) -> str | None:
+        reasons = [] if not self.run_state.stop else ["a callback asked to stop"]
+        kept = self._weights() if any(w.rule.restore_best_weights for w in self.watches) else {}
+        for watch in self.watches:
+            reasons.append(watch.see(epoch, logs, kept) or "")
+        for rule in self.problem.stopping:
+            if isinstance(rule, StopAtLoss) and monitored(rule.monitor, logs) <= rule.value:
+                reasons.append(f"{rule.monitor} {logs[rule.monitor]:g} reached {rule.value:g}")
+        return next((r for r in reasons if r), None)
+
+    def _example(self, data: Dataset, rows: int) -> list[Array]:
+        """What a step is called with: the first rows, and the learning rate."""
+        rate = np.asarray(self.problem.optimizer.learning_rate, np.float32)
+        return [*data.take(np.arange(rows)), rate]
+
+    def _step(self, rows: int) -> ir.Model:
+        p = self.problem
+        return build_step(p.model, p.losses, p.optimizer, rows, seed=p.seed,
+                          predictions=bool(p.metrics), masks=p.masks)
+
+    def _names(self) -> list[str]:
+        return [str(v.name) for v in self.problem.model.graph.outputs]
+
+    def _weights(self) -> dict[str, Array]:
+        return {name: np.array(self.full.get(name)) for name in self.weights}
+
+    def _copy_state(self, source: Stepper, target: Stepper) -> None:
+        for name in self.bound:
+            target.set(name, source.get(name))
+
+    def _fingerprint(self, step: ir.Model) -> str:
+        p = self.problem
+        settings: dict[str, object] = {
+            "rows": self.rows, "shuffle": p.shuffle, "seed": p.seed,
+            "metrics": list(p.metrics), "stopping": [[type(s).__name__, asdict(s)]
+                                                     for s in p.stopping]}
+        held = () if p.validation is None else p.validation.arrays
+        return checkpoint.fingerprint(step, settings, [*p.data.arrays, *held])
+
+    def _resume(self) -> None:
+        if self.problem.checkpoint is None:
+            return
+        point = checkpoint.load(self.problem.checkpoint, self.print, self.watches)
+        if point is None:
+            return
+        for name in self.bound:
+            self.full.set(name, point.state[name])
+        self.history, self.run_state.learning_rate = point.history, point.learning_rate
+
+    def _save(self) -> None:
+        if self.problem.checkpoint is None:
+            return
+        state = {name: np.array(self.full.get(name)) for name in self.bound}
+        checkpoint.save(self.problem.checkpoint,
+                        checkpoint.Checkpoint(self.print, state, self.history,
+                                              self.run_state.learning_rate), self.watches)

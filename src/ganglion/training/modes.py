@@ -1,0 +1,81 @@
+"""Training mode: what an inference graph does differently while it learns.
+
+Layers write inference graphs: `Dropout` passes its input through, `BatchNormalization` uses its
+running statistics. Here the first drops, the second normalises by the batch.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.errors import ModelError
+from ganglion.ops.random import dropout
+from ganglion.training.state import State
+
+
+def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],
+                   seed: int) -> None:
+    """Rewrites every Dropout and BatchNormalization of the graph that `state` builds on.
+
+    A BatchNormalization whose scale and shift are both frozen keeps its running statistics, as a
+    Keras layer with trainable=False does. Generators start from (seed, number of the Dropout).
+    """
+    drops = 0
+    for node in list(model.graph):
+        if node.op_type == "Dropout" and node.domain in ("", "ai.onnx"):
+            _drop(state, node, np.random.SeedSequence([seed, drops]))
+            drops += 1
+        elif node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
+            if any(v in trained for v in node.inputs[1:3]):
+                _normalise_by_batch(state, node)
+    model.graph.sort()
+
+
+def _drop(state: State, node: ir.Node, seed: np.random.SeedSequence) -> None:
+    """y = x·m / (1 - ratio), m = 1 where a uniform number in [0, 1) is >= ratio, else 0."""
+    g, x = state.g, node.inputs[0]
+    if x is None or (len(node.outputs) > 1 and node.outputs[1].uses()):
+        raise ModelError(f"node {node.name!r} (Dropout): its mask is used; expected a Dropout "
+                         "whose first output alone is used")
+    ratio = 0.5
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        given = node.inputs[1].const_value
+        if given is None:
+            raise ModelError(f"node {node.name!r} (Dropout): its ratio is computed; expected a "
+                             "constant")
+        ratio = float(given.numpy())
+    if not 0 <= ratio < 1:
+        raise ModelError(f"node {node.name!r} (Dropout): ratio {ratio}; expected 0 <= ratio < 1")
+    y = x
+    if ratio > 0:
+        key = seed.generate_state(2, np.uint32)
+        generator = state.tensor(f"{node.name}.generator",
+                                 np.concatenate([key, np.zeros(2, np.uint32)]))
+        y, following = dropout(g, x, ratio, generator)
+        state.becomes(generator, following)
+    _replace(node, [y])
+
+
+def _normalise_by_batch(state: State, node: ir.Node) -> None:
+    """running = momentum·running + (1 - momentum)·batch, with the batch's population variance.
+
+    ONNX BatchNormalization-15 with training_mode = 1; Keras's meaning of momentum is the same.
+    """
+    g = state.g
+    attrs = {name: node.attributes.get_float(name, default)
+             for name, default in (("epsilon", 1e-5), ("momentum", 0.9))}
+    outputs = g.ops("BatchNormalization", *node.inputs, outputs=3, training_mode=1, **attrs)
+    for running, following in zip(node.inputs[3:5], outputs[1:]):
+        if running is None or not running.is_initializer():
+            raise ModelError(f"node {node.name!r} (BatchNormalization): its running statistics "
+                             "are computed; expected initializers")
+        state.becomes(state.adopt(running), following)
+    _replace(node, [outputs[0]])
+
+
+def _replace(node: ir.Node, values: list[ir.Value]) -> None:
+    for old, new in zip(node.outputs, values):
+        new.metadata_props.update(old.metadata_props)
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+    graph = node.graph
+    if graph is not None:
+        graph.remove(node, safe=True)

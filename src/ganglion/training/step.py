@@ -1,0 +1,135 @@
+"""The two Models that a run of training executes: the step, and the evaluation.
+
+step:        inputs x..., target..., learning_rate [];  outputs loss [], predictions...;
+             bound: weights, running statistics, the optimiser's slots and counter, generators.
+evaluation:  inputs x..., target..., weights...;  outputs loss [N], predictions...; no state.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from ganglion.errors import DataError, ModelError
+from ganglion.ops.base import Array
+from ganglion.ops.bindings import bindings
+from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.training.batch import fix_batch
+from ganglion.training.differentiate import gradients
+from ganglion.training.losses import Loss
+from ganglion.training.modes import enter_training
+from ganglion.training.optimizers import Optimizer
+from ganglion.training.state import State
+from ganglion.training.weights import penalty, trainable
+
+
+def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
+               seed: int = 0, predictions: bool = True,
+               masks: Mapping[str, Array] | None = None) -> ir.Model:
+    """Forward in training mode, loss, backward, update, for a batch of `rows`.
+
+    `losses`: one for each output of the Model; the step's loss is their sum plus the penalties.
+    `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
+    Raises ModelError when nothing is trainable, UnsupportedOp when a node has no gradient.
+    """
+    copy = fix_batch(model, rows)
+    weights = trainable(copy)
+    if not weights:
+        raise ModelError("the network has no trainable weights: no initializer is marked "
+                         '"ganglion.trainable" = "true" and none feeds a layer that learns')
+    g = GraphBuilder.extending(copy)
+    state, count = State(g), len(copy.graph.outputs)
+    enter_training(state, copy, frozenset(weights), seed)
+    total = _total_loss(g, losses, list(copy.graph.outputs)[:count], weights)
+    rate = g.input("learning_rate", ir.DataType.FLOAT, ())
+    pairs = [(w, dw) for w, dw in zip(weights, gradients(g, total, weights)) if dw is not None]
+    for weight, _ in pairs:
+        state.adopt(weight)
+    for (weight, _), updated in zip(pairs, optimizer.apply(state, pairs, rate)):
+        state.becomes(weight, _masked(g, weight, updated, masks or {}))
+    _check_masks(masks or {}, [w for w, _ in pairs])
+    outputs = list(copy.graph.outputs)
+    copy.graph.outputs.clear()
+    g.output("loss", total)
+    copy.graph.outputs.extend(outputs if predictions else outputs[count:])
+    state.finish(copy)
+    common.RemoveUnusedNodesPass()(copy)
+    copy.graph.sort()
+    return copy
+
+
+def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
+                     weights: Sequence[str]) -> ir.Model:
+    """Forward only, with the named initializers as inputs: loss of each row [N], predictions.
+
+    The rows' mean is the loss as the step gives it, penalties included.
+    """
+    copy = fix_batch(model, rows)
+    trained = trainable(copy)
+    g = GraphBuilder.extending(copy)
+    predicted = list(copy.graph.outputs)
+    copy.graph.outputs.clear()
+    targets = _targets(g, losses, predicted)
+    total: ir.Value | None = None
+    for loss, target, value in zip(losses, targets, predicted):
+        each = loss.per_sample(g, target, value)
+        total = each if total is None else g.op("Add", total, each)
+    if total is None:
+        raise ModelError("the network has no outputs to evaluate")
+    extra = penalty(g, trained)
+    for name in weights:
+        value = copy.graph.initializers.pop(name)
+        value.const_value = None
+        copy.graph.inputs.append(value)
+    g.output("loss", total if extra is None else g.op("Add", total, extra))
+    for value in predicted:
+        g.output(str(value.name), value)
+    common.RemoveUnusedNodesPass()(copy)
+    copy.graph.sort()
+    return copy
+
+
+def trained_names(model: ir.Model, step: ir.Model) -> list[str]:
+    """The initializers of `model` that the step changes: weights and running statistics."""
+    return [b.input for b in bindings(step) if b.input in model.graph.initializers]
+
+
+def _targets(g: GraphBuilder, losses: Sequence[Loss],
+             predicted: Sequence[ir.Value]) -> list[ir.Value]:
+    if len(losses) != len(predicted):
+        raise DataError(f"{len(losses)} losses for a network with {len(predicted)} outputs; give "
+                        "one loss for each output, in their order")
+    return [g.input(f"target.{p.name}", *loss.target(p)) for loss, p in zip(losses, predicted)]
+
+
+def _total_loss(g: GraphBuilder, losses: Sequence[Loss], predicted: Sequence[ir.Value],
+                weights: Sequence[ir.Value]) -> ir.Value:
+    parts = [loss.total(g, target, value) for loss, target, value
+             in zip(losses, _targets(g, losses, predicted), predicted)]
+    extra = penalty(g, weights)
+    if extra is not None:
+        parts.append(extra)
+    total = parts[0]
+    for part in parts[1:]:
+        total = g.op("Add", total, part)
+    return total
+
+
+def _masked(g: GraphBuilder, weight: ir.Value, updated: ir.Value,
+            masks: Mapping[str, Array]) -> ir.Value:
+    mask = masks.get(str(weight.name))
+    if mask is None:
+        return updated
+    if static_shape(weight) != mask.shape:
+        raise DataError(f"mask for {weight.name!r} has shape {list(mask.shape)}, the weight "
+                        f"{list(static_shape(weight))}")
+    kept = g.constant(mask.astype("float32"), f"{weight.name}.mask", share=False)
+    return g.op("Mul", updated, kept)
+
+
+def _check_masks(masks: Mapping[str, Array], weights: Sequence[ir.Value]) -> None:
+    trained = {str(w.name) for w in weights}
+    for name in masks:
+        if name not in trained:
+            raise DataError(f"mask for {name!r}, which is not trained; trained are "
+                            f"{sorted(trained)}")
