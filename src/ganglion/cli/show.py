@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -29,7 +30,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(column, justify="right" if numeric and rows else "left",
                          overflow="fold")
     for row in rows:
-        table.add_row(*[f"{c:,}" if isinstance(c, int) else str(c) for c in row])
+        table.add_row(*[f"{c:,}" if isinstance(c, int) else escape(str(c)) for c in row])
     console.print(table)
 
 
