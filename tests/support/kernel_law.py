@@ -45,8 +45,11 @@ def random_arrays(family: Family[Any], spec: Any, seed: int = 0) -> dict[str, np
     return found
 
 
+Arrays = Callable[[Family[Any], Any, int], dict[str, np.ndarray]]
+
+
 def cases(family: Family[Any], specs: Sequence[Any], isas: Sequence[str],
-          arrays: Callable[[Family[Any], Any, int], dict[str, np.ndarray]] = random_arrays) -> Iterator[Case]:
+          arrays: Arrays = random_arrays) -> Iterator[Case]:
     """Variants of these instruction sets with the specs that they accept. Of each set, a spec meets
     the variant of least cost (which a plan would choose) and another one, in turn."""
     for seed, spec in enumerate(specs):
@@ -64,9 +67,6 @@ def native_isas() -> list[str]:
     return [name for name in MACHINE if cpu_runs(name)]
 
 
-Arrays = Callable[[Family[Any], Any, int], dict[str, np.ndarray]]
-
-
 def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = random_arrays,
           ) -> list[tuple[Case, dict[str, np.ndarray]]]:
     """Cases and their outputs. `way`: "zig" or "gcc" (all that this machine runs, called in
@@ -76,7 +76,9 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
         pytest.skip("gcc is not installed")
     if way in ("zig", "gcc"):
         chosen = list(cases(family, specs, native_isas(), arrays))
-        return list(zip(chosen, run(chosen, GCC if way == "gcc" else ZIG)))
+        if way == "gcc":
+            return list(zip(chosen, run(chosen, GCC, ["-O1"])))
+        return list(zip(chosen, run(chosen, ZIG)))
     if way == "sanitizers":
         isas, command = ["scalar"], SANITIZED
         start = lambda program, *files: [program, *files]  # noqa: E731
@@ -90,7 +92,7 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
         isas, command = ["scalar", "simd128"], WASM
         start = wasm_start
     chosen = list(cases(family, specs, isas, arrays))
-    return list(zip(chosen, run_program(chosen, command, start)))
+    return list(zip(chosen, run_program(chosen, command, start, ["-O1"])))
 
 
 WASM_HOST = """
