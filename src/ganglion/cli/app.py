@@ -118,14 +118,18 @@ def operators(json: Json = False) -> None:
 @app.command()
 def run(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
-    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image; one an input")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy")] = None,
+    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image, one for each "
+                                                      "input")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy, or .npz for "
+                                                "several outputs")] = None,
+    scale: Annotated[float, typer.Option(help="multiply an image's pixels, 0 to 255, by this")
+                     ] = 1.0,
     json: Json = False,
 ) -> None:
-    """Run a built network on an input."""
+    """Run a built network on an input; rows are steps for one built with --streaming."""
     from ganglion.cli.run import run as run_network
 
-    run_network(build, inputs, output, json)
+    run_network(build, inputs, output, scale, json)
 
 
 @app.command()
@@ -170,7 +174,7 @@ def call(arguments: list[str]) -> int:
     except OSError as error:
         _complain("the system refused", f"{error}; nothing was left half written")
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 the one place that may: it ends here, with code 1
         errors.print_exception(show_locals=False)
         _complain("a defect of ganglion", f"{type(error).__name__}. Please report it with the "
                                           "lines above")

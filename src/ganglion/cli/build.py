@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.build import compile as build
-from ganglion.cli.data import as_input, read_x
+from ganglion.cli.data import as_input, check_output, read_x
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import quantize
-from ganglion.errors import DataError
 from ganglion.frontends import load, save
 from ganglion.toolchain.targets import targets
 
@@ -28,8 +27,7 @@ class Request:
 def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: int,
                  as_json: bool) -> None:
     """Writes an int8 copy of the network, calibrated on the first `rows` inputs."""
-    if output.suffix != ".onnx":
-        raise DataError(f"{output}: the quantised network is written as .onnx; choose such a name")
+    check_output(output, ".onnx")
     model = load(path)
     x = as_input(model, read_x(calibrate))[:rows]
     save(quantize(model, calibration=x, method=method), output)
@@ -50,6 +48,7 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
                      streaming=chosen.streaming)
+    output.parent.mkdir(parents=True, exist_ok=True)
     artifact.save(output)
     if as_json:
         print_json(dict(artifact.manifest))

@@ -65,6 +65,7 @@ def network(seed: int = 0) -> ir.Model:
 
 def run(output: Path, epochs: int, seed: int, as_json: bool) -> None:
     """Runs every stage, prints one table and the path of the report."""
+    output.mkdir(parents=True, exist_ok=True)
     data = digits(seed)
     x, y, x_test, y_test = data
     with Bars() as bars:

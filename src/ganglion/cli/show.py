@@ -1,6 +1,7 @@
 """What the commands print: tables for people, JSON for programs."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -13,8 +14,16 @@ errors = Console(stderr=True)
 
 
 def print_json(answer: Mapping[str, object] | Sequence[object]) -> None:
-    """The answer as one JSON document on standard output."""
-    console.print_json(json.dumps(answer))
+    """The answer as one JSON document on standard output; what is not finite becomes null."""
+    console.print_json(json.dumps(_finite(answer), allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def say(text: str) -> None:
