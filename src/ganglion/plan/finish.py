@@ -85,7 +85,7 @@ def _return_state(lowerer: Lowerer, pairs: Sequence[tuple[ir.Value, View]]) -> N
         view = lowerer.view(value)
         if view.storage is home.storage and view == home:
             continue
-        if (view.storage.place == "arena" and view.whole() and view.strides == home.strides
+        if (view.storage.place == "arena" and view.whole() and view.lies_as(home)
                 and _last_read_allows(lowerer.drafts, view.storage, home.storage)):
             view.storage.place, view.storage.index = "state", home.storage.index
         else:
@@ -112,8 +112,8 @@ def _last_read_allows(drafts: Sequence[Draft], made: Storage, home: Storage) -> 
             return False
         if i == writes[0]:
             goal = next(v for v in draft.operands if v.storage is made)
-            if draft.family != "pointwise" or len(writes) > 1 or any(
-                    (v.offset, v.strides) != (goal.offset, goal.strides) for v in reads):
+            if draft.family != "pointwise" or len(writes) > 1 or not all(
+                    v.lies_as(goal) for v in reads):
                 return False
     return True
 
@@ -143,7 +143,7 @@ def _share_in_place(drafts: Sequence[Draft]) -> dict[Storage, Storage]:
                 taken = {merged.get(v.storage) for v in draft.operands}
                 if (other.storage.place == "arena" and last_use[other.storage] == i
                         and root.nbytes == storage.nbytes and root not in taken
-                        and other.whole() and view.whole() and other.strides == view.strides
+                        and other.whole() and view.whole() and other.lies_as(view)
                         and sum(v.storage is other.storage for v in draft.operands) == 1):
                     merged[storage] = other.storage
                     break

@@ -7,48 +7,54 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.ops.evaluate import evaluate as reference
+from ganglion.ops.graph import GraphBuilder
+from ganglion.training import metrics
 from ganglion.training.batch import fix_batch
-from ganglion.training.compiled import answers, predict
-from ganglion.training.data import Arrays, Dataset, prepare
+from ganglion.training.compiled import predict
+from ganglion.training.data import Arrays, prepare_targets, prepare_truths
 from ganglion.training.fit import LossSpec, choose_losses
-from ganglion.training.metrics import Metric, compute, resolve
-from ganglion.training.step import build_evaluation
+from ganglion.training.losses import Loss
 
 
-def evaluate(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec | None = None,
-             metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
-    """The metrics, and first the loss when one is named, over all rows.
+def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
+             metrics: Sequence[str | metrics.Metric] = ("accuracy",),
+             loss: LossSpec | None = None) -> dict[str, float]:
+    """The metrics, and "loss" when one is named, over all rows.
 
-    Runs the Model as compiled for this machine. Without a loss, targets are taken as they are.
-    Raises DataError as `fit` does.
+    The predictions come from the Model as compiled for this machine. Raises DataError as `fit`
+    does; without a loss any numbers that the metrics can read are good targets.
     """
-    chosen = resolve(metrics)
-    names = [str(v.name) for v in model.graph.outputs]
-    if loss is None:
-        predictions = predict(model, x)
-        targets = _listed(y, predictions)
-        return compute(chosen, targets, predictions, names)
-    total, data, predictions = _with_loss(model, x, y, loss)
-    return {"loss": total, **compute(chosen, data.targets, predictions, names)}
+    return judge(model, predict(model, x), y, metrics=metrics, loss=loss)
 
 
-def _with_loss(model: ir.Model, x: Arrays, y: Arrays, loss: LossSpec
-               ) -> tuple[float, Dataset, list[Array]]:
-    losses = choose_losses(loss, len(model.graph.outputs))
-    data = prepare(fix_batch(model, 1), losses, x, y)
-    judged = build_evaluation(model, losses, 1, [])
-    per_row, *predictions = answers(judged, data.arrays)
-    return float(np.mean(per_row, dtype=np.float64)), data, predictions
-
-
-def _listed(y: Arrays, predictions: Sequence[Array]) -> list[Array]:
-    """One array of targets for each output, as many rows as were predicted."""
-    given = [np.asarray(y)] if len(predictions) == 1 else [np.asarray(a) for a in y]
-    if len(given) != len(predictions):
-        raise DataError(f"the network has {len(predictions)} outputs, so y must be a list of "
-                        f"{len(predictions)} arrays; found {len(given)}")
-    for target, prediction in zip(given, predictions):
+def judge(model: ir.Model, predictions: Sequence[Array], y: Arrays, *,
+          metrics: Sequence[str | metrics.Metric] = (),
+          loss: LossSpec | None = None) -> dict[str, float]:
+    """`evaluate` for predictions [rows, ...] that are already there, one array for each output."""
+    outputs = fix_batch(model, 1).graph.outputs
+    chosen = () if loss is None else choose_losses(loss, len(outputs))
+    targets = prepare_targets(outputs, chosen, y) if chosen else prepare_truths(outputs, y)
+    for target, prediction in zip(targets, predictions):
         if len(target) != len(prediction):
-            raise DataError(f"x has {len(prediction)} rows but y has {len(target)}; every row "
-                            "needs its target")
-    return given
+            raise DataError(f"y has {len(target)} rows, the predictions have {len(prediction)}; "
+                            "expected one target for each row of x")
+    figures = {}
+    if chosen:
+        figures["loss"] = sum(_loss(*parts) for parts in zip(chosen, targets, predictions))
+    return figures | _metrics(metrics, targets, predictions, [str(v.name) for v in outputs])
+
+
+def _metrics(names: Sequence[str | metrics.Metric], targets: Sequence[Array],
+             predictions: Sequence[Array], outputs: Sequence[str]) -> dict[str, float]:
+    return metrics.compute(metrics.resolve(names), targets, predictions, outputs)
+
+
+def _loss(loss: Loss, target: Array, prediction: Array) -> float:
+    """A loss of finished predictions by the reference: a few operations, not worth a build."""
+    g = GraphBuilder("loss")
+    given = g.input("prediction", ir.DataType.FLOAT, prediction.shape)
+    truth = g.input("target", *loss.target(given))
+    g.output("loss", loss.total(g, truth, given))
+    feeds = {"prediction": prediction.astype(np.float32, copy=False), "target": target}
+    return float(reference(g.model(), feeds)["loss"])

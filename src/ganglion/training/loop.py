@@ -120,10 +120,11 @@ class _Loop:
     def _learn(self, epoch: int) -> dict[str, float]:
         """One pass over the data; loss and metrics of the batches as they were trained."""
         p = self.problem
-        order = epoch_order(p.data.rows, p.seed, epoch) if p.shuffle else None
+        rows = p.data.rows
+        order = epoch_order(rows, p.seed, epoch) if p.shuffle else np.arange(rows)
         total, seen = 0.0, 0
         predictions: list[Sequence[Array]] = []
-        for step, index in enumerate(batches(p.data.rows, self.rows, order)):
+        for step, index in enumerate(batches(order, self.rows)):
             batch = p.data.take(index)
             loss, outputs = self._step_once(batch, epoch, step)
             total, seen = total + loss * len(batch[0]), seen + len(batch[0])
@@ -134,7 +135,7 @@ class _Loop:
         logs = {"loss": total / seen}
         if p.metrics:
             joined = [np.concatenate(parts) for parts in zip(*predictions)]
-            targets = [t if order is None else t[order] for t in p.data.targets]
+            targets = [t[order] for t in p.data.targets]
             logs |= compute(p.metrics, targets, joined, self._names())
         return logs
 
@@ -159,10 +160,9 @@ class _Loop:
         weights = [values[name] for name in self.weights]
         total = 0.0
         predictions: list[Sequence[Array]] = []
-        for index in batches(data.rows, self.judge_rows, np.arange(data.rows)):
-            count = len(index) if isinstance(index, np.ndarray) else 0
-            padded = np.resize(index, self.judge_rows)
-            outputs = judge.run(*data.take(padded), *weights)
+        for index in batches(np.arange(data.rows), self.judge_rows):
+            count = len(index)
+            outputs = judge.run(*data.take(np.resize(index, self.judge_rows)), *weights)
             total += float(np.sum(outputs[0][:count], dtype=np.float64))
             predictions.append([np.array(o[:count]) for o in outputs[1:]])
         logs = {"loss": total / data.rows}

@@ -24,9 +24,9 @@ def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],
         if node.op_type == "Dropout" and node.domain in ("", "ai.onnx"):
             _drop(state, node, np.random.SeedSequence([seed, drops]))
             drops += 1
-        elif node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
-            if any(v in trained for v in node.inputs[1:3]):
-                _normalise_by_batch(state, node)
+        elif (node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")
+              and any(v in trained for v in node.inputs[1:3])):
+            _normalise_by_batch(state, node)
     model.graph.sort()
 
 
@@ -61,9 +61,9 @@ def _normalise_by_batch(state: State, node: ir.Node) -> None:
     ONNX BatchNormalization-15 with training_mode = 1; Keras's meaning of momentum is the same.
     """
     g = state.g
-    attrs = {name: node.attributes.get_float(name, default)
-             for name, default in (("epsilon", 1e-5), ("momentum", 0.9))}
-    outputs = g.ops("BatchNormalization", *node.inputs, outputs=3, training_mode=1, **attrs)
+    outputs = g.ops("BatchNormalization", *node.inputs, outputs=3, training_mode=1,
+                    epsilon=node.attributes.get_float("epsilon", 1e-5),
+                    momentum=node.attributes.get_float("momentum", 0.9))
     for running, following in zip(node.inputs[3:5], outputs[1:]):
         if running is None or not running.is_initializer():
             raise ModelError(f"node {node.name!r} (BatchNormalization): its running statistics "
