@@ -33,6 +33,7 @@ FLOAT += [depthwise("float32", **SHAPES[1], **more)  # type: ignore[arg-type]
           for more in ({"epilogue": Epilogue(RELU)}, {"epilogue": Epilogue(ADD, 1)},
                        {"w_const": False})]
 EXACT = [depthwise("int8", **s, requant=CODES) for s in SHAPES]  # type: ignore[arg-type]
+EXACT += [depthwise("int8", 5, 5, 130, (3, 3), requant=CODES)]
 EXACT += [depthwise("uint8", **s, requant=UNSIGNED) for s in SHAPES[1:3]]  # type: ignore[arg-type]
 
 

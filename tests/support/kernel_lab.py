@@ -111,7 +111,8 @@ int main(int argc, char **argv)
 
 
 def run_program(cases: Sequence[Case], command: Sequence[str],
-                start: Callable[[Path, Path, Path], Sequence[str]]) -> list[dict[str, np.ndarray]]:
+                start: Callable[[Path, Path, Path], Sequence[str]],
+                extra_flags: Sequence[str] = ()) -> list[dict[str, np.ndarray]]:
     """Like `run`, but in a program of its own: for sanitizers and for other processors.
 
     `command`: compiler and flags; `start(program, operands, outputs)`: how to run what it made.
@@ -121,7 +122,7 @@ def run_program(cases: Sequence[Case], command: Sequence[str],
         calls = ", ".join(f"call_{k}" for k in range(len(cases)))
         text = f"{source(cases)}\nstatic void (*const calls[])(void **) = {{{calls}}};\n{MAIN}"
         (folder / "k.c").write_text(text)
-        compile_ = [*command, *FLAGS, str(folder / "k.c"), "-o", str(folder / "k")]
+        compile_ = [*command, *FLAGS, *extra_flags, str(folder / "k.c"), "-o", str(folder / "k")]
         done = subprocess.run(compile_, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(compile_)}\n{done.stderr}"
         layouts = [_record(case) for case in cases]

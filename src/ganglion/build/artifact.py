@@ -44,8 +44,10 @@ class Artifact:
 
     def save(self, path: str | Path) -> Path:
         """Writes the folder: aside first, then renamed, so that a failure leaves the old one."""
-        replace_folder(Path(path), dict(self.files))
-        return Path(path)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_folder(path, self.files)
+        return path
 
     def session(self) -> Session:
         """Loads the library into this process. Raises TargetError for another machine's build."""

@@ -26,9 +26,11 @@ from ganglion.compression.selection import (
     weight_axis,
 )
 from ganglion.errors import DataError, ModelError
+from ganglion.passes.fold_batch_norm import SplitBatchNorm
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes, run
 from ganglion.passes.qdq import Editor, array_of, is_constant
+from ganglion.passes.split_gemm import SplitGemm
 
 SCALE_KEY, ZERO_POINT_KEY = "ganglion.scale", "ganglion.zero_point"
 """Metadata of an int8 input or output: real = (code - zero_point) · scale."""
@@ -98,6 +100,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
     run(copy, inference_passes())
+    run(copy, (SplitBatchNorm(), SplitGemm(), *inference_passes()))
     return copy
 
 

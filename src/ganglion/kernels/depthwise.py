@@ -9,7 +9,7 @@ import numpy as np
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Variant
 from ganglion.kernels.conv2d import Conv2dSpec, macs, operands, reference
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 
 
 def _vectorised(spec: Conv2dSpec) -> bool:
@@ -41,17 +41,57 @@ def _variant(isa: Isa) -> Variant[Conv2dSpec]:
     def cost(spec: Conv2dSpec) -> float:
         vectors = spec.n * spec.out_hw[0] * spec.out_hw[1] * -(-spec.c // isa.lanes)
         copied = spec.n * spec.geometry(1).image / isa.lanes
-        each = spec.kernel[0] * spec.kernel[1] * (2.0 if isa.lanes == 4 else 0.7) + 3
+        each = spec.kernel[0] * spec.kernel[1] * (2.0 if isa.lanes == 4 else 1.2)
+        each += 4.0 if spec.dtype == "float32" else 9.0
         return vectors * each + copied
 
     return Variant(f"depthwise_any_1x{isa.lanes}__{isa.name}", isa, "depthwise.c.j2",
                    accepts=_vectorised, cost=cost, pack=pack, scratch_bytes=scratch_bytes)
 
 
+def _lanes_apart(values: np.ndarray) -> np.ndarray:
+    """[C, ...] to [C / 64, vector, lane, 4, ...], as interleaved bytes lie; C padded to 64."""
+    chunks = -(-values.shape[0] // 64)
+    full = np.zeros((chunks * 64, *values.shape[1:]), values.dtype)
+    full[:values.shape[0]] = values
+    return full.reshape(chunks, 4, 4, 4, *values.shape[1:]).swapaxes(1, 2)
+
+
+def _vnni_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """w: of each 64 channels the folded biases, then groups of four taps; all in lane order."""
+    assert spec.requant is not None
+    w = consts["w"].reshape(spec.o, -1)
+    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, consts.get("bias"))
+    taps = np.zeros((spec.o, tiling.padded(w.shape[1], 4)), np.int8)
+    taps[:, :w.shape[1]] = w
+    apart = _lanes_apart(taps.reshape(spec.o, -1, 4))
+    weights = np.moveaxis(apart, 4, 1).reshape(apart.shape[0], -1)
+    heads = _lanes_apart(sums).reshape(apart.shape[0], 64).view(np.int8)
+    return {**consts, "w": np.concatenate([heads, weights], axis=1).reshape(-1),
+            "multiplier": _lanes_apart(consts["multiplier"].reshape(-1)).reshape(-1)}
+
+
+def _vnni_variant() -> Variant[Conv2dSpec]:
+    def scratch_bytes(spec: Conv2dSpec) -> int:
+        g = spec.geometry(1)
+        return g.image if g.padding or spec.dtype == "int8" else 0
+
+    def cost(spec: Conv2dSpec) -> float:
+        pixels = spec.n * spec.out_hw[0] * spec.out_hw[1]
+        groups = -(-spec.kernel[0] * spec.kernel[1] // 4)
+        return pixels * -(-spec.c // 64) * (9.0 * groups + 16) + spec.geometry(1).image / 32
+
+    return Variant("depthwise_q8_1x64__vnni", VNNI, "depthwise_vnni.c.j2",
+                   accepts=lambda spec: (spec.groups == spec.c == spec.o and spec.w_const
+                                         and spec.dtype != "float32"),
+                   cost=cost, pack=_vnni_pack, scratch_bytes=scratch_bytes)
+
+
 VARIANTS = (
     Variant("depthwise_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             accepts=lambda spec: spec.groups == spec.c, cost=lambda spec: 2.5 * macs(spec)),
     *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
+    _vnni_variant(),
 )
 DEPTHWISE: Family[Conv2dSpec] = Family("depthwise", operands, reference, VARIANTS, macs)
 FAMILIES = (DEPTHWISE,)

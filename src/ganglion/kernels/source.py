@@ -13,6 +13,9 @@ MACROS = """\
 #define GG_INLINE static inline
 #define GG_FUNCTION static
 #endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#endif
 """
 
 

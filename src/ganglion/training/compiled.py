@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from ganglion.build import compile
@@ -55,10 +54,13 @@ class _Stateless:
 
 def predict(model: ir.Model, x: Arrays) -> list[Array]:
     """What the network answers for every row of `x`, one array [rows, ...] for each output."""
-    arrays = prepare_inputs(fix_batch(model, 1), x)
-    built = compile(model, name="predict", calibration=arrays, samples=1)
-    found = _listed(built.session().run(*arrays))
-    return [np.asarray(a) for a in found]
+    return answers(model, prepare_inputs(fix_batch(model, 1), x))
+
+
+def answers(model: ir.Model, arrays: Sequence[Array]) -> list[Array]:
+    """Every output of a Model of one row for all rows of `arrays`, one for each of its inputs."""
+    built = compile(model, name="rows", calibration=list(arrays), samples=1)
+    return list(_listed(built.session().run(*arrays)))
 
 
 def _listed(found: Array | tuple[Array, ...]) -> tuple[Array, ...]:

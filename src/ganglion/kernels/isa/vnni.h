@@ -24,3 +24,32 @@ GG_INLINE void v16q_prepare_u8(uint8_t *to, const uint8_t *from, int n, int zero
     (void)zero;
     memcpy(to, from, (size_t)n);
 }
+
+/* bytes of 64 channels for four taps, as four vectors of 16 channels' taps. In its 128-bit lane l,
+ * vector j holds channels 16 l + 4 j to 16 l + 4 j + 3; v16q_pack puts them back in order */
+GG_INLINE void v16q_interleave(v16q *to, v16q a, v16q b, v16q c, v16q d)
+{
+    v16q ab = _mm512_unpacklo_epi8(a, b), cd = _mm512_unpacklo_epi8(c, d);
+    to[0] = _mm512_unpacklo_epi16(ab, cd);
+    to[1] = _mm512_unpackhi_epi16(ab, cd);
+    ab = _mm512_unpackhi_epi8(a, b);
+    cd = _mm512_unpackhi_epi8(c, d);
+    to[2] = _mm512_unpacklo_epi16(ab, cd);
+    to[3] = _mm512_unpackhi_epi16(ab, cd);
+}
+GG_INLINE v16q v16q_pack_i8(const v16i *from)
+{
+    return _mm512_packs_epi16(_mm512_packs_epi32(from[0], from[1]),
+                              _mm512_packs_epi32(from[2], from[3]));
+}
+GG_INLINE v16q v16q_pack_u8(const v16i *from)
+{
+    return _mm512_packus_epi16(_mm512_packs_epi32(from[0], from[1]),
+                               _mm512_packs_epi32(from[2], from[3]));
+}
+GG_INLINE __mmask64 v16q_first(int n) { return n < 64 ? (1ull << n) - 1 : ~0ull; }
+GG_INLINE v16q v16q_bytes(const uint8_t *p, int n)
+{
+    return _mm512_maskz_loadu_epi8(v16q_first(n), p);
+}
+GG_INLINE void v16q_store(void *p, v16q a, int n) { _mm512_mask_storeu_epi8(p, v16q_first(n), a); }
