@@ -1,6 +1,8 @@
 """Reading what a user keeps data in: .npz, .npy, .csv and images."""
 
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +12,8 @@ from ganglion.runtime import Port
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 X_NAMES, Y_NAMES = ("x", "x_train", "X"), ("y", "y_train", "Y")
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error)
+"""What NumPy raises for files that are damaged, or are none of its own."""
 TEST_NAMES = (("x_test", "y_test"), ("x_val", "y_val"))
 
 
@@ -61,9 +65,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: expected an .npz with arrays x and y, or a .csv; found "
                         f"{path.suffix!r}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
@@ -71,8 +75,9 @@ def read_npy(path: Path) -> np.ndarray:
     """An .npy. Raises DataError for another file, TrustError for pickles."""
     _must_exist(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     return np.asarray(array)
 
