@@ -97,7 +97,8 @@ def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     """One input for `run`, shaped for a port: .npy, .npz, .csv, or an image.
 
     An image is made [height, width, channels] of the port's size; its pixels, 0 to 255, are
-    multiplied by `scale`. A single row may lack the leading axis; flat rows are folded.
+    multiplied by `scale`. A single row may lack the leading axis, any row its axes of one element;
+    flat rows are folded.
     """
     if path.suffix.lower() in IMAGES:
         pixels = read_image(path, port)
@@ -105,8 +106,11 @@ def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     array, row = read_x(path), port.shape[1:]
     if array.shape == port.shape:
         return array
-    if array.shape == row:
-        return array[None]
+    plain = tuple(n for n in row if n != 1)
+    if array.shape in (row, plain):
+        return array.reshape(1, *row)
+    if array.shape[1:] == plain:
+        return array.reshape(-1, *row)
     if array.ndim == 2 and array.shape[1:] == (int(np.prod(row)),):
         array = array.reshape(-1, *row)
     if array.shape[1:] != row or not array.ndim:
