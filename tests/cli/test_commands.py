@@ -12,6 +12,7 @@ from PIL import Image
 from tests.support import keras_archives
 
 import ganglion as gg
+from ganglion import layers as L
 from ganglion.ops.registry import rows
 from ganglion.toolchain.targets import targets
 
@@ -248,3 +249,26 @@ def test_help_names_every_command_and_every_command_has_help(ganglion):
                     "run", "bench", "demo"):
         assert command in answer.out
         assert "--json" in ganglion(command, "--help").out
+
+
+def test_networks_of_several_inputs_and_outputs_take_arrays_by_name(ganglion):
+    a, b = gg.Input((3,), name="a"), gg.Input((2,), name="b")
+    both = L.Concatenate()([a, b])
+    net = gg.Functional([a, b], [L.Dense(1, name="total")(both),
+                                 L.Dense(2, activation="softmax", name="kind")(both)])
+    gg.save(net, "two.onnx")
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    outputs = {"total": one.sum(1) + two.sum(1), "kind": rng.integers(0, 2, 20)}
+    names = dict(zip([str(v.name) for v in net.graph.outputs], outputs.values()))
+    np.savez("two.npz", a=one, b=two, **names)
+    report = answered(ganglion("train", "two.onnx", "--data", "two.npz", "-o", "out.onnx",
+                               "--json"))
+    assert report["loss"] == "mean_squared_error sparse_categorical_crossentropy"
+    assert answered(ganglion("evaluate", "out.onnx", "--data", "two.npz", "--json"))["rows"] == 20
+    assert ganglion("quantize", "out.onnx", "--calibrate", "two.npz", "-o", "s.onnx").code == 0
+    assert ganglion("compile", "s.onnx", "--calibrate", "two.npz", "-o", "two").code == 0
+    np.save("a.npy", one.astype(np.float32))
+    np.save("b.npy", two.astype(np.float32))
+    found = answered(ganglion("run", "two", "a.npy", "b.npy", "-o", "y.npz", "--json"))
+    assert sorted(found) == sorted(np.load("y.npz").files) == sorted(names)

@@ -33,16 +33,20 @@ def inspect(model: ModelPath, json: Json = False) -> None:
 @app.command()
 def train(
     model: ModelPath,
-    data: Annotated[Path, typer.Option(help=".npz with x and y, or .csv with the label last")],
+    data: Annotated[Path, typer.Option(help=".npz with arrays x and y, or .csv with the target "
+                                       "last")],
     output: Out,
-    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 1,
     loss: Annotated[str, typer.Option(help="auto, or a loss by Keras's name")] = "auto",
     optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    validation_split: Annotated[float, typer.Option(min=0, max=0.9)] = 0.1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    checkpoint: Annotated[Path | None, typer.Option(help="continue from this file")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left "
+                                                          "out")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="rows a step")] = 32,
+    validation_split: Annotated[float, typer.Option(
+        min=0, max=0.9, help="the last part of the data, held out")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="of the order of the data and of dropout")] = 0,
+    checkpoint: Annotated[Path | None, typer.Option(help="written after every epoch; a run starts "
+                                                    "where it ends")] = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
@@ -55,7 +59,8 @@ def train(
 @app.command()
 def evaluate(
     model: ModelPath,
-    data: Annotated[Path, typer.Option(help=".npz (x_test, y_test if there) or .csv")],
+    data: Annotated[Path, typer.Option(help=".npz (x_test and y_test if there, else x and y), or "
+                                       ".csv")],
     json: Json = False,
 ) -> None:
     """Measure a network on data: accuracy, precision, recall, F1, or MAE, MSE, RMSE."""
@@ -67,7 +72,7 @@ def evaluate(
 @app.command()
 def quantize(
     model: ModelPath,
-    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz, .npy or .csv")],
+    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz with x, .npy or .csv")],
     output: Out,
     method: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
     rows: Annotated[int, typer.Option(min=1, help="how many inputs to calibrate on")] = 200,
@@ -135,7 +140,7 @@ def run(
 @app.command()
 def bench(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
-    seconds: Annotated[float, typer.Option(min=0.1)] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="how long to measure")] = 2.0,
     json: Json = False,
 ) -> None:
     """Measure latency, arena, flash and the overhead of a call."""
@@ -146,9 +151,10 @@ def bench(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o")] = Path("ganglion-demo"),
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for builds and report")
+                      ] = Path("ganglion-demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="of weights, data order and dropout")] = 0,
     json: Json = False,
 ) -> None:
     """Digits from pixels to a Raspberry Pi: train, prune, quantise, compile, check, time."""
