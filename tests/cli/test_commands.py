@@ -214,7 +214,8 @@ def test_bench_orders_its_figures(ganglion, files):
     assert times == sorted(times)
     assert 0 <= report["overhead_us"] <= report["median_us"]
     assert report["library_bytes"] == (files.build / "tiny.so").stat().st_size
-    assert "median_us" in ganglion("bench", files.build, "--seconds", 0.1).out
+    printed = ganglion("bench", files.build, "--seconds", 0.1).out
+    assert all(word in printed for word in ("median latency", "arena", "flash", "call from Python"))
 
 
 @pytest.mark.slow
@@ -249,6 +250,7 @@ def test_help_names_every_command_and_every_command_has_help(ganglion):
                     "run", "bench", "demo"):
         assert command in answer.out
         assert "--json" in ganglion(command, "--help").out
+    assert ganglion("--version").out == f"ganglion {gg.__version__}\n"
 
 
 def test_networks_of_several_inputs_and_outputs_take_arrays_by_name(ganglion):

@@ -10,16 +10,30 @@ from typing import Annotated
 
 import typer
 
-from ganglion.cli.show import errors
+from ganglion import __version__
+from ganglion.cli.show import errors, say
 from ganglion.errors import GanglionError, ToolchainError
 
 app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
-                  pretty_exceptions_enable=False, rich_markup_mode="rich",
-                  help="Neural networks as plain C that runs and learns on any device.")
+                  pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx or .keras")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"ganglion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="print the version and exit")] = False,
+) -> None:
+    """Neural networks as plain C that runs and learns on any device."""
 
 
 @app.command()
@@ -94,8 +108,10 @@ def compile(
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
     calibrate: Annotated[Path | None, typer.Option(help="real inputs to check the build on")
                          ] = None,
-    isa: Annotated[list[str] | None, typer.Option(help="only these instruction sets")] = None,
-    streaming: Annotated[bool, typer.Option(help="one time step a call, state kept")] = False,
+    isa: Annotated[list[str] | None, typer.Option(help="use this instruction set; "
+                                                       "repeat for several")] = None,
+    streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
+                                            "kept")] = False,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
