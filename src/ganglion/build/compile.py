@@ -16,7 +16,6 @@ from ganglion.errors import ModelError
 from ganglion.ops.bindings import bindings
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
-from ganglion.passes.stream import stream
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources
