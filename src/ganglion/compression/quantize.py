@@ -29,6 +29,7 @@ from ganglion.errors import DataError, ModelError
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes, run
 from ganglion.passes.qdq import Editor, array_of, is_constant
+from ganglion.passes.split_gemm import SplitGemm
 
 SCALE_KEY, ZERO_POINT_KEY = "ganglion.scale", "ganglion.zero_point"
 """Metadata of an int8 input or output: real = (code - zero_point) · scale."""
@@ -88,7 +89,10 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
 
 
 def _simplified(model: ir.Model) -> ir.Model:
-    """A copy with constants folded and batch normalisation in the weights; batch as it is."""
+    """A copy with constants folded and batch normalisation in the weights; batch as it is.
+
+    A Gemm that is more than a product and a row comes in pieces, which are quantised one by one.
+    """
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype in (ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
             raise ModelError(f"{value.name!r} is {value.dtype}; quantize expects a float32 model, "
@@ -98,6 +102,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
     run(copy, inference_passes())
+    run(copy, (SplitGemm(), *inference_passes()))
     return copy
 
 
