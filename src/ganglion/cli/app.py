@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ganglion.cli.show import errors
-from ganglion.errors import CheckError, GanglionError, ToolchainError
+from ganglion.errors import GanglionError, ToolchainError
 
 app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -108,16 +108,28 @@ def targets(json: Json = False) -> None:
 
 
 @app.command()
+def operators(json: Json = False) -> None:
+    """List the operators that networks may be made of."""
+    from ganglion.cli.operators import run
+
+    run(json)
+
+
+@app.command()
 def run(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
-    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image; one an input")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy")] = None,
+    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image, one for each "
+                                                      "input")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy, or .npz for "
+                                                "several outputs")] = None,
+    scale: Annotated[float, typer.Option(help="multiply an image's pixels, 0 to 255, by this")
+                     ] = 1.0,
     json: Json = False,
 ) -> None:
-    """Run a built network on an input."""
+    """Run a built network on an input; rows are steps for one built with --streaming."""
     from ganglion.cli.run import run as run_network
 
-    run_network(build, inputs, output, json)
+    run_network(build, inputs, output, scale, json)
 
 
 @app.command()
@@ -153,20 +165,24 @@ def main() -> None:
 def call(arguments: list[str]) -> int:
     """Runs a command line; the exit code."""
     try:
-        app(arguments)
+        app(arguments, prog_name="ganglion")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except GanglionError as error:
-        kind = type(error).__name__
-        errors.print(f"[bold red]{kind}[/]: ", end="")
-        errors.print(str(error), markup=False, highlight=False)
-        return 1 if isinstance(error, ToolchainError | CheckError) else 2
-    except KeyboardInterrupt:
-        errors.print("stopped")
+        _complain(type(error).__name__, str(error))
+        return 1 if isinstance(error, ToolchainError) else 2
+    except OSError as error:
+        _complain("the system refused", f"{error}; nothing was left half written")
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 the one place that may: it ends here, with code 1
         errors.print_exception(show_locals=False)
-        errors.print(f"[bold red]a defect of ganglion[/]: {type(error).__name__}. Please report "
-                     "it with the lines above.")
+        _complain("a defect of ganglion", f"{type(error).__name__}. Please report it with the "
+                                          "lines above")
         return 1
     return 0
+
+
+def _complain(what: str, text: str) -> None:
+    """One paragraph on standard error; brackets in `text` stay what they are."""
+    errors.print(f"[bold red]{what}[/]: ", end="")
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)

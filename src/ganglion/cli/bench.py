@@ -60,7 +60,7 @@ def latency(session: Session, seconds: float = 1.0, seed: int = 0) -> dict[str, 
     times = _times(lambda: session.run_into(given, wanted), seconds)
     figures = {"min_us": times.min(), "median_us": np.median(times),
                "p90_us": np.percentile(times, 90), "p99_us": np.percentile(times, 99),
-               "max_us": times.max(), "calls": float(len(times)), "overhead_us": 0.0}
+               "max_us": times.max(), "overhead_us": 0.0}
     if all(p.shape and p.shape[0] == 1 for p in session.inputs):
         rows = [_drawn(p.shape, p.dtype, generator, BATCH_ROWS) for p in session.inputs]
         many = _times(lambda: session.run(*rows, threads=1), seconds / 2)

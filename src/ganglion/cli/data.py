@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
 from ganglion.errors import DataError, TrustError
 from ganglion.runtime import Port
@@ -87,17 +88,29 @@ def read_csv(path: Path) -> np.ndarray:
         raise DataError(f"{path}: not a table of numbers separated by commas: {error}") from error
 
 
-def read_input(path: Path, port: Port) -> np.ndarray:
+def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     """One input for `run`, shaped for a port: .npy, .npz, .csv, or an image.
 
-    An image is made [height, width, channels] of the port's size; its pixels stay 0 to 255.
-    Missing leading axes are added where the sizes fit.
+    An image is made [height, width, channels] of the port's size; its pixels, 0 to 255, are
+    multiplied by `scale`. A single row may lack the leading axis, any row its axes of one element;
+    flat rows are folded.
     """
-    array = read_image(path, port) if path.suffix.lower() in IMAGES else read_x(path)
-    if array.shape == port.shape[1:]:
-        array = array[None]
-    elif array.ndim != len(port.shape) and array.size % max(1, int(np.prod(port.shape[1:]))) == 0:
-        array = array.reshape(-1, *port.shape[1:])
+    if path.suffix.lower() in IMAGES:
+        pixels = read_image(path, port)
+        return pixels if scale == 1.0 else pixels * np.float32(scale)
+    array, row = read_x(path), port.shape[1:]
+    if array.shape == port.shape:
+        return array
+    plain = tuple(n for n in row if n != 1)
+    if array.shape in (row, plain):
+        return array.reshape(1, *row)
+    if array.shape[1:] == plain:
+        return array.reshape(-1, *row)
+    if array.ndim == 2 and array.shape[1:] == (int(np.prod(row)),):
+        array = array.reshape(-1, *row)
+    if array.shape[1:] != row or not array.ndim:
+        raise DataError(f"{path}: holds {list(array.shape)}; input {port.name!r} takes "
+                        f"{list(port.shape)}, or any number of such rows")
     return array
 
 
@@ -118,6 +131,26 @@ def read_image(path: Path, port: Port) -> np.ndarray:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {error}") from error
     return np.asarray(pixels).reshape(1, *port.shape[1:])
+
+
+def as_input(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    """Adds the channel axis that images are often stored without, folds flat rows."""
+    shape = model.graph.inputs[0].shape or ()
+    row = [d for d in list(shape)[1:] if isinstance(d, int)]
+    if x.ndim == 2 and len(row) > 1 and len(row) == len(shape) - 1 and x.shape[1] == np.prod(row):
+        return x.reshape(-1, *row)
+    return x[..., None] if x.ndim == len(shape) - 1 else x
+
+
+def check_output(path: Path, *suffixes: str) -> None:
+    """Raises DataError, before any work, for a file that could not be written afterwards."""
+    if path.suffix not in suffixes:
+        raise DataError(f"{path}: the result is written as {' or '.join(suffixes)}; choose such a "
+                        "name")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file to write")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def _is_numbers(line: str) -> bool:

@@ -12,7 +12,7 @@ from ganglion.build import Artifact, compile
 from ganglion.cli.bench import latency
 from ganglion.cli.progress import Bars
 from ganglion.cli.report import write_report
-from ganglion.cli.show import console, print_json, print_table
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import prune_channels, quantize
 from ganglion.frontends import save
 from ganglion.training import evaluate, fit
@@ -65,6 +65,7 @@ def network(seed: int = 0) -> ir.Model:
 
 def run(output: Path, epochs: int, seed: int, as_json: bool) -> None:
     """Runs every stage, prints one table and the path of the report."""
+    output.mkdir(parents=True, exist_ok=True)
     data = digits(seed)
     x, y, x_test, y_test = data
     with Bars() as bars:
@@ -101,9 +102,9 @@ def run(output: Path, epochs: int, seed: int, as_json: bool) -> None:
                 [[r["name"], f"{r['accuracy']:.2%}", r["file_bytes"], r["const_bytes"],
                   r["arena_bytes"], f"{r['latency_us']:.1f}", r["check"]] for r in rows])
     figures = pi.manifest["check"]
-    console.print(f"raspberrypi4: {pi.library_bytes:,} bytes, check "
+    say(f"raspberrypi4: {pi.library_bytes:,} bytes, check "
                   f"{figures['status'] if isinstance(figures, dict) else 'not run'}")
-    console.print(f"report: {report}")
+    say(f"report: {report}")
 
 
 def _form(name: str, model: ir.Model, data: Digits, output: Path) -> Form:

@@ -32,13 +32,14 @@ class Bars:
 
 
 class EpochBar(Callback):
-    """Moves by one an epoch and shows the latest figures."""
+    """Moves by one an epoch and shows the latest figures, those on held-out data if there are."""
 
     def __init__(self, shown: Progress, task: TaskID) -> None:
         self._progress, self._task = shown, task
 
     def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
-        note = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        shown = {k: v for k, v in logs.items() if k.startswith("val_")} or logs
+        note = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         self._progress.update(self._task, advance=1, note=note)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.cli.data import read_held_out, read_pairs
+from ganglion.cli.data import as_input, check_output, read_held_out, read_pairs
 from ganglion.cli.progress import Bars
-from ganglion.cli.show import console, print_json, print_table
-from ganglion.errors import DataError
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.frontends import load, save
 from ganglion.training import evaluate, fit
 from ganglion.training.optimizers import get
@@ -34,8 +33,7 @@ class Settings:
 
 def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -> None:
     """Trains the network of `path` on `data`, writes it to `output`, prints the history."""
-    if output.suffix != ".onnx":
-        raise DataError(f"{output}: the trained network is written as .onnx; choose such a name")
+    check_output(output, ".onnx")
     model = load(path)
     x, y = read_pairs(data)
     loss = guess_loss(model, y) if chosen.loss == "auto" else chosen.loss
@@ -56,7 +54,7 @@ def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -
     print_table(f"trained with {loss}", ["epoch", *names],
                 [[e + 1, *[f"{history.history[n][i]:.4f}" for n in names]]
                  for i, e in enumerate(history.epoch)])
-    console.print(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 def run_evaluate(path: Path, data: Path, as_json: bool) -> None:
@@ -82,6 +80,8 @@ def guess_loss(model: ir.Model, y: np.ndarray) -> str:
     sigmoid: binary cross-entropy; anything else: mean squared error.
     """
     producer = model.graph.outputs[0].producer()
+    while producer is not None and producer.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        producer = None if producer.inputs[0] is None else producer.inputs[0].producer()
     last = "" if producer is None else producer.op_type
     if last == "Softmax":
         one_hot = y.ndim > 1 and y.shape[-1] > 1
@@ -92,9 +92,3 @@ def guess_loss(model: ir.Model, y: np.ndarray) -> str:
 def classifies(loss: str) -> bool:
     """Whether a loss is one of classification."""
     return loss.endswith("crossentropy")
-
-
-def as_input(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    """Adds the channel axis that images are often stored without."""
-    rank = len(model.graph.inputs[0].shape or ())
-    return x[..., None] if x.ndim == rank - 1 else x

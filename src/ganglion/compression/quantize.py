@@ -26,6 +26,7 @@ from ganglion.compression.selection import (
     weight_axis,
 )
 from ganglion.errors import DataError, ModelError
+from ganglion.passes.fold_batch_norm import SplitBatchNorm
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes, run
 from ganglion.passes.qdq import Editor, array_of, is_constant
@@ -102,7 +103,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
     run(copy, inference_passes())
-    run(copy, (SplitGemm(), *inference_passes()))
+    run(copy, (SplitBatchNorm(), SplitGemm(), *inference_passes()))
     return copy
 
 

@@ -66,7 +66,7 @@ def load(path: Path, expected: str, watches: Sequence[Watch]) -> Checkpoint | No
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             members = {name: archive[name] for name in archive.files}
         meta = json.loads(members["meta"].tobytes())
         version, found = meta["version"], meta["fingerprint"]

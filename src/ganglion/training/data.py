@@ -149,7 +149,8 @@ def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             raise DataError(f"{name} reaches from {array.min()} to {array.max()}, beyond {dtype}")
-    made = np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):
+        made = np.ascontiguousarray(array, dtype=dtype)
     if dtype.kind == "f" and not np.isfinite(made).all():
         raise DataError(f"{name} holds numbers that {dtype} cannot, up to "
                         f"{np.abs(array).max()}; scale them")

@@ -55,6 +55,6 @@ def _loss(loss: Loss, target: Array, prediction: Array) -> float:
     g = GraphBuilder("loss")
     given = g.input("prediction", ir.DataType.FLOAT, prediction.shape)
     truth = g.input("target", *loss.target(given))
-    g.output("loss", loss.total(g, truth, given))
+    name = g.output("total", loss.total(g, truth, given)).name
     feeds = {"prediction": prediction.astype(np.float32, copy=False), "target": target}
-    return float(reference(g.model(), feeds)["loss"])
+    return float(reference(g.model(), feeds)[str(name)])

@@ -37,13 +37,13 @@ class Loss:
 
     def total(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         """The mean over everything, shape []."""
-        return g.op("ReduceMean", self.elements(g, target, prediction), keepdims=0, hint="loss")
+        return g.op("ReduceMean", self.elements(g, target, prediction), keepdims=0, hint="mean")
 
     def per_sample(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         """The mean over everything but the batch, shape [N]."""
         each = self.elements(g, target, prediction)
         axes = range(1, len(static_shape(each)))
-        return g.op("ReduceMean", each, g.ints(*axes), keepdims=0, hint="loss") if axes else each
+        return g.op("ReduceMean", each, g.ints(*axes), keepdims=0, hint="mean") if axes else each
 
     def target(self, prediction: ir.Value) -> tuple[ir.DataType, tuple[int, ...]]:
         """Dtype and shape of the targets that go with these predictions."""
