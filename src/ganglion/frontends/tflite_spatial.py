@@ -2,28 +2,57 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import onnx_ir as ir
 
-from ganglion.frontends.tflite_products import channels_first, channels_last, pads, positive
+from ganglion.frontends.tflite_file import Quantization
+from ganglion.frontends.tflite_products import FIRST, channels_first, channels_last, pads, positive
 from ganglion.frontends.tflite_site import Site
 from ganglion.ops.graph import static_shape
 
 Rule = Callable[[Site], None]
 
+MAX_AREA = 4096
+"""Pixels of an average's window up to which its rounding is TensorFlow Lite's own."""
 
-def _pool(name: str) -> Rule:
-    """AveragePool counts real pixels only; padding never wins in MaxPool."""
-    def rule(site: Site) -> None:
-        options = site.options("Pool2DOptions")
-        x = channels_first(site)
-        kernel = positive(site, options, "filter_height", "filter_width")
-        strides = positive(site, options, "stride_h", "stride_w")
-        more = {"count_include_pad": 0} if name == "AveragePool" else {}
-        y = site.op(name, x, kernel_shape=kernel, strides=strides,
-                    pads=pads(site, options, static_shape(x)[2:], kernel, strides), **more)
-        channels_last(site, y, options.integer("fused_activation_function"))
 
-    return rule
+def _max_pool(site: Site) -> None:
+    _pooled(site, "MaxPool", channels_first(site))
+
+
+def _average_pool(site: Site) -> None:
+    """AVERAGE_POOL_2D, of real pixels only.
+
+    On bytes, TensorFlow Lite divides the sum of the codes and rounds half away from zero, where
+    QuantizeLinear rounds half to even. Read with zero point 0 and a scale that is larger by
+    2^-20, halves, and only these, move away from zero: other averages of up to 4096 codes stay at
+    least 2^-13 from a half, and no code is moved by more.
+    """
+    x, y = site.tensor(0), site.output()
+    options = site.options("Pool2DOptions")
+    area = options.integer("filter_height") * options.integer("filter_width")
+    plain = options.integer("fused_activation_function") == 0 and area <= MAX_AREA
+    if x.quantization is None or not x.quantization.same(y.quantization) or not plain:
+        _pooled(site, "AveragePool", channels_first(site), count_include_pad=0)
+        return
+    codes = site.op("Transpose", site.value(0), perm=FIRST)
+    step, zero = x.quantization.scale, np.zeros(1, np.int64)
+    larger = Quantization((step * np.float32(1 + 2 ** -20)).astype(np.float32), zero, 0)
+    _pooled(site, "AveragePool", site.dequantized(codes, larger, 0), Quantization(step, zero, 0),
+            count_include_pad=0)
+
+
+def _pooled(site: Site, name: str, x: ir.Value, target: Quantization | None = None,
+            **more: int) -> None:
+    """The pool of `x` [N, C, H, W]; `target`: how to quantise it, where not as the file says."""
+    options = site.options("Pool2DOptions")
+    kernel = positive(site, options, "filter_height", "filter_width")
+    strides = positive(site, options, "stride_h", "stride_w")
+    y = site.op(name, x, kernel_shape=kernel, strides=strides,
+                pads=pads(site, options, static_shape(x)[2:], kernel, strides), **more)
+    if target is not None:
+        y = site.op("QuantizeLinear", y, *site.values.parameters(target, site.output().dtype))
+    channels_last(site, y, options.integer("fused_activation_function"))
 
 
 def _resize(mode: str, table: str) -> Rule:
@@ -85,8 +114,8 @@ def depth_to_space(site: Site) -> None:
 
 
 ROWS: Mapping[str, Rule] = {
-    "AVERAGE_POOL_2D": _pool("AveragePool"),
-    "MAX_POOL_2D": _pool("MaxPool"),
+    "AVERAGE_POOL_2D": _average_pool,
+    "MAX_POOL_2D": _max_pool,
     "RESIZE_BILINEAR": _resize("linear", "ResizeBilinearOptions"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest", "ResizeNearestNeighborOptions"),
     "SPACE_TO_DEPTH": space_to_depth,
