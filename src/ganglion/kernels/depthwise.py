@@ -6,7 +6,7 @@ The spec is `Conv2dSpec` with groups == c and o == c · multiplier; operands, re
 
 import numpy as np
 
-from ganglion.kernels import tiling
+from ganglion.kernels import borders, tiling
 from ganglion.kernels.base import Family, Variant
 from ganglion.kernels.conv2d import Conv2dSpec, macs, operands, reference
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
@@ -19,7 +19,7 @@ def _vectorised(spec: Conv2dSpec) -> bool:
     return spec.groups == spec.c == spec.o and exact
 
 
-def _variant(isa: Isa) -> Variant[Conv2dSpec]:
+def _variant(isa: Isa, pixels: int) -> Variant[Conv2dSpec]:
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         wide = tiling.padded(spec.o, isa.lanes)
         found = dict(consts)
@@ -33,20 +33,20 @@ def _variant(isa: Isa) -> Variant[Conv2dSpec]:
         return found
 
     def scratch_bytes(spec: Conv2dSpec) -> int:
-        g = spec.geometry(1)
-        image = g.image if g.copied or spec.dtype != "float32" else 0
-        packed = 0 if spec.w_const else tiling.padded(spec.o, isa.lanes) * g.terms
-        return 4 * (image + packed)
+        packed = 0 if spec.w_const else tiling.padded(spec.o, isa.lanes) * spec.geometry(1).terms
+        return 4 * (borders.walk(spec, spec.dtype != "float32").scratch + packed)
 
     def cost(spec: Conv2dSpec) -> float:
+        walked = borders.walk(spec, spec.dtype != "float32")
         vectors = spec.n * spec.out_hw[0] * spec.out_hw[1] * -(-spec.c // isa.lanes)
-        copied = spec.n * spec.geometry(1).image / isa.lanes
-        each = spec.kernel[0] * spec.kernel[1] * (2.0 if isa.lanes == 4 else 1.2)
-        each += 4.0 if spec.dtype == "float32" else 9.0
+        copied = spec.n * walked.image / isa.lanes if walked.copied else 0.0
+        each = spec.kernel[0] * spec.kernel[1] * (1.0 if isa.lanes == 4 else 0.6)
+        each += 2.0 if spec.dtype == "float32" else 9.0
         return vectors * each + copied
 
-    return Variant(f"depthwise_any_1x{isa.lanes}__{isa.name}", isa, "depthwise.c.j2",
-                   accepts=_vectorised, cost=cost, pack=pack, scratch_bytes=scratch_bytes)
+    return Variant(f"depthwise_any_{pixels}x{isa.lanes}__{isa.name}", isa, "depthwise.c.j2",
+                   accepts=_vectorised, cost=cost, pack=pack, scratch_bytes=scratch_bytes,
+                   tile={"pixels": pixels})
 
 
 def _lanes_apart(values: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ def _vnni_variant() -> Variant[Conv2dSpec]:
 VARIANTS = (
     Variant("depthwise_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             accepts=lambda spec: spec.groups == spec.c, cost=lambda spec: 2.5 * macs(spec)),
-    *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
+    *(_variant(isa, 4) for isa in (AVX2, AVX512, NEON, SIMD128)),
     _vnni_variant(),
 )
 DEPTHWISE: Family[Conv2dSpec] = Family("depthwise", operands, reference, VARIANTS, macs)
