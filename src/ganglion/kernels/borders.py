@@ -54,6 +54,11 @@ class Walk:
         """Elements of working memory: the copy, or the row of fill values."""
         return self.image if self.copied else self.row if self.outside else 0
 
+    @property
+    def used(self) -> frozenset[int]:
+        """The window's columns that any pixel sees inside the image."""
+        return frozenset(k for segment in self.segments for k in segment[2])
+
 
 def segments(window: Window) -> tuple[Segment, ...]:
     """Neighbouring pixels of an output row that see the same columns."""
