@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import jinja2
 import numpy as np
 
-from ganglion.kernels import borders, tiling
+from ganglion.kernels import borders, bytewise, tiling
 from ganglion.kernels.isa import Isa
 from ganglion.kernels.literal import literal_f32
 from ganglion.kernels.program import statements, value
@@ -107,6 +107,7 @@ def environment() -> jinja2.Environment:
     env.filters["f32"] = literal_f32
     env.globals["ctypes"] = CTYPES
     env.globals["borders"] = borders
+    env.globals["bytewise"] = bytewise
     env.globals["tiling"] = tiling
     env.globals["statements"] = statements
     env.globals["value"] = value
