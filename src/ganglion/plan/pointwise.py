@@ -29,7 +29,7 @@ def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
 
 
 def _quantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
-    info = np.iinfo(lowered_dtype(node.outputs[0]))
+    info = np.iinfo(lowered_dtype(node.outputs[0]).name)
     y = unary("rint", x / scale) + zero
     return binary("min", binary("max", y, float(info.min)), float(info.max))
 
