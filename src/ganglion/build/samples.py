@@ -86,7 +86,7 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
         if array.shape[1:] != shapes[name][1:]:
             raise DataError(f"calibration for input {name!r} has rows of {list(array.shape[1:])}; "
                             f"expected {list(shapes[name][1:])}")
-    batch = next(iter(shapes.values()))[0] if shapes and next(iter(shapes.values())) else 1
+    batch = next((shape[0] for shape in shapes.values() if shape), 1)
     rows = min(len(a) for a in calibration.values())
     if rows < batch:
         raise DataError(f"{rows} calibration rows; the network takes {batch} at a time")

@@ -90,7 +90,10 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
 
 
 def _simplified(model: ir.Model) -> ir.Model:
-    """A copy with constants folded and batch normalisation in the weights; batch as it is."""
+    """A copy with constants folded and batch normalisation in the weights; batch as it is.
+
+    A Gemm that is more than a product and a row comes in pieces, which are quantised one by one.
+    """
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype in (ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
             raise ModelError(f"{value.name!r} is {value.dtype}; quantize expects a float32 model, "
