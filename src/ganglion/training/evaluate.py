@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.evaluate import evaluate as reference
-from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.graph import GraphBuilder, require_model
 from ganglion.training import metrics
 from ganglion.training.batch import fix_batch
 from ganglion.training.compiled import predict
@@ -25,6 +25,7 @@ def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
     The predictions come from the Model as compiled for this machine. Raises DataError as `fit`
     does; without a loss any numbers that the metrics can read are good targets.
     """
+    require_model(model, "evaluate")
     return judge(model, predict(model, x), y, metrics=metrics, loss=loss)
 
 

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.ops.graph import require_model
 from ganglion.training import losses, metrics, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
@@ -58,6 +59,7 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
                checkpoint: str | PathLike[str] | None = None,
                masks: Mapping[str, Array] | None = None, verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
+    require_model(model, "fit")
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
