@@ -87,10 +87,9 @@ def test_one_unit_learns_to_add() -> None:
     assert history.history["loss"][-1] < 1e-6
 
 
-@pytest.mark.slow
 def test_handwritten_digits_are_learnt_from_the_real_images() -> None:
-    """MNIST (LeCun 1998), one epoch of its 60,000 images: above 93 % of the held-out ones right,
-    where Keras's defaults give 93 to 95 % from seed to seed."""
+    """MNIST (LeCun 1998), one epoch of its 60,000 images, within the spread of Keras: over three
+    seeds Keras 3.15 gave losses of 0.301 to 0.306 and held-out accuracies of 94.6 to 95.2 %."""
     folder = os.environ.get("GANGLION_DATA")
     if folder is None or not (Path(folder) / "mnist.npz").exists():
         pytest.skip("needs mnist.npz in the folder that GANGLION_DATA names")
@@ -100,4 +99,5 @@ def test_handwritten_digits_are_learnt_from_the_real_images() -> None:
     _, history = gg.fit(_described("digits"), x, data["y_train"], optimizer="adam",
                         loss="sparse_categorical_crossentropy", metrics=["accuracy"],
                         validation_data=(xv, data["y_test"]))
-    assert history.history["val_accuracy"][0] > 0.93
+    assert history.history["loss"][0] < 0.32
+    assert history.history["val_accuracy"][0] > 0.94
