@@ -45,7 +45,7 @@ class Case:
 
 def source(cases: Sequence[Case]) -> str:
     """A C file with every kernel and a `void call_K(void **)` for each."""
-    parts = [prelude([c.variant.isa for c in cases])]
+    parts = []
     for k, case in enumerate(cases):
         parts.append(render(case.family, case.variant, case.spec, f"kernel_{k}"))
         operands = case.family.operands(case.spec)
@@ -54,7 +54,8 @@ def source(cases: Sequence[Case]) -> str:
             args.append(f"p[{len(operands)}]")
         parts.append(f"void call_{k}(void **p);\n"
                      f"void call_{k}(void **p) {{ kernel_{k}({', '.join(args)}); }}\n")
-    return "\n".join(parts)
+    kernels = "\n".join(parts)
+    return prelude([c.variant.isa for c in cases], kernels) + kernels
 
 
 def run(cases: Sequence[Case], compiler: Sequence[str] = tuple(ZIG),

@@ -34,8 +34,8 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
-    return [Block(found[1], found[2], f"{page.name}, line {text[:found.start()].count(chr(10)) + 1}")
-            for found in FENCE.finditer(text)]
+    starts = [(found, text[:found.start()].count("\n") + 1) for found in FENCE.finditer(text)]
+    return [Block(found[1], found[2], f"{page.name}, line {line}") for found, line in starts]
 
 
 def run_blocks(page: Path) -> None:
@@ -54,7 +54,7 @@ def run_blocks(page: Path) -> None:
 
 
 def save_c(block: Block) -> None:
-    """Writes a block under the name in its first comment; a later command of the page compiles it."""
+    """Writes a block under the name in its first comment, for a later command of the page."""
     named = re.match(r"/\* (\w+\.c)\b", block.text)
     assert named, f"{block.where}: a block of C starts with a comment naming its file"
     Path(named[1]).write_text(block.text, encoding="utf-8")

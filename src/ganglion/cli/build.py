@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.build import compile as build
-from ganglion.cli.data import as_input, check_output, read_x
+from ganglion.cli.data import check_output, read_inputs
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import quantize
 from ganglion.frontends import load, save
@@ -29,14 +29,14 @@ def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: i
     """Writes an int8 copy of the network, calibrated on the first `rows` inputs."""
     check_output(output, ".onnx")
     model = load(path)
-    x = as_input(model, read_x(calibrate))[:rows]
+    x = [array[:rows] for array in read_inputs(calibrate, model)]
     save(quantize(model, calibration=x, method=method), output)
     sizes = {"input_bytes": path.stat().st_size, "output_bytes": output.stat().st_size}
     if as_json:
-        print_json({"output": str(output), "rows": len(x), "method": method, **sizes})
+        print_json({"output": str(output), "rows": len(x[0]), "method": method, **sizes})
         return
     say(f"wrote {output}: {sizes['output_bytes']:,} bytes "
-                  f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x):,} rows")
+        f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x[0]):,} rows")
 
 
 def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> None:
@@ -44,7 +44,7 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     model = load(path)
     calibration = None
     if chosen.calibrate is not None:
-        calibration = as_input(model, read_x(chosen.calibrate))
+        calibration = read_inputs(chosen.calibrate, model)
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
                      streaming=chosen.streaming)
@@ -57,7 +57,7 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     print_table(f"{output} for {artifact.target}", ["file", "bytes"], rows)
     figures = artifact.manifest["check"]
     say(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
-                  f"bytes   MACs {artifact.plan.macs:,}   check: {_spoken(figures)}")
+        f"bytes   MACs {artifact.plan.macs:,}   check: {_spoken(figures)}")
 
 
 def _spoken(figures: object) -> str:

@@ -17,6 +17,7 @@ __all__ = ["READERS", "load", "save"]
 READERS: Mapping[str, tuple[str, str]] = {
     ".onnx": ("ganglion.frontends.onnx", "load_onnx"),
     ".keras": ("ganglion.frontends.keras_archive", "load_keras"),
+    ".tflite": ("ganglion.frontends.tflite", "load_tflite"),
 }
 """File suffix → (module, function from a path to a Model)."""
 

@@ -163,6 +163,13 @@ class Lowerer:
         return float(value.const_value.numpy().reshape(-1)[0])
 
 
+def lowered_dtype(value: ir.Value) -> np.dtype[np.generic]:
+    """The value's dtype; ModelError when it has none."""
+    if value.dtype is None:
+        raise ModelError(f"value {value.name!r} has no dtype; run shape inference first")
+    return np.dtype(value.dtype.numpy())
+
+
 def attrs_of(node: ir.Node, **defaults: object) -> Mapping[str, object]:
     """A node's attributes over ONNX's defaults."""
     return {**defaults, **attributes(node)}

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ def load(path: Path, expected: str, watches: Sequence[Watch]) -> Checkpoint | No
         version, found = meta["version"], meta["fingerprint"]
         history, marks = History(**meta["history"]), list(meta["watches"])
         rate = float(meta["learning_rate"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError,
+            zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable checkpoint ({error}); delete it to start "
                         "afresh, or give another path") from error
     if version != VERSION or found != expected or len(marks) != len(watches):

@@ -89,6 +89,7 @@ def prepare_inputs(model: ir.Model, x: Arrays) -> list[Array]:
                         f"input {value.name!r}")
         dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
         arrays.append(_converted(array, np.dtype(dtype), name))
+        _check_indices(arrays[-1], value, name)
     if len({len(a) for a in arrays}) > 1:
         raise DataError(f"the arrays of x have {[len(a) for a in arrays]} rows; expected equal "
                         "numbers")
@@ -109,7 +110,11 @@ def epoch_order(rows: int, seed: int, epoch: int) -> Array:
 def _listed(given: Arrays, count: int, name: str, role: str) -> list[Array]:
     several = isinstance(given, list | tuple) and all(isinstance(a, np.ndarray) for a in given)
     if count == 1:
-        return [np.asarray(given[0] if several and len(given) == 1 else given)]
+        try:
+            return [np.asarray(given[0] if several and len(given) == 1 else given)]
+        except ValueError as error:
+            raise DataError(f"{name} is no array: {error}; every row needs the same shape, so pad "
+                            "or cut them") from error
     if not several or len(given) != count:
         found = f"{len(given)} arrays" if several else type(given).__name__
         raise DataError(f"the network has {count} {role}s, so {name} must be a list of {count} "
@@ -129,6 +134,21 @@ def _numeric(raw: Array, name: str) -> Array:
         raise DataError(f"{name} holds {int(bad.sum())} values that are NaN or infinite, the first "
                         f"at {first}; drop or fill them (numpy.nan_to_num)")
     return raw
+
+
+def _check_indices(array: Array, value: ir.Value, name: str) -> None:
+    """DataError for numbers that an Embedding right behind this input has no row for."""
+    for use in value.uses():
+        node = use.node
+        if node.op_type == "Cast":
+            _check_indices(array, node.outputs[0], name)
+        if node.op_type != "Gather" or use.idx != 1 or node.inputs[0] is None:
+            continue
+        size = static_shape(node.inputs[0])[node.attributes.get_int("axis", 0)]
+        if array.min() < 0 or array.max() >= size:
+            raise DataError(f"{name} holds numbers from {array.min()} to {array.max()}, but node "
+                            f"{node.name!r} (an embedding) has {size} rows: expected 0 to "
+                            f"{size - 1}")
 
 
 def _shaped(array: Array, sample: tuple[int, ...], name: str, role: str) -> Array:

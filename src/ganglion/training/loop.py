@@ -66,6 +66,7 @@ class _Loop:
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
+        self._check_rules()
         self.rows = min(p.batch_size, p.data.rows)
         step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
@@ -179,6 +180,16 @@ class _Loop:
                 reasons.append(f"{rule.monitor} {logs[rule.monitor]:g} reached {rule.value:g}")
         return next((r for r in reasons if r), None)
 
+    def _check_rules(self) -> None:
+        """DataError for a rule that watches what the run will not give, before any work."""
+        p, outputs = self.problem, self._names()
+        given = ["loss", *(name if len(outputs) == 1 else f"{output}_{name}"
+                           for output in outputs for name in p.metrics)]
+        if p.validation is not None:
+            given += [f"val_{name}" for name in given]
+        for rule in p.stopping:
+            monitored(rule.monitor, dict.fromkeys(given, 0.0))
+
     def _example(self, data: Dataset, rows: int) -> list[Array]:
         """What a step is called with: the first rows, and the learning rate."""
         rate = np.asarray(self.problem.optimizer.learning_rate, np.float32)
@@ -203,6 +214,7 @@ class _Loop:
         p = self.problem
         settings: dict[str, object] = {
             "rows": self.rows, "shuffle": p.shuffle, "seed": p.seed,
+            "learning_rate": float(p.optimizer.learning_rate),
             "metrics": list(p.metrics), "stopping": [[type(s).__name__, asdict(s)]
                                                      for s in p.stopping]}
         held = () if p.validation is None else p.validation.arrays
@@ -214,6 +226,10 @@ class _Loop:
         point = checkpoint.load(self.problem.checkpoint, self.print, self.watches)
         if point is None:
             return
+        for name in self.bound:
+            if name not in point.state or point.state[name].shape != self.full.get(name).shape:
+                raise DataError(f"{self.problem.checkpoint} is not a readable checkpoint (no value "
+                                f"for {name!r}); delete it to start afresh")
         for name in self.bound:
             self.full.set(name, point.state[name])
         self.history, self.run_state.learning_rate = point.history, point.learning_rate

@@ -10,14 +10,16 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.random import dropout
 from ganglion.training.state import State
+from ganglion.training.weights import TRAINABLE
 
 
 def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],
                    seed: int) -> None:
     """Rewrites every Dropout and BatchNormalization of the graph that `state` builds on.
 
-    A BatchNormalization whose scale and shift are both frozen keeps its running statistics, as a
-    Keras layer with trainable=False does. Generators start from (seed, number of the Dropout).
+    A frozen BatchNormalization keeps its running statistics, as a Keras layer with trainable=False
+    does: one whose scale and shift are both frozen, or without either one marked so itself.
+    Generators start from (seed, number of the Dropout).
     """
     drops = 0
     for node in list(model.graph):
@@ -25,9 +27,16 @@ def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],
             _drop(state, node, np.random.SeedSequence([seed, drops]))
             drops += 1
         elif (node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")
-              and any(v in trained for v in node.inputs[1:3])):
+              and _learns(node, trained)):
             _normalise_by_batch(state, node)
     model.graph.sort()
+
+
+def _learns(node: ir.Node, trained: frozenset[ir.Value]) -> bool:
+    if any(v in trained for v in node.inputs[1:3]):
+        return True
+    marked = any(TRAINABLE in v.metadata_props for v in node.inputs[1:3] if v is not None)
+    return not marked and node.metadata_props.get(TRAINABLE) == "true"
 
 
 def _drop(state: State, node: ir.Node, seed: np.random.SeedSequence) -> None:
