@@ -93,7 +93,7 @@ class Editor:
 
     def constant(self, array: np.ndarray | np.generic, hint: str) -> ir.Value:
         name = self.fresh(hint)
-        value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name),
+        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array, order="C"), name=name),
                          type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
                          shape=ir.Shape(array.shape))
         self.graph.register_initializer(value)
