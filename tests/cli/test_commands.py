@@ -274,3 +274,8 @@ def test_networks_of_several_inputs_and_outputs_take_arrays_by_name(ganglion):
     np.save("b.npy", two.astype(np.float32))
     found = answered(ganglion("run", "two", "a.npy", "b.npy", "-o", "y.npz", "--json"))
     assert sorted(found) == sorted(np.load("y.npz").files) == sorted(names)
+
+
+def test_json_holds_no_colours_even_where_they_are_forced(ganglion, files, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert answered(ganglion("targets", "--json"))[0]["name"] == "host"

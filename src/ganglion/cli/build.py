@@ -57,10 +57,11 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     print_table(f"{output} for {artifact.target}", ["file", "bytes"], rows)
     figures = artifact.manifest["check"]
     say(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
-        f"bytes   MACs {artifact.plan.macs:,}   check: {_spoken(figures)}")
+        f"bytes   MACs {artifact.plan.macs:,}   check: {spoken(figures)}")
 
 
-def _spoken(figures: object) -> str:
+def spoken(figures: object) -> str:
+    """What a manifest says about the check, in words."""
     if not isinstance(figures, dict):
         return "not run"
     if figures["status"] != "passed":
