@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
-    from ganglion.compression import quantize as quantize
+    from ganglion.compression.prune import prune as prune
+    from ganglion.compression.quantize import quantize as quantize
     from ganglion.frontends import load as load
     from ganglion.frontends import save as save
     from ganglion.frontends.keras import from_keras as from_keras
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from ganglion.layers import Input as Input
     from ganglion.layers import Sequential as Sequential
     from ganglion.runtime import Session as Session
+    from ganglion.training import EarlyStopping as EarlyStopping
+    from ganglion.training import History as History
+    from ganglion.training import StopAtLoss as StopAtLoss
+    from ganglion.training import losses as losses
+    from ganglion.training import optimizers as optimizers
+    from ganglion.training.evaluate import evaluate as evaluate
+    from ganglion.training.fit import fit as fit
 
 __version__ = "0.1.0"
 
@@ -28,7 +36,7 @@ PUBLIC = {
     "ganglion.layers": ("Sequential", "Input", "Functional"),
     "ganglion.frontends": ("load", "save"),
     "ganglion.frontends.keras": ("from_keras",),
-    "ganglion.training": ("fit", "evaluate", "EarlyStopping"),
+    "ganglion.training": ("fit", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.compression": ("quantize", "prune", "prune_channels"),
     "ganglion.build": ("compile", "Artifact"),
     "ganglion.runtime": ("Session",),

@@ -12,11 +12,14 @@ from ganglion.compression.prune import (
     apply_masks,
     magnitude_masks,
     prunable,
+    prune,
     prune_with,
 )
 from ganglion.compression.size import model_bytes, sparsity
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
+from ganglion.training.optimizers import Adam
 
 
 def network() -> ir.Model:
@@ -82,6 +85,22 @@ def test_a_schedule_rises_from_start_to_end() -> None:
     np.testing.assert_allclose(shares[8:], 0.9)
     assert shares[2:8:2] == shares[3:9:2]
     assert shares[2] < shares[4] < shares[6] < shares[8]
+
+
+def test_pruning_with_the_compiled_step_keeps_zeros_and_learns() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(256, 8)).astype(np.float32)
+    labels = (x @ rng.normal(size=(8, 3))).argmax(axis=1)
+    net = Net(2, ("N", 8), 8).dense(16).act("Relu").dense(3).act("Softmax", axis=-1)
+    start = net.model()
+    pruned = prune(start, x, labels, loss="sparse_categorical_crossentropy", epochs=12,
+                   schedule=PolynomialDecay(0.5, 0.5), optimizer=Adam(learning_rate=0.02))
+    for w in weights(pruned).values():
+        assert (w == 0).sum() >= round(0.5 * w.size)
+        assert (w != 0).sum() > 0.4 * w.size
+    before, after = (float((evaluate(m, {"x": x})["y"].argmax(axis=1) == labels).mean())
+                     for m in (start, pruned))
+    assert after > max(before, 0.8)
 
 
 def test_wrong_requests_are_refused() -> None:

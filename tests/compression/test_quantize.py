@@ -152,6 +152,16 @@ def test_recurrent_weights_are_stored_as_int8_and_computed_in_float() -> None:
         assert np.abs(a - b).max() < 0.05 * np.abs(a).max() + 0.01
 
 
+def test_nodes_that_only_move_numbers_between_float_operators_are_left_alone() -> None:
+    g = GraphBuilder("moving")
+    x = g.input("x", ir.DataType.FLOAT, (4, 3))
+    y = g.op("LayerNormalization", g.op("Transpose", g.op("Reshape", x, g.ints(3, 4)),
+                                        perm=[1, 0]), g.constant(np.ones(3, np.float32)))
+    g.output("y", y)
+    quantised = quantize(g.model(), np.ones((4, 3), np.float32))
+    assert {n.op_type for n in quantised.graph} == {"Reshape", "Transpose", "LayerNormalization"}
+
+
 def test_weights_only_keeps_activations_float_and_shrinks_the_file() -> None:
     model = small_networks.plain()
     quantised = quantize(model, weights_only=True)

@@ -213,6 +213,21 @@ def test_wrong_requests_are_refused() -> None:
             prune_channels(model, **arguments)
 
 
+def test_a_layer_is_known_by_the_first_part_of_its_nodes_names() -> None:
+    net = Net(15, ("N", 4), 4).dense(6).act("Relu").dense(6).act("Relu").dense(2)
+    model = net.model()
+    for node, name in zip((n for n in model.graph if n.op_type == "Gemm"),
+                          ("hidden/MatMul", "hidden_1/MatMul", "out")):
+        node.name = name
+    _, report = prune_channels(model, {"hidden": 0.5})
+    assert set(report.removed) == {"hidden/MatMul"}
+
+
+def test_a_fraction_outside_its_range_is_refused() -> None:
+    with pytest.raises(DataError, match="fraction"):
+        prune_channels(NETWORKS["plain"](), {"conv": 1.5})
+
+
 def test_weights_with_nan_are_refused() -> None:
     g = GraphBuilder("nan")
     x = g.input("x", ir.DataType.FLOAT, ("N", 2))

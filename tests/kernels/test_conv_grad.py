@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, share
 
 from ganglion.kernels.conv_grad import CONV_WEIGHT_GRAD, ConvWeightGradSpec
 
@@ -23,25 +23,16 @@ SPECS = [
 ]
 
 
-def draw(spec: ConvWeightGradSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: ConvWeightGradSpec, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(spec.o)
     x, dy, _ = CONV_WEIGHT_GRAD.operands(spec)
     return {"x": rng.normal(size=x.size).astype(np.float32),
             "dy": rng.normal(size=dy.size).astype(np.float32)}
 
 
-CASES = cases_of(CONV_WEIGHT_GRAD, SPECS, draw)
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_weight_gradients_equal_their_reference(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler, rtol=2e-5, atol=2e-5)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_weight_gradients_touch_nothing_outside_their_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_weight_gradients_equal_their_reference(way: str) -> None:
+    assert_law(CONV_WEIGHT_GRAD, share(SPECS, way), way, lambda spec: 2e-5, draw, relative=2e-5)
 
 
 def test_the_patch_is_covered_once_whatever_the_registers() -> None:

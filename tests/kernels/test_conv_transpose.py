@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, share
 
 from ganglion.kernels.conv_transpose import CONV_TRANSPOSE, ConvTransposeSpec
 from ganglion.kernels.matmul import Epilogue, Requant
@@ -36,7 +36,7 @@ INTEGERS = [
 ]
 
 
-def draw(spec: ConvTransposeSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: ConvTransposeSpec, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(spec.o)
     arrays = {}
     for operand in CONV_TRANSPOSE.operands(spec)[:-1]:
@@ -51,18 +51,10 @@ def draw(spec: ConvTransposeSpec) -> dict[str, np.ndarray]:
     return arrays
 
 
-CASES = (cases_of(CONV_TRANSPOSE, FLOATS, draw) + cases_of(CONV_TRANSPOSE, INTEGERS, draw))
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_transposed_convolutions_equal_their_reference(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler, rtol=2e-5, atol=1e-5)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_transposed_convolutions_touch_nothing_outside_their_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_transposed_convolutions_equal_their_reference(way: str) -> None:
+    assert_law(CONV_TRANSPOSE, share(FLOATS + INTEGERS, way), way, lambda spec: 1e-5, draw,
+               relative=2e-5)
 
 
 def test_the_phases_cover_every_output_pixel_once() -> None:

@@ -27,12 +27,18 @@ SHAPES: list[dict[str, object]] = [
     {"h": 1, "w": 20, "c": 5, "kernel": (1, 5), "pads": (0, 4, 0, 4), "dilations": (1, 2)},
     {"h": 4, "w": 4, "c": 40, "kernel": (4, 4), "bias": False},
     {"h": 5, "w": 4, "c": 3, "kernel": (3, 2), "multiplier": 2},
+    {"h": 1, "w": 40, "c": 5, "kernel": (1, 31), "pads": (0, 15, 0, 15)},
+    {"h": 3, "w": 2, "c": 16, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
+    {"h": 9, "w": 13, "c": 8, "kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)},
+    {"h": 4, "w": 23, "c": 24, "kernel": (3, 3), "pads": (1, 1, 1, 1)},
+    {"h": 3, "w": 21, "c": 32, "kernel": (3, 3), "strides": (1, 2), "pads": (1, 0, 1, 1)},
 ]
 FLOAT = [depthwise("float32", **s) for s in SHAPES]  # type: ignore[arg-type]
 FLOAT += [depthwise("float32", **SHAPES[1], **more)  # type: ignore[arg-type]
           for more in ({"epilogue": Epilogue(RELU)}, {"epilogue": Epilogue(ADD, 1)},
                        {"w_const": False})]
 EXACT = [depthwise("int8", **s, requant=CODES) for s in SHAPES]  # type: ignore[arg-type]
+EXACT += [depthwise("int8", 5, 5, 130, (3, 3), requant=CODES)]
 EXACT += [depthwise("uint8", **s, requant=UNSIGNED) for s in SHAPES[1:3]]  # type: ignore[arg-type]
 
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_lab import run
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, share, tried
 
 from ganglion.kernels.pool import PoolSpec
 from ganglion.kernels.pool_grad import POOL_GRAD, PoolGradSpec
@@ -22,7 +21,7 @@ POOLS = [
 SPECS = [PoolGradSpec(pool) for pool in POOLS]
 
 
-def draw(spec: PoolGradSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: PoolGradSpec, seed: int) -> dict[str, np.ndarray]:
     """Few different values, so that windows hold equal maxima."""
     rng = np.random.default_rng(spec.pool.c)
     *_, dy, dx = POOL_GRAD.operands(spec)
@@ -32,22 +31,13 @@ def draw(spec: PoolGradSpec) -> dict[str, np.ndarray]:
     return arrays
 
 
-CASES = cases_of(POOL_GRAD, SPECS, draw)
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_pool_gradients_equal_their_reference(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_pool_gradients_touch_nothing_outside_their_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_pool_gradients_equal_their_reference(way: str) -> None:
+    assert_law(POOL_GRAD, share(SPECS, way), way, lambda spec: 1e-6, draw)
 
 
 def test_a_slope_is_neither_lost_nor_doubled() -> None:
-    inside = [case for case in CASES if not case.spec.pool.count_include_pad]
-    for case, found in zip(inside, run(inside)):
+    inside = [spec for spec in SPECS if not spec.pool.count_include_pad]
+    for case, found in tried(POOL_GRAD, inside, "zig", draw):
         total = case.arrays["dy"].sum(dtype=np.float64)
         assert found["dx"].sum(dtype=np.float64) == pytest.approx(total, abs=1e-3), case.spec

@@ -2,44 +2,35 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_lab import run
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, tried
 
 from ganglion.kernels.random import RANDOM_UNIFORM, RandomUniformSpec
 
+SPECS = [RandomUniformSpec(size) for size in (5, 64, 3)]
 STATES = {5: (1, 2, 0, 0), 64: (0xFFFFFFFF, 7, 0xFFFFFFFE, 0), 3: (9, 9, 0xFFFFFFFF, 0xFFFFFFFF)}
 
 
-def draw(spec: RandomUniformSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: RandomUniformSpec, seed: int) -> dict[str, np.ndarray]:
     return {"state": np.array(STATES[spec.size], np.uint32)}
 
 
-CASES = cases_of(RANDOM_UNIFORM, [RandomUniformSpec(size) for size in STATES], draw)
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_draws_equal_their_reference_bit_for_bit(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler, rtol=0, atol=0)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_draws_touch_nothing_outside_their_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_draws_equal_their_reference_bit_for_bit(way: str) -> None:
+    assert_law(RANDOM_UNIFORM, SPECS, way, arrays=draw)
 
 
 def test_the_first_words_are_those_of_the_authors_known_answers() -> None:
     """Random123's kat_vectors, philox4x32 10 with key 0 and counter 0."""
     known = np.array([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8], np.uint32)
     zero = {"state": np.zeros(4, np.uint32)}
-    (found,) = run(cases_of(RANDOM_UNIFORM, [RandomUniformSpec(4)], lambda spec: zero))
+    ((_, found),) = tried(RANDOM_UNIFORM, [RandomUniformSpec(4)], "zig", lambda *_: zero)
     assert (found["y"] * 2**24).astype(np.uint32).tolist() == (known >> np.uint32(8)).tolist()
 
 
 def test_two_short_draws_of_whole_blocks_equal_one_long_draw() -> None:
     def from_state(state: np.ndarray, size: int) -> dict[str, np.ndarray]:
-        cases = cases_of(RANDOM_UNIFORM, [RandomUniformSpec(size)], lambda spec: {"state": state})
-        return run(cases)[0]
+        specs = [RandomUniformSpec(size)]
+        return tried(RANDOM_UNIFORM, specs, "zig", lambda *_: {"state": state})[0][1]
 
     start = np.array([3, 4, 0xFFFFFFFD, 5], np.uint32)
     first = from_state(start, 8)

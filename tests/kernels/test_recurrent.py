@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, share
 
 from ganglion.kernels.recurrent import RECURRENT, VALUES, Function, RecurrentSpec
 
@@ -25,24 +25,15 @@ SPECS = [
 ]
 
 
-def draw(spec: RecurrentSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: RecurrentSpec, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(spec.hidden)
     return {o.name: rng.normal(0, 0.4, o.size).astype(np.float32)
             for o in RECURRENT.operands(spec) if o.role != "output"}
 
 
-CASES = cases_of(RECURRENT, SPECS, draw)
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_recurrent_layers_equal_their_reference(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler, rtol=1e-5, atol=3e-6)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_recurrent_layers_touch_nothing_outside_their_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_recurrent_layers_equal_their_reference(way: str) -> None:
+    assert_law(RECURRENT, share(SPECS, way), way, lambda spec: 3e-6, draw, relative=1e-5)
 
 
 @pytest.mark.parametrize("name", VALUES)

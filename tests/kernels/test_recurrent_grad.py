@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, share
 
 from ganglion.kernels import recurrent
 from ganglion.kernels.recurrent import RecurrentSpec
@@ -25,7 +25,7 @@ SPECS = [
 ]
 
 
-def draw(spec: RecurrentGradSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: RecurrentGradSpec, seed: int) -> dict[str, np.ndarray]:
     """Weights and slopes at random, the trace as the layer leaves it."""
     rng = np.random.default_rng(spec.layer.hidden)
     arrays = {o.name: rng.normal(0, 0.5, o.size).astype(np.float32)
@@ -38,24 +38,15 @@ def draw(spec: RecurrentGradSpec) -> dict[str, np.ndarray]:
     return {n: arrays[n] for n in [*wanted, "b"]}
 
 
-CASES = cases_of(RECURRENT_GRAD, SPECS, draw)
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_gradients_through_time_equal_their_reference(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler, rtol=2e-5, atol=1e-5)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_gradients_through_time_touch_nothing_outside_their_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_through_time_equal_their_reference(way: str) -> None:
+    assert_law(RECURRENT_GRAD, share(SPECS, way), way, lambda spec: 1e-5, draw, relative=2e-5)
 
 
 @pytest.mark.parametrize(
     "spec", SPECS, ids=lambda spec: f"{spec.layer.cell}-{spec.layer.direction}")
 def test_the_reference_equals_finite_differences(spec: RecurrentGradSpec) -> None:
-    arrays = draw(spec)
+    arrays = draw(RECURRENT_GRAD, spec, 0)
     grads = reference(spec, arrays)
     rng = np.random.default_rng(1)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.support.kernel_laws import COMPILERS, HAS_GCC, assert_law, assert_sanitized, cases_of
+from tests.support.kernel_law import WAYS, assert_law, share
 
 from ganglion.kernels.softmax import SOFTMAX, SoftmaxSpec, table
 
@@ -13,7 +13,7 @@ INTEGERS = [SoftmaxSpec("int8", 3, 12, 1, x_scale=0.11, y_scale=1 / 256, zero_po
             SoftmaxSpec("int8", 2, 300, 1, x_scale=1.0, y_scale=1 / 128, zero_point=5)]
 
 
-def draw(spec: SoftmaxSpec) -> dict[str, np.ndarray]:
+def draw(family: object, spec: SoftmaxSpec, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(spec.axis)
     size = spec.outer * spec.axis * spec.inner
     if spec.dtype != "float32":
@@ -24,18 +24,9 @@ def draw(spec: SoftmaxSpec) -> dict[str, np.ndarray]:
     return {"x": x}
 
 
-CASES = cases_of(SOFTMAX, FLOATS, draw) + cases_of(SOFTMAX, INTEGERS, draw)
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_softmax_equals_its_reference(compiler: tuple[str, ...]) -> None:
-    assert_law(CASES, compiler, rtol=4e-6, atol=5e-7)
-
-
-@pytest.mark.gcc
-@HAS_GCC
-def test_softmax_touches_nothing_outside_its_operands() -> None:
-    assert_sanitized(CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_softmax_equals_its_reference(way: str) -> None:
+    assert_law(SOFTMAX, share(FLOATS + INTEGERS, way), way, lambda spec: 5e-7, draw, relative=4e-6)
 
 
 def test_the_table_falls_from_one_and_fits_its_sum() -> None:

@@ -70,7 +70,9 @@ def matmul(bias: str, act: bool = False) -> QdqNet:
 
 def two_activations() -> QdqNet:
     net = QdqNet(6)
-    a, b = net.input((2, 3, 4, 5)), net.input((2, 3, 5, 4), 0.02, 0, name="x2")
+    a = net.input((2, 3, 4, 5))
+    codes = net.g.input("x2", ir.DataType.INT8, (2, 3, 5, 4))
+    b = net.g.op("DequantizeLinear", codes, net.g.constant(np.float32(0.02)))
     net.quantized(net.g.op("MatMul", a, b), 0.03, 2)
     return net
 
@@ -189,12 +191,19 @@ EXACT = {"matmul activations", "swish", "moves", "moves to another scale", "glob
 
 def draw(model: ir.Model, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {v.name: rng.integers(-128, 128, [int(d) for d in v.shape]).astype(np.int8)
-            for v in model.graph.inputs}
+    drawn = {}
+    for value in model.graph.inputs:
+        dtype = value.dtype.numpy()
+        drawn[value.name] = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1,
+                                         [int(d) for d in value.shape]).astype(dtype)
+    return drawn
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 @pytest.mark.parametrize("name", ISLANDS)
-def test_an_island_becomes_integer_and_differs_by_one_code_at_most(name: str) -> None:
+def test_an_island_becomes_integer_and_differs_by_one_code_at_most(
+        name: str, dtype: type[np.integer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QdqNet, "dtype", dtype)
     make, operators = ISLANDS[name]
     model = make().finish()
     inputs = draw(model)
@@ -203,7 +212,7 @@ def test_an_island_becomes_integer_and_differs_by_one_code_at_most(name: str) ->
     after = evaluate(model, inputs)["y"]
     assert result.modified == (name != "residual")
     assert {n.op_type for n in model.graph} == operators
-    assert (after.dtype, after.shape) == (np.int8, before.shape)
+    assert (after.dtype, after.shape) == (dtype, before.shape)
     assert before.std() > 5, "the case exercises nothing"
     difference = np.abs(after.astype(int) - before.astype(int))
     assert difference.max() <= (0 if name in EXACT else 1)
@@ -305,3 +314,21 @@ def test_an_output_that_only_repeats_the_input_stays_an_output() -> None:
     assert [n.op_type for n in model.graph] == ["Identity"]
     codes = draw(model)
     np.testing.assert_array_equal(evaluate(model, codes)["y"], codes["x"])
+
+
+def test_onnx_qlinear_conv_is_taken_over_with_symmetric_weights() -> None:
+    net = QdqNet(21)
+    g, rng = net.g, net.rng
+    x = g.input("x", ir.DataType.UINT8, (2, 3, 6, 6))
+    y = g.op("QLinearConv", x, g.constant(np.float32(0.1)), g.constant(np.uint8(7)),
+             g.constant(rng.integers(1, 256, (4, 3, 3, 3)).astype(np.uint8), "w"),
+             g.constant(rng.uniform(0.01, 0.02, 4).astype(np.float32), "s"),
+             g.constant(np.full(4, 128, np.uint8)), g.constant(np.float32(0.3)),
+             g.constant(np.uint8(120)), g.constant(rng.integers(-99, 99, 4).astype(np.int32)))
+    g.output("y", y)
+    model = g.model()
+    before = evaluate(model, draw(model))["y"]
+    ToInteger()(model)
+    node = model.graph[0]
+    assert (node.domain, node.inputs[3].dtype) == ("ai.ganglion", ir.DataType.INT8)
+    np.testing.assert_array_equal(evaluate(model, draw(model))["y"], before)

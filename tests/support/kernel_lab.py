@@ -45,7 +45,7 @@ class Case:
 
 def source(cases: Sequence[Case]) -> str:
     """A C file with every kernel and a `void call_K(void **)` for each."""
-    parts = [prelude([c.variant.isa for c in cases])]
+    parts = []
     for k, case in enumerate(cases):
         parts.append(render(case.family, case.variant, case.spec, f"kernel_{k}"))
         operands = case.family.operands(case.spec)
@@ -54,7 +54,8 @@ def source(cases: Sequence[Case]) -> str:
             args.append(f"p[{len(operands)}]")
         parts.append(f"void call_{k}(void **p);\n"
                      f"void call_{k}(void **p) {{ kernel_{k}({', '.join(args)}); }}\n")
-    return "\n".join(parts)
+    kernels = "\n".join(parts)
+    return prelude([c.variant.isa for c in cases], kernels) + kernels
 
 
 def run(cases: Sequence[Case], compiler: Sequence[str] = tuple(ZIG),
@@ -111,7 +112,8 @@ int main(int argc, char **argv)
 
 
 def run_program(cases: Sequence[Case], command: Sequence[str],
-                start: Callable[[Path, Path, Path], Sequence[str]]) -> list[dict[str, np.ndarray]]:
+                start: Callable[[Path, Path, Path], Sequence[str]],
+                extra_flags: Sequence[str] = ()) -> list[dict[str, np.ndarray]]:
     """Like `run`, but in a program of its own: for sanitizers and for other processors.
 
     `command`: compiler and flags; `start(program, operands, outputs)`: how to run what it made.
@@ -121,7 +123,7 @@ def run_program(cases: Sequence[Case], command: Sequence[str],
         calls = ", ".join(f"call_{k}" for k in range(len(cases)))
         text = f"{source(cases)}\nstatic void (*const calls[])(void **) = {{{calls}}};\n{MAIN}"
         (folder / "k.c").write_text(text)
-        compile_ = [*command, *FLAGS, str(folder / "k.c"), "-o", str(folder / "k")]
+        compile_ = [*command, *FLAGS, *extra_flags, str(folder / "k.c"), "-o", str(folder / "k")]
         done = subprocess.run(compile_, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(compile_)}\n{done.stderr}"
         layouts = [_record(case) for case in cases]

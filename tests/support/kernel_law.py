@@ -45,8 +45,11 @@ def random_arrays(family: Family[Any], spec: Any, seed: int = 0) -> dict[str, np
     return found
 
 
+Arrays = Callable[[Family[Any], Any, int], dict[str, np.ndarray]]
+
+
 def cases(family: Family[Any], specs: Sequence[Any], isas: Sequence[str],
-          arrays: Callable[[Family[Any], Any, int], dict[str, np.ndarray]] = random_arrays) -> Iterator[Case]:
+          arrays: Arrays = random_arrays) -> Iterator[Case]:
     """Variants of these instruction sets with the specs that they accept. Of each set, a spec meets
     the variant of least cost (which a plan would choose) and another one, in turn."""
     for seed, spec in enumerate(specs):
@@ -64,9 +67,6 @@ def native_isas() -> list[str]:
     return [name for name in MACHINE if cpu_runs(name)]
 
 
-Arrays = Callable[[Family[Any], Any, int], dict[str, np.ndarray]]
-
-
 def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = random_arrays,
           ) -> list[tuple[Case, dict[str, np.ndarray]]]:
     """Cases and their outputs. `way`: "zig" or "gcc" (all that this machine runs, called in
@@ -76,7 +76,9 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
         pytest.skip("gcc is not installed")
     if way in ("zig", "gcc"):
         chosen = list(cases(family, specs, native_isas(), arrays))
-        return list(zip(chosen, run(chosen, GCC if way == "gcc" else ZIG)))
+        if way == "gcc":
+            return list(zip(chosen, run(chosen, GCC, ["-O1"])))
+        return list(zip(chosen, run(chosen, ZIG)))
     if way == "sanitizers":
         isas, command = ["scalar"], SANITIZED
         start = lambda program, *files: [program, *files]  # noqa: E731
@@ -90,7 +92,7 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
         isas, command = ["scalar", "simd128"], WASM
         start = wasm_start
     chosen = list(cases(family, specs, isas, arrays))
-    return list(zip(chosen, run_program(chosen, command, start)))
+    return list(zip(chosen, run_program(chosen, command, start, ["-O1"])))
 
 
 WASM_HOST = """
@@ -116,16 +118,24 @@ def wasm_start(program: Path, operands: Path, outputs: Path) -> list[str]:
     return [sys.executable, "-c", WASM_HOST, str(program), str(program.parent)]
 
 
+def share(specs: Sequence[Any], way: str) -> list[Any]:
+    """All specs for zig, and every third for each of the other ways, beginning elsewhere in each:
+    compiling takes the time."""
+    others = ["gcc", "sanitizers", "aarch64", "wasm"]
+    return list(specs) if way == "zig" else list(specs)[others.index(way) % 3::3]
+
+
 def assert_law(family: Family[Any], specs: Sequence[Any], way: str,
-               tolerance: Callable[[Any], float] = lambda spec: 0.0) -> None:
+               tolerance: Callable[[Any], float] = lambda spec: 0.0, arrays: Arrays = random_arrays,
+               relative: float = 2e-6) -> None:
     """Outputs equal the reference: codes exactly, floats within `tolerance(spec)` absolute plus
-    2e-6 relative."""
-    for case, got in tried(family, specs, way):
+    `relative`."""
+    for case, got in tried(family, specs, way, arrays):
         expected = family.reference(case.spec, case.arrays)
         for name, want in expected.items():
             message = f"{case.variant.name} {name} {case.spec}"
             if want.dtype == np.float32 and tolerance(case.spec) > 0:
-                np.testing.assert_allclose(got[name], want.reshape(-1), 2e-6,
+                np.testing.assert_allclose(got[name], want.reshape(-1), relative,
                                            tolerance(case.spec), err_msg=message)
             else:
                 np.testing.assert_array_equal(got[name], want.reshape(-1), err_msg=message)

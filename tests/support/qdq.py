@@ -7,7 +7,12 @@ from ganglion.ops.graph import GraphBuilder
 
 
 class QdqNet:
-    """A GraphBuilder whose activations are int8 codes behind DequantizeLinear."""
+    """A GraphBuilder whose activations are 8-bit codes behind DequantizeLinear.
+
+    Zero points are given for int8; with the class's `dtype` uint8 they are shifted by 128.
+    """
+
+    dtype: type[np.integer] = np.int8
 
     def __init__(self, seed: int) -> None:
         self.g = GraphBuilder("net")
@@ -15,12 +20,13 @@ class QdqNet:
         self.last: ir.Value | None = None
 
     def parameters(self, scale: float, zero: int) -> list[ir.Value]:
-        return [self.g.constant(np.float32(scale)), self.g.constant(np.int8(zero))]
+        shift = -128 - int(np.iinfo(self.dtype).min)
+        return [self.g.constant(np.float32(scale)), self.g.constant(self.dtype(zero - shift))]
 
     def input(self, shape: tuple[int, ...], scale: float = 0.05, zero: int = 3,
               name: str = "x") -> ir.Value:
-        """An int8 input; returns its numbers."""
-        codes = self.g.input(name, ir.DataType.INT8, shape)
+        """An input of codes; returns its numbers."""
+        codes = self.g.input(name, ir.DataType.from_numpy(np.dtype(self.dtype)), shape)
         return self.g.op("DequantizeLinear", codes, *self.parameters(scale, zero))
 
     def quantized(self, value: ir.Value, scale: float, zero: int) -> ir.Value:

@@ -80,7 +80,8 @@ def is_exact(model: ir.Model) -> bool:
     long as some of the network is integer: a float network's sums are never exact.
     """
     integer = any((n.domain == GANGLION_DOMAIN and n.op_type.startswith(("QLinear", "Table")))
-                  or n.op_type.startswith("QLinear") for n in model.graph)
+                  or n.op_type.startswith(("QLinear", "Quantize", "Dequantize"))
+                  for n in model.graph)
     return integer and all(_node_is_exact(n) for n in model.graph)
 
 

@@ -12,11 +12,11 @@ from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
 from ganglion.build.samples import COUNT, drawn, free_inputs, given
 from ganglion.emit.c import emit
-from ganglion.errors import ModelError
+from ganglion.errors import DataError, ModelError
 from ganglion.ops.bindings import bindings
+from ganglion.ops.graph import require_model
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
-from ganglion.passes.stream import stream
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources
@@ -41,11 +41,13 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     many inputs the check takes.
     Raises UnsupportedOp, ModelError, TargetError (does not fit), ToolchainError, CheckError.
     """
-    if not isinstance(model, ir.Model):
-        raise ModelError(f"compile takes a Model (an onnx_ir.Model), not {type(model).__name__}; "
-                         "open files with ganglion.load, Keras models with ganglion.from_keras")
+    require_model(model, "compile")
+    for argument, number in (("batch", batch), ("samples", samples)):
+        if not isinstance(number, int) or number < 1:
+            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     goal = target if isinstance(target, Target) else find_target(target)
     goal = goal if isas is None else goal.with_isas(isas)
+    _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming)
     plan = make_plan(ready, goal.isas, name or model.graph.name)
     check_memory(plan, goal)
@@ -55,6 +57,18 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     if check:
         figures = _checked(ready, plan, goal, sources, compiled, calibration, samples)
     return _artifact(plan, goal, sources, compiled, figures)
+
+
+def _require_numbers(model: ir.Model) -> None:
+    """Raises ModelError naming the first weight that holds NaN."""
+    for name, value in model.graph.initializers.items():
+        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
+            continue
+        missing = np.isnan(value.const_value.numpy())
+        if missing.any():
+            raise ModelError(f"weight {name!r} of shape {list(missing.shape)} holds NaN at "
+                             f"{np.argwhere(missing)[0].tolist()}; its training diverged: train "
+                             "it again, with a smaller learning rate")
 
 
 def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> ir.Model:

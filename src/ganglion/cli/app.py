@@ -10,16 +10,30 @@ from typing import Annotated
 
 import typer
 
-from ganglion.cli.show import errors
-from ganglion.errors import CheckError, GanglionError, ToolchainError
+from ganglion import __version__
+from ganglion.cli.show import errors, say
+from ganglion.errors import GanglionError, ToolchainError
 
 app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
-                  pretty_exceptions_enable=False, rich_markup_mode="rich",
-                  help="Neural networks as plain C that runs and learns on any device.")
+                  pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx or .keras")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"ganglion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="print the version and exit")] = False,
+) -> None:
+    """Neural networks as plain C that runs and learns on any device."""
 
 
 @app.command()
@@ -33,16 +47,20 @@ def inspect(model: ModelPath, json: Json = False) -> None:
 @app.command()
 def train(
     model: ModelPath,
-    data: Annotated[Path, typer.Option(help=".npz with x and y, or .csv with the label last")],
+    data: Annotated[Path, typer.Option(help=".npz with arrays x and y, or .csv with the target "
+                                       "last")],
     output: Out,
-    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 1,
     loss: Annotated[str, typer.Option(help="auto, or a loss by Keras's name")] = "auto",
     optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    validation_split: Annotated[float, typer.Option(min=0, max=0.9)] = 0.1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    checkpoint: Annotated[Path | None, typer.Option(help="continue from this file")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left "
+                                                          "out")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="rows a step")] = 32,
+    validation_split: Annotated[float, typer.Option(
+        min=0, max=0.9, help="the last part of the data, held out")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="of the order of the data and of dropout")] = 0,
+    checkpoint: Annotated[Path | None, typer.Option(help="written after every epoch; a run starts "
+                                                    "where it ends")] = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
@@ -55,7 +73,8 @@ def train(
 @app.command()
 def evaluate(
     model: ModelPath,
-    data: Annotated[Path, typer.Option(help=".npz (x_test, y_test if there) or .csv")],
+    data: Annotated[Path, typer.Option(help=".npz (x_test and y_test if there, else x and y), or "
+                                       ".csv")],
     json: Json = False,
 ) -> None:
     """Measure a network on data: accuracy, precision, recall, F1, or MAE, MSE, RMSE."""
@@ -67,7 +86,7 @@ def evaluate(
 @app.command()
 def quantize(
     model: ModelPath,
-    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz, .npy or .csv")],
+    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz with x, .npy or .csv")],
     output: Out,
     method: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
     rows: Annotated[int, typer.Option(min=1, help="how many inputs to calibrate on")] = 200,
@@ -89,8 +108,10 @@ def compile(
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
     calibrate: Annotated[Path | None, typer.Option(help="real inputs to check the build on")
                          ] = None,
-    isa: Annotated[list[str] | None, typer.Option(help="only these instruction sets")] = None,
-    streaming: Annotated[bool, typer.Option(help="one time step a call, state kept")] = False,
+    isa: Annotated[list[str] | None, typer.Option(help="use this instruction set; "
+                                                       "repeat for several")] = None,
+    streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
+                                            "kept")] = False,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
@@ -108,22 +129,34 @@ def targets(json: Json = False) -> None:
 
 
 @app.command()
+def operators(json: Json = False) -> None:
+    """List the operators that networks may be made of."""
+    from ganglion.cli.operators import run
+
+    run(json)
+
+
+@app.command()
 def run(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
-    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image; one an input")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy")] = None,
+    inputs: Annotated[list[Path], typer.Argument(help=".npy, .npz, .csv or an image, one for each "
+                                                      "input")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="write .npy, or .npz for "
+                                                "several outputs")] = None,
+    scale: Annotated[float, typer.Option(help="multiply an image's pixels, 0 to 255, by this")
+                     ] = 1.0,
     json: Json = False,
 ) -> None:
-    """Run a built network on an input."""
+    """Run a built network on an input; rows are steps for one built with --streaming."""
     from ganglion.cli.run import run as run_network
 
-    run_network(build, inputs, output, json)
+    run_network(build, inputs, output, scale, json)
 
 
 @app.command()
 def bench(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
-    seconds: Annotated[float, typer.Option(min=0.1)] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="how long to measure")] = 2.0,
     json: Json = False,
 ) -> None:
     """Measure latency, arena, flash and the overhead of a call."""
@@ -134,9 +167,10 @@ def bench(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o")] = Path("ganglion-demo"),
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for builds and report")
+                      ] = Path("ganglion-demo"),
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="of weights, data order and dropout")] = 0,
     json: Json = False,
 ) -> None:
     """Digits from pixels to a Raspberry Pi: train, prune, quantise, compile, check, time."""
@@ -153,20 +187,24 @@ def main() -> None:
 def call(arguments: list[str]) -> int:
     """Runs a command line; the exit code."""
     try:
-        app(arguments)
+        app(arguments, prog_name="ganglion")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except GanglionError as error:
-        kind = type(error).__name__
-        errors.print(f"[bold red]{kind}[/]: ", end="")
-        errors.print(str(error), markup=False, highlight=False)
-        return 1 if isinstance(error, ToolchainError | CheckError) else 2
-    except KeyboardInterrupt:
-        errors.print("stopped")
+        _complain(type(error).__name__, str(error))
+        return 1 if isinstance(error, ToolchainError) else 2
+    except OSError as error:
+        _complain("the system refused", f"{error}; nothing was left half written")
         return 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 the one place that may: it ends here, with code 1
         errors.print_exception(show_locals=False)
-        errors.print(f"[bold red]a defect of ganglion[/]: {type(error).__name__}. Please report "
-                     "it with the lines above.")
+        _complain("a defect of ganglion", f"{type(error).__name__}. Please report it with the "
+                                          "lines above")
         return 1
     return 0
+
+
+def _complain(what: str, text: str) -> None:
+    """One paragraph on standard error; brackets in `text` stay what they are."""
+    errors.print(f"[bold red]{what}[/]: ", end="")
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ganglion.cli.show import print_json, print_table
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.errors import DataError
 from ganglion.runtime import BINDING, Session
 
 BATCH_ROWS = 64
+LATENCIES = {"min_us": "least latency", "median_us": "median latency", "p90_us": "90th percentile",
+             "p99_us": "99th percentile", "max_us": "greatest latency",
+             "overhead_us": "of the median, the call from Python"}
+SIZES = {"arena_bytes": "arena", "state_bytes": "state", "const_bytes": "flash: weights and tables",
+         "library_bytes": "flash: the whole library"}
 
 
 def run(build: Path, seconds: float, as_json: bool) -> None:
@@ -27,13 +32,11 @@ def run(build: Path, seconds: float, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    print_table(f"{build}", ["figure", "value"], [[k, _cell(v)] for k, v in report.items()])
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    isas = ", ".join(map(str, manifest.get("isas", ["unknown"])))
+    say(f"{session.name} for {report['target']} ({isas}), called through {BINDING}")
+    print_table("one call", ["figure", "value"], [
+        *[[text, f"{report[key]:.2f} µs"] for key, text in LATENCIES.items()],
+        *[[text, f"{report[key] or 0:,} bytes"] for key, text in SIZES.items()]])
 
 
 def _library_bytes(build: Path, manifest: dict[str, object]) -> int:
@@ -60,7 +63,7 @@ def latency(session: Session, seconds: float = 1.0, seed: int = 0) -> dict[str, 
     times = _times(lambda: session.run_into(given, wanted), seconds)
     figures = {"min_us": times.min(), "median_us": np.median(times),
                "p90_us": np.percentile(times, 90), "p99_us": np.percentile(times, 99),
-               "max_us": times.max(), "calls": float(len(times)), "overhead_us": 0.0}
+               "max_us": times.max(), "overhead_us": 0.0}
     if all(p.shape and p.shape[0] == 1 for p in session.inputs):
         rows = [_drawn(p.shape, p.dtype, generator, BATCH_ROWS) for p in session.inputs]
         many = _times(lambda: session.run(*rows, threads=1), seconds / 2)

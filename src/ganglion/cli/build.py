@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.build import compile as build
-from ganglion.cli.data import read_x
-from ganglion.cli.show import console, print_json, print_table
-from ganglion.cli.train import as_input
+from ganglion.cli.data import check_output, read_inputs
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import quantize
-from ganglion.errors import DataError
 from ganglion.frontends import load, save
 from ganglion.toolchain.targets import targets
 
@@ -29,17 +27,16 @@ class Request:
 def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: int,
                  as_json: bool) -> None:
     """Writes an int8 copy of the network, calibrated on the first `rows` inputs."""
-    if output.suffix != ".onnx":
-        raise DataError(f"{output}: the quantised network is written as .onnx; choose such a name")
+    check_output(output, ".onnx")
     model = load(path)
-    x = as_input(model, read_x(calibrate))[:rows]
+    x = [array[:rows] for array in read_inputs(calibrate, model)]
     save(quantize(model, calibration=x, method=method), output)
     sizes = {"input_bytes": path.stat().st_size, "output_bytes": output.stat().st_size}
     if as_json:
-        print_json({"output": str(output), "rows": len(x), "method": method, **sizes})
+        print_json({"output": str(output), "rows": len(x[0]), "method": method, **sizes})
         return
-    console.print(f"wrote {output}: {sizes['output_bytes']:,} bytes "
-                  f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x):,} rows")
+    say(f"wrote {output}: {sizes['output_bytes']:,} bytes "
+        f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x[0]):,} rows")
 
 
 def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> None:
@@ -47,10 +44,11 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     model = load(path)
     calibration = None
     if chosen.calibrate is not None:
-        calibration = as_input(model, read_x(chosen.calibrate))
+        calibration = read_inputs(chosen.calibrate, model)
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
                      streaming=chosen.streaming)
+    output.parent.mkdir(parents=True, exist_ok=True)
     artifact.save(output)
     if as_json:
         print_json(dict(artifact.manifest))
@@ -58,11 +56,12 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     rows = [[name, len(data)] for name, data in sorted(artifact.files.items())]
     print_table(f"{output} for {artifact.target}", ["file", "bytes"], rows)
     figures = artifact.manifest["check"]
-    console.print(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
-                  f"bytes   MACs {artifact.plan.macs:,}   check: {_spoken(figures)}")
+    say(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
+        f"bytes   MACs {artifact.plan.macs:,}   check: {spoken(figures)}")
 
 
-def _spoken(figures: object) -> str:
+def spoken(figures: object) -> str:
+    """What a manifest says about the check, in words."""
     if not isinstance(figures, dict):
         return "not run"
     if figures["status"] != "passed":

@@ -1,53 +1,91 @@
 """Reading what a user keeps data in: .npz, .npy, .csv and images."""
 
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+import onnx_ir as ir
 
 from ganglion.errors import DataError, TrustError
 from ganglion.runtime import Port
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
-X_NAMES, Y_NAMES = ("x", "x_train", "X"), ("y", "y_train", "Y")
-TEST_NAMES = (("x_test", "y_test"), ("x_val", "y_val"))
+TRAINING, HELD_OUT = ("", "_train"), ("_test", "_val")
+"""What may follow the names of arrays in an .npz."""
+
+Arrays = np.ndarray | list[np.ndarray]
+"""One array, or one for each of several inputs or outputs."""
+
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error)
+"""What NumPy raises for files that are damaged, or are none of its own."""
 
 
-def read_pairs(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) of an .npz with arrays x and y (or x_train, y_train), or of a .csv, label last.
+def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> tuple[Arrays, Arrays]:
+    """(inputs, targets) for a network: of an .npz, or of a .csv with the target last.
 
+    An .npz holds x and y (or x_train and y_train); with `held_out`, x_test and y_test are taken
+    where they are. For a network of several inputs or outputs the arrays bear their names.
     Raises DataError when they are not there, TrustError for pickled objects.
     """
-    if path.suffix == ".csv":
+    inputs, outputs = _inputs(model), list(model.graph.outputs)
+    if path.suffix == ".csv" and len(inputs) == len(outputs) == 1:
         table = read_csv(path)
-        return table[:, :-1], table[:, -1]
+        return as_input(inputs[0], table[:, :-1]), table[:, -1]
     arrays = read_npz(path)
-    x = next((arrays[n] for n in X_NAMES if n in arrays), None)
-    y = next((arrays[n] for n in Y_NAMES if n in arrays), None)
-    if x is None or y is None:
-        raise DataError(f"{path}: holds {sorted(arrays)}; expected arrays x and y (or x_train and "
-                        "y_train)")
-    return x, y
+    for suffix in (*(HELD_OUT if held_out else ()), *TRAINING):
+        x, y = _named(arrays, inputs, "x", suffix), _named(arrays, outputs, "y", suffix)
+        if x and y:
+            return _alone([as_input(v, a) for v, a in zip(inputs, x)]), _alone(y)
+    wanted = [*_names(inputs, "x"), *_names(outputs, "y")]
+    raise DataError(f"{path}: holds {sorted(arrays)}; expected the arrays {', '.join(wanted)} (or "
+                    "the same with _train behind)")
 
 
-def read_held_out(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """(x_test, y_test) of an .npz that has them."""
-    if path.suffix != ".npz":
-        return None
+def read_inputs(path: Path, model: ir.Model) -> list[np.ndarray]:
+    """One array for each input of a network: an .npz as in `read_pairs`; an .npy or all columns
+    of a .csv for a network of one input."""
+    inputs = _inputs(model)
+    if len(inputs) == 1:
+        return [as_input(inputs[0], read_x(path))]
     arrays = read_npz(path)
-    for x, y in TEST_NAMES:
-        if x in arrays and y in arrays:
-            return arrays[x], arrays[y]
-    return None
+    found = next((x for s in TRAINING if (x := _named(arrays, inputs, "x", s))), None)
+    if found is None:
+        raise DataError(f"{path}: holds {sorted(arrays)}; expected the arrays "
+                        f"{', '.join(_names(inputs, 'x'))}, one for each input")
+    return [as_input(v, a) for v, a in zip(inputs, found)]
+
+
+def _inputs(model: ir.Model) -> list[ir.Value]:
+    return [v for v in model.graph.inputs if v.const_value is None]
+
+
+def _names(values: Sequence[ir.Value], short: str) -> list[str]:
+    return [short] if len(values) == 1 else [str(v.name) for v in values]
+
+
+def _named(arrays: Mapping[str, np.ndarray], values: Sequence[ir.Value], short: str, suffix: str
+           ) -> list[np.ndarray]:
+    """The arrays of those values, or nothing where one is missing."""
+    names = [name + suffix for name in _names(values, short)]
+    if len(values) == 1 and names[0] not in arrays:
+        names = [short.upper() + suffix]
+    return [arrays[n] for n in names] if all(n in arrays for n in names) else []
+
+
+def _alone(arrays: list[np.ndarray]) -> Arrays:
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def read_x(path: Path) -> np.ndarray:
-    """The inputs of an .npz (x or x_train), an .npy, or all columns of a .csv."""
+    """The rows of an .npz (its array x, or its only one), an .npy, or all columns of a .csv."""
     if path.suffix == ".npy":
         return read_npy(path)
     if path.suffix == ".csv":
         return read_csv(path)
     arrays = read_npz(path)
-    for name in X_NAMES:
+    for name in ("x", "X", "x_train", *(arrays if len(arrays) == 1 else ())):
         if name in arrays:
             return arrays[name]
     raise DataError(f"{path}: holds {sorted(arrays)}; expected an array x")
@@ -57,12 +95,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every array of an .npz. Raises DataError for another file, TrustError for pickles."""
     _must_exist(path)
     if path.suffix != ".npz":
-        raise DataError(f"{path}: expected an .npz with arrays x and y, or a .csv; found "
-                        f"{path.suffix!r}")
+        raise DataError(f"{path}: expected an .npz, an .npy or a .csv, found {path.suffix!r}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
@@ -70,8 +107,9 @@ def read_npy(path: Path) -> np.ndarray:
     """An .npy. Raises DataError for another file, TrustError for pickles."""
     _must_exist(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     return np.asarray(array)
 
@@ -87,17 +125,29 @@ def read_csv(path: Path) -> np.ndarray:
         raise DataError(f"{path}: not a table of numbers separated by commas: {error}") from error
 
 
-def read_input(path: Path, port: Port) -> np.ndarray:
+def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     """One input for `run`, shaped for a port: .npy, .npz, .csv, or an image.
 
-    An image is made [height, width, channels] of the port's size; its pixels stay 0 to 255.
-    Missing leading axes are added where the sizes fit.
+    An image is made [height, width, channels] of the port's size; its pixels, 0 to 255, are
+    multiplied by `scale`. A single row may lack the leading axis, any row its axes of one element;
+    flat rows are folded.
     """
-    array = read_image(path, port) if path.suffix.lower() in IMAGES else read_x(path)
-    if array.shape == port.shape[1:]:
-        array = array[None]
-    elif array.ndim != len(port.shape) and array.size % max(1, int(np.prod(port.shape[1:]))) == 0:
-        array = array.reshape(-1, *port.shape[1:])
+    if path.suffix.lower() in IMAGES:
+        pixels = read_image(path, port)
+        return pixels if scale == 1.0 else pixels * np.float32(scale)
+    array, row = read_x(path), port.shape[1:]
+    if array.shape == port.shape:
+        return array
+    plain = tuple(n for n in row if n != 1)
+    if array.shape in (row, plain):
+        return array.reshape(1, *row)
+    if array.shape[1:] == plain:
+        return array.reshape(-1, *row)
+    if array.ndim == 2 and array.shape[1:] == (int(np.prod(row)),):
+        array = array.reshape(-1, *row)
+    if array.shape[1:] != row or not array.ndim:
+        raise DataError(f"{path}: holds {list(array.shape)}; input {port.name!r} takes "
+                        f"{list(port.shape)}, or any number of such rows")
     return array
 
 
@@ -118,6 +168,26 @@ def read_image(path: Path, port: Port) -> np.ndarray:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {error}") from error
     return np.asarray(pixels).reshape(1, *port.shape[1:])
+
+
+def as_input(value: ir.Value, x: np.ndarray) -> np.ndarray:
+    """Adds the channel axis that images are often stored without, folds flat rows."""
+    shape = value.shape or ()
+    row = [d for d in list(shape)[1:] if isinstance(d, int)]
+    if x.ndim == 2 and len(row) > 1 and len(row) == len(shape) - 1 and x.shape[1] == np.prod(row):
+        return x.reshape(-1, *row)
+    return x[..., None] if x.ndim == len(shape) - 1 else x
+
+
+def check_output(path: Path, *suffixes: str) -> None:
+    """Raises DataError, before any work, for a file that could not be written afterwards."""
+    if path.suffix not in suffixes:
+        raise DataError(f"{path}: the result is written as {' or '.join(suffixes)}; choose such a "
+                        "name")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file to write")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def _is_numbers(line: str) -> bool:

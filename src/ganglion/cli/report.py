@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ganglion.cli.demo import Form
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52em;margin:2em auto;padding:0 1em}
-table{border-collapse:collapse}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
+table{border-collapse:collapse}
+td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
 td:first-child,th:first-child{text-align:left}"""
 
 

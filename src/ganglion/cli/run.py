@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ganglion.cli.data import read_input
-from ganglion.cli.show import console, print_json
+from ganglion.cli.data import check_output, read_input
+from ganglion.cli.show import print_json, say
 from ganglion.errors import DataError
 from ganglion.files import write_atomic
 from ganglion.runtime import Session
@@ -14,35 +14,55 @@ from ganglion.runtime import Session
 SHOWN_VALUES = 20
 
 
-def run(build: Path, paths: list[Path], output: Path | None, as_json: bool) -> None:
-    """Runs the built network on its inputs; prints the outputs or writes the first as .npy."""
+def run(build: Path, paths: list[Path], output: Path | None, scale: float, as_json: bool) -> None:
+    """Runs the built network on its inputs; prints the outputs, writes them too if asked."""
     session = Session(build)
+    if output is not None:
+        check_output(output, ".npy" if len(session.outputs) == 1 else ".npz")
     if len(paths) != len(session.inputs):
         names = ", ".join(p.name for p in session.inputs)
         raise DataError(f"{len(paths)} files for {len(session.inputs)} inputs ({names}); give one "
                         "file an input, in this order")
-    arrays = [read_input(p, port) for p, port in zip(paths, session.inputs)]
-    found = session.run(*arrays)
-    outputs = found if isinstance(found, tuple) else (found,)
+    arrays = [read_input(p, port, scale) for p, port in zip(paths, session.inputs)]
+    outputs = _steps(session, arrays) if session.state_bytes else _listed(session.run(*arrays))
     if output is not None:
         _write(output, outputs, [p.name for p in session.outputs])
     if as_json:
         print_json({p.name: a.tolist() for p, a in zip(session.outputs, outputs)})
         return
     for port, array in zip(session.outputs, outputs):
-        console.print(f"{port.name} {list(array.shape)} {array.dtype}")
-        for row in array.reshape(len(array), -1)[:SHOWN_VALUES]:
-            values = " ".join(f"{v:.5g}" for v in row[:SHOWN_VALUES])
-            best = f"   largest: {int(row.argmax())}" if row.size > 1 else ""
-            console.print(f"  {values}{' …' if row.size > SHOWN_VALUES else ''}{best}")
+        _show(port.name, array)
+
+
+def _steps(session: Session, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Rows as steps one after another, through a network that keeps state from call to call."""
+    lengths = {len(a) for a in arrays}
+    if len(lengths) != 1 or any(p.shape[:1] != (1,) for p in session.inputs):
+        raise DataError(f"network {session.name!r} keeps state and takes one step a call: give "
+                        f"every input a row for each step, found {sorted(lengths)} rows")
+    stream = session.stream()
+    made = [_listed(stream.run(*(a[i:i + 1] for a in arrays))) for i in range(lengths.pop())]
+    return tuple(np.concatenate(each) for each in zip(*made))
+
+
+def _listed(found: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _show(name: str, array: np.ndarray) -> None:
+    say(f"{name} {list(array.shape)} {array.dtype}")
+    table = np.atleast_1d(array)
+    for row in table.reshape(len(table), -1)[:SHOWN_VALUES]:
+        values = " ".join(f"{v:.5g}" for v in row[:SHOWN_VALUES])
+        best = f"   largest: {int(row.argmax())}" if row.size > 1 else ""
+        say(f"  {values}{' …' if row.size > SHOWN_VALUES else ''}{best}")
+    if len(table) > SHOWN_VALUES:
+        say(f"  … {len(table) - SHOWN_VALUES:,} more rows")
 
 
 def _write(path: Path, outputs: tuple[np.ndarray, ...], names: list[str]) -> None:
     """One output as .npy, several as .npz by name."""
     buffer = io.BytesIO()
-    wanted = ".npy" if len(outputs) == 1 else ".npz"
-    if path.suffix != wanted:
-        raise DataError(f"{path}: {len(outputs)} output(s) are written as {wanted}")
     if len(outputs) == 1:
         np.save(buffer, outputs[0], allow_pickle=False)
     else:

@@ -1,9 +1,12 @@
 """What the commands print: tables for people, JSON for programs."""
 
 import json
+import math
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -12,8 +15,25 @@ errors = Console(stderr=True)
 
 
 def print_json(answer: Mapping[str, object] | Sequence[object]) -> None:
-    """The answer as one JSON document on standard output."""
-    console.print_json(json.dumps(answer))
+    """The answer as one JSON document on standard output; what is not finite becomes null."""
+    text = json.dumps(_finite(answer), allow_nan=False, indent=2)
+    if sys.stdout.isatty():
+        console.print_json(text)
+    else:
+        sys.stdout.write(text + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def say(text: str) -> None:
+    """A line of plain text, never broken to fit a width: paths can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -21,9 +41,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         numeric = all(isinstance(r[i], int | float) or str(r[i])[:1].isdigit() for r in rows)
-        table.add_column(column, justify="right" if numeric and rows else "left")
+        table.add_column(column, justify="right" if numeric and rows else "left",
+                         overflow="fold")
     for row in rows:
-        table.add_row(*[f"{c:,}" if isinstance(c, int) else str(c) for c in row])
+        table.add_row(*[f"{c:,}" if isinstance(c, int) else escape(str(c)) for c in row])
     console.print(table)
 
 

@@ -1,15 +1,15 @@
 """`ganglion train` and `ganglion evaluate`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.cli.data import read_held_out, read_pairs
+from ganglion.cli.data import Arrays, check_output, read_pairs
 from ganglion.cli.progress import Bars
-from ganglion.cli.show import console, print_json, print_table
-from ganglion.errors import DataError
+from ganglion.cli.show import print_json, print_table, say
 from ganglion.frontends import load, save
 from ganglion.training import evaluate, fit
 from ganglion.training.optimizers import get
@@ -34,54 +34,61 @@ class Settings:
 
 def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -> None:
     """Trains the network of `path` on `data`, writes it to `output`, prints the history."""
-    if output.suffix != ".onnx":
-        raise DataError(f"{output}: the trained network is written as .onnx; choose such a name")
+    check_output(output, ".onnx")
     model = load(path)
-    x, y = read_pairs(data)
-    loss = guess_loss(model, y) if chosen.loss == "auto" else chosen.loss
+    x, y = read_pairs(data, model)
+    loss = guess_losses(model, y) if chosen.loss == "auto" else [chosen.loss]
     optimizer = get(chosen.optimizer)
     if chosen.learning_rate is not None:
         optimizer = type(optimizer)(learning_rate=chosen.learning_rate)
     with Bars() as bars:
         trained, history = fit(
-            model, as_input(model, x), y, loss=loss, optimizer=optimizer, epochs=chosen.epochs,
-            batch_size=chosen.batch_size, validation_split=chosen.validation_split,
-            metrics=["accuracy"] if classifies(loss) else ["mae"], seed=chosen.seed,
+            model, x, y, loss=loss[0] if len(loss) == 1 else loss, optimizer=optimizer,
+            epochs=chosen.epochs, batch_size=chosen.batch_size,
+            validation_split=chosen.validation_split, seed=chosen.seed,
+            metrics=fitting(loss, ["accuracy"], ["mae"]),
             checkpoint=chosen.checkpoint, callbacks=[bars.epochs("training", chosen.epochs)])
     save(trained, output)
     if as_json:
-        print_json({"loss": loss, "history": history.history, "output": str(output)})
+        print_json({"loss": " ".join(loss), "history": history.history, "output": str(output)})
         return
     names = list(history.history)
-    print_table(f"trained with {loss}", ["epoch", *names],
+    print_table(f"trained with {', '.join(loss)}", ["epoch", *names],
                 [[e + 1, *[f"{history.history[n][i]:.4f}" for n in names]]
                  for i, e in enumerate(history.epoch)])
-    console.print(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 def run_evaluate(path: Path, data: Path, as_json: bool) -> None:
     """Prints how good the network is on the held-out part of `data`, or on all of it."""
     model = load(path)
-    held_out = read_held_out(data)
-    x, y = held_out if held_out is not None else read_pairs(data)
-    loss = guess_loss(model, y)
-    names = CLASS_METRICS if classifies(loss) else VALUE_METRICS
-    found = evaluate(model, as_input(model, x), y, loss=loss, metrics=names)
+    x, y = read_pairs(data, model, held_out=True)
+    loss = guess_losses(model, y)
+    names = fitting(loss, CLASS_METRICS, VALUE_METRICS)
+    found = evaluate(model, x, y, loss=loss[0] if len(loss) == 1 else loss, metrics=names)
     figures = {name: float(value) for name, value in found.items()}
+    rows = len(x[0]) if isinstance(x, list) else len(x)
     if as_json:
-        print_json({"rows": len(x), **figures})
+        print_json({"rows": rows, **figures})
         return
-    print_table(f"{path.name} on {len(x):,} rows of {data.name}", ["figure", "value"],
+    print_table(f"{path.name} on {rows:,} rows of {data.name}", ["figure", "value"],
                 [[name, f"{value:.4f}"] for name, value in figures.items()])
 
 
-def guess_loss(model: ir.Model, y: np.ndarray) -> str:
-    """The loss that fits the last activation and the labels.
+def guess_losses(model: ir.Model, y: Arrays) -> list[str]:
+    """For each output the loss that fits its last activation and its targets.
 
     Softmax: sparse categorical cross-entropy for whole-number labels, categorical for one-hot ones;
     sigmoid: binary cross-entropy; anything else: mean squared error.
     """
-    producer = model.graph.outputs[0].producer()
+    targets = y if isinstance(y, list) else [y]
+    return [_guess(value, target) for value, target in zip(model.graph.outputs, targets)]
+
+
+def _guess(output: ir.Value, y: np.ndarray) -> str:
+    producer = output.producer()
+    while producer is not None and producer.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        producer = None if producer.inputs[0] is None else producer.inputs[0].producer()
     last = "" if producer is None else producer.op_type
     if last == "Softmax":
         one_hot = y.ndim > 1 and y.shape[-1] > 1
@@ -89,12 +96,10 @@ def guess_loss(model: ir.Model, y: np.ndarray) -> str:
     return "binary_crossentropy" if last == "Sigmoid" else "mean_squared_error"
 
 
-def classifies(loss: str) -> bool:
-    """Whether a loss is one of classification."""
-    return loss.endswith("crossentropy")
-
-
-def as_input(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    """Adds the channel axis that images are often stored without."""
-    rank = len(model.graph.inputs[0].shape or ())
-    return x[..., None] if x.ndim == rank - 1 else x
+def fitting(losses: Sequence[str], of_classes: Sequence[str], of_values: Sequence[str]
+            ) -> Sequence[str]:
+    """The metrics that every output has a meaning for; none where the outputs differ in kind."""
+    classes = {loss.endswith("crossentropy") for loss in losses}
+    if len(classes) > 1:
+        return ()
+    return of_classes if classes == {True} else of_values

@@ -9,8 +9,14 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
-from ganglion.passes.base import TRAINABLE, integer
+from ganglion.ops.graph import require_model
+from ganglion.passes.base import integer
 from ganglion.passes.qdq import array_of, is_constant
+from ganglion.training.callbacks import Callback
+from ganglion.training.data import Arrays
+from ganglion.training.fit import LossSpec, fit
+from ganglion.training.optimizers import Optimizer
+from ganglion.training.weights import trainable
 
 _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1),
@@ -57,17 +63,16 @@ class PolynomialDecay:
         if epoch < self.begin:
             return self.start
         rest = 1 - (held - self.begin) / (self.finish - self.begin)
-        return self.end + (self.start - self.end) * rest ** self.power
+        return self.end + (self.start - self.end) * float(rest ** self.power)
 
 
 def prunable(model: ir.Model) -> list[str]:
     """Names of the weights that magnitude pruning may thin out, in the order of the nodes.
 
     Kernels of convolutions, dense and recurrent layers; not biases, normalisations, embeddings,
-    depthwise filters (few weights, much work each) nor, where layers mark what they train
-    (metadata `TRAINABLE`), anything else than that.
+    depthwise filters (few weights, much work each) nor what training leaves alone.
     """
-    marked = any(TRAINABLE in v.metadata_props for v in model.graph.initializers.values())
+    trained = set(trainable(model))
     found: dict[str, None] = {}
     for node in model.graph:
         if node.domain != "":
@@ -76,8 +81,7 @@ def prunable(model: ir.Model) -> list[str]:
             value = node.inputs[place] if place < len(node.inputs) else None
             if value is None or not is_constant(value) or value.name is None:
                 continue
-            frozen = marked and value.metadata_props.get(TRAINABLE) != "true"
-            if _is_kernel(node, value) and not frozen:
+            if value in trained and _is_kernel(node, value):
                 found[value.name] = None
     return list(found)
 
@@ -150,26 +154,25 @@ def prune_with(model: ir.Model, trainer: Trainer, schedule: PolynomialDecay, epo
     return apply_masks(model, masks)
 
 
-Arrays = np.ndarray | Sequence[np.ndarray]
-
-
-def prune(model: ir.Model, x: Arrays, y: Arrays, *, loss: str, sparsity: float = 0.8,
-          schedule: PolynomialDecay | None = None, optimizer: str = "adam", epochs: int = 4,
-          batch_size: int = 32, seed: int = 0) -> ir.Model:
+def prune(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec, sparsity: float = 0.8,
+          schedule: PolynomialDecay | None = None, optimizer: str | Optimizer = "adam",
+          epochs: int = 4, batch_size: int = 32, seed: int = 0,
+          callbacks: Sequence[Callback] = ()) -> ir.Model:
     """A copy of a trained Model, most of whose weights are zero, fine-tuned on (x, y) meanwhile.
 
     `sparsity`: the share of zeros in every kernel at the end. Without a `schedule` it rises from
-    half of that over the first half of the epochs and then stays. Zeros stay zero in every step.
-    The other arguments are `training.fit`'s. The zeros make the file compress well; to make the
-    network itself smaller, see `prune_channels`.
+    half of that over the first half of the epochs and then stays. Zeros stay zero in every step;
+    the optimiser's moments start anew whenever more weights go. The other arguments are
+    `training.fit`'s. The zeros make the file compress well; to make the network itself smaller,
+    see `prune_channels`.
 
     Raises DataError and ModelError as `training.fit` and `magnitude_masks` do.
     """
-    from ganglion.training.fit import fit
+    require_model(model, "prune")
 
     def trainer(model: ir.Model, masks: Mapping[str, np.ndarray], epochs: int) -> ir.Model:
         return fit(model, x, y, loss=loss, optimizer=optimizer, epochs=epochs,
-                   batch_size=batch_size, seed=seed, masks=masks)[0]
+                   batch_size=batch_size, seed=seed, masks=masks, callbacks=callbacks)[0]
 
     plan = schedule or PolynomialDecay(sparsity / 2, sparsity, finish=epochs // 2)
     return prune_with(model, trainer, plan, epochs)

@@ -26,9 +26,12 @@ from ganglion.compression.selection import (
     weight_axis,
 )
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.graph import require_model
+from ganglion.passes.fold_batch_norm import SplitBatchNorm
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes, run
 from ganglion.passes.qdq import Editor, array_of, is_constant
+from ganglion.passes.split_gemm import SplitGemm
 
 SCALE_KEY, ZERO_POINT_KEY = "ganglion.scale", "ganglion.zero_point"
 """Metadata of an int8 input or output: real = (code - zero_point) · scale."""
@@ -59,6 +62,7 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
     Raises DataError for empty, non-finite or unfitting calibration arrays, ModelError when the
     Model gives NaN or is not float32.
     """
+    require_model(model, "quantize")
     if io not in ("float", "int8"):
         raise DataError(f"io is {io!r}, expected \"float\" or \"int8\"")
     copy = _simplified(model)
@@ -88,7 +92,10 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
 
 
 def _simplified(model: ir.Model) -> ir.Model:
-    """A copy with constants folded and batch normalisation in the weights; batch as it is."""
+    """A copy with constants folded and batch normalisation in the weights; batch as it is.
+
+    A Gemm that is more than a product and a row comes in pieces, which are quantised one by one.
+    """
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype in (ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
             raise ModelError(f"{value.name!r} is {value.dtype}; quantize expects a float32 model, "
@@ -98,6 +105,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
     run(copy, inference_passes())
+    run(copy, (SplitBatchNorm(), SplitGemm(), *inference_passes()))
     return copy
 
 

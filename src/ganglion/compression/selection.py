@@ -13,7 +13,8 @@ from ganglion.passes.integer_moves import MOVES
 from ganglion.passes.qdq import array_of, is_constant
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-SUMMARIES = ("AveragePool", "GlobalAveragePool", "ReduceMean", "Softmax", "Concat", *MOVES)
+_MOVING = (*MOVES, "Concat")
+SUMMARIES = ("AveragePool", "GlobalAveragePool", "ReduceMean", "Softmax", *_MOVING)
 ELEMENTWISE = frozenset({
     "Add", "Sub", "Mul", "Neg", "Abs", "Max", "Min", "Mean", "Sum", "Where", "Div",
     "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Mish", "ThresholdedRelu",
@@ -65,7 +66,8 @@ def integer_nodes(graph: ir.Graph) -> dict[ir.Node, None]:
     """The nodes that will compute on codes, in order.
 
     Products always; the others where everything they read is an input or comes from such a node,
-    so that an island of float operators (a layer normalisation, an LSTM) stays whole.
+    so that an island of float operators (a layer normalisation, an LSTM) stays whole. A run of
+    nodes that only move numbers between float operators is left out: codes would gain nothing.
     """
     chosen: dict[ir.Node, None] = {}
     for node in graph:
@@ -80,7 +82,23 @@ def integer_nodes(graph: ir.Graph) -> dict[ir.Node, None]:
                  and (v.producer() is None or v.producer() in chosen)]
         if reads and len(known) == len(reads) and _supported(node):
             chosen[node] = None
-    return chosen
+    useful = {node for run in _runs(chosen) if any(n.op_type not in _MOVING for n in run)
+              for node in run}
+    return {node: None for node in chosen if node in useful}
+
+
+def _runs(chosen: dict[ir.Node, None]) -> list[list[ir.Node]]:
+    """The chosen nodes, those that hand values to each other together."""
+    run_of: dict[ir.Node, list[ir.Node]] = {}
+    for node in chosen:
+        mine = [node]
+        for value in node.inputs:
+            maker = None if value is None else value.producer()
+            if maker is not None and maker in run_of and run_of[maker] is not mine:
+                mine = [*run_of[maker], *mine]
+                run_of.update(dict.fromkeys(mine, mine))
+        run_of.update(dict.fromkeys(mine, mine))
+    return list({id(run): run for run in run_of.values()}.values())
 
 
 def _supported(node: ir.Node) -> bool:
@@ -146,7 +164,7 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
 
     A product's result before its bias, Relu or Clip; an element-wise result that one other
     element-wise node reads, as long as the island stays exact: with a function of `CURVED` in it,
-    it may read one tensor only, so that it becomes a table.
+    it may read one tensor only (constants of many elements count), so that it becomes a table.
     """
     inside: set[ir.Value] = set()
     sources: dict[ir.Value, set[ir.Value]] = {}
@@ -159,7 +177,7 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
             inside.update(n.outputs[0] for n in (node, *followers)[:len(followers)])
             fused.update(followers)
         elif node.op_type in ELEMENTWISE and node not in fused:
-            reads = [v for v in node.inputs if v is not None and is_activation(v)]
+            reads = [v for v in node.inputs if v is not None and _varies(v)]
             inner = [v for v in reads if v in sources and only_reader(v) is node]
             found = set().union(*(sources[v] if v in inner else {v} for v in reads))
             bends = node.op_type in CURVED or any(v in curved for v in inner)
@@ -172,6 +190,11 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
             if bends:
                 curved.add(y)
     return inside
+
+
+def _varies(value: ir.Value) -> bool:
+    """Whether its elements differ from one position to another."""
+    return is_activation(value) or (is_constant(value) and array_of(value).size > 1)
 
 
 def _fused(node: ir.Node, chosen: dict[ir.Node, None]) -> list[ir.Node]:
@@ -209,7 +232,7 @@ def groups(values: list[ir.Value], chosen: dict[ir.Node, None]) -> list[Group]:
         union.root(value)
     for node in chosen:
         ends = [v for v in node.outputs if v in wanted]
-        if node.op_type in MOVES or node.op_type == "Concat":
+        if node.op_type in _MOVING:
             ends += [v for v in (node.inputs if node.op_type == "Concat" else node.inputs[:1])
                      if v is not None and v in wanted]
         for other in ends[1:]:
@@ -226,7 +249,7 @@ def groups(values: list[ir.Value], chosen: dict[ir.Node, None]) -> list[Group]:
 def _origins(members: list[ir.Value]) -> list[ir.Node | None]:
     """The nodes that make a group's numbers, None for an input of the network."""
     made = [v.producer() for v in members]
-    return [n for n in made if n is None or n.op_type not in (*MOVES, "Concat")]
+    return [n for n in made if n is None or n.op_type not in _MOVING]
 
 
 def _fixed(members: list[ir.Value]) -> Scale | None:

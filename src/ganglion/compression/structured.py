@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from ganglion.compression.channels import Channels, Layer, Line, atom_sets, trace
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.graph import require_model
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of
 
@@ -31,10 +32,11 @@ def prune_channels(model: ir.Model, fraction: float | Mapping[str, float] = 0.5,
                    importance: str = "l1") -> tuple[ir.Model, ChannelReport]:
     """A smaller copy of the Model, without the least important channels and dense units.
 
-    `fraction`: of each layer's units to remove, for all layers or by layer (node name, as
-    `ganglion inspect` prints it). At least one unit of a layer stays. `importance`: "l1" or "l2"
-    norm of a unit's weights, or "bn", the size of its batch normalisation's scale (Liu et al.,
-    Learning Efficient Convolutional Networks through Network Slimming, 2017).
+    `fraction`: of each layer's units to remove, for all layers or by layer: "conv2d" stands for
+    the nodes "conv2d" and "conv2d/...". At least one unit of a layer stays.
+    `importance`: "l1" or "l2" norm of a unit's weights, or "bn", the size of its batch
+    normalisation's scale (Liu et al., Learning Efficient Convolutional Networks through Network
+    Slimming, 2017).
     Everything that depends on a removed unit goes with it: biases, normalisation, the rows of the
     next layers' weights, depthwise filters, the twin channels of a residual sum. Outputs of the
     network never shrink. Layers that cannot be followed stay whole; the report says why.
@@ -42,14 +44,14 @@ def prune_channels(model: ir.Model, fraction: float | Mapping[str, float] = 0.5,
 
     Raises DataError for a bad fraction or an unknown layer, ModelError for unfixed inner shapes.
     """
+    require_model(model, "prune_channels")
     if importance not in IMPORTANCES:
         raise DataError(f"importance {importance!r} is not one of {', '.join(IMPORTANCES)}")
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
     found = trace(copy)
     names = [_name(layer) for layer in found.layers]
-    wanted = dict(fraction) if isinstance(fraction, Mapping) else dict.fromkeys(names, fraction)
-    _check(wanted, names)
+    wanted = _wanted(fraction, names)
     scores = _scores(copy, found, importance)
     gone: set[int] = set()
     for together in atom_sets(found, found.layers):
@@ -65,12 +67,18 @@ def _name(layer: Layer) -> str:
     return layer.node.name or layer.node.op_type
 
 
-def _check(wanted: Mapping[str, float], names: list[str]) -> None:
-    for name, share in wanted.items():
-        if name not in names:
+def _wanted(fraction: float | Mapping[str, float], names: list[str]) -> dict[str, float]:
+    """The fraction for each layer that has one, by node name."""
+    given = fraction if isinstance(fraction, Mapping) else dict.fromkeys(names, fraction)
+    found: dict[str, float] = {}
+    for name, share in given.items():
+        meant = [n for n in names if n == name or n.startswith(f"{name}/")]
+        if not meant:
             raise DataError(f"no layer is called {name!r}; the prunable ones are {sorted(names)}")
         if not 0 <= share < 1:
             raise DataError(f"fraction {share} for {name!r} must lie in [0, 1)")
+        found.update(dict.fromkeys(meant, share))
+    return found
 
 
 def _scores(model: ir.Model, found: Channels, importance: str) -> dict[int, float]:

@@ -32,7 +32,7 @@ def emit(plan: Plan) -> dict[str, str]:
     description = json.dumps(describe(plan), separators=(",", ":"))
     values = {
         "plan": plan, "kernels": kernels, "calls": calls, "alignment": ALIGNMENT,
-        "prelude": prelude([ISAS[name] for name in plan.isas]),
+        "prelude": prelude([ISAS[name] for name in plan.isas], "\n".join(kernels)),
         "ctypes": CTYPES, "bytes_literal": bytes_literal,
         "description": bytes_literal(description.encode()),
         "places": {r.place for s in plan.steps for r in s.operands}, "zero": b"\0",

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import jinja2
 import numpy as np
 
-from ganglion.kernels import tiling
+from ganglion.kernels import borders, bytewise, tiling
 from ganglion.kernels.isa import Isa
 from ganglion.kernels.literal import literal_f32
 from ganglion.kernels.program import statements, value
@@ -106,6 +106,8 @@ def environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
     env.filters["f32"] = literal_f32
     env.globals["ctypes"] = CTYPES
+    env.globals["borders"] = borders
+    env.globals["bytewise"] = bytewise
     env.globals["tiling"] = tiling
     env.globals["statements"] = statements
     env.globals["value"] = value

@@ -210,7 +210,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
-        per_cycle = {4: 2.0, 2: 0.5 if isa.lanes == 4 else 0.7}[group]
+        per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
                                   isa.lanes, per_cycle)
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
@@ -227,7 +227,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
 
 
 VARIANTS = (
-    Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2", cost=lambda spec: 1.5 * macs(spec)),
+    Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2",
+            cost=lambda spec: 2.5 * macs(spec)),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (12, 1), (3, 4))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (28, 1), (6, 4))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (8, 2), (12, 1))),

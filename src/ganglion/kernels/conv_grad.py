@@ -133,7 +133,7 @@ def _walk(spec: ConvWeightGradSpec, images: int) -> tuple[tuple[int, int, int], 
     return (*(loop for loop in merged[:-1] if loop[0] != 1), merged[-1])
 
 
-ENOUGH_PIXELS = 256
+ENOUGH_PIXELS = 128
 """Output pixels in a pass: many against the stores of the sums, few against the cache."""
 
 
@@ -160,7 +160,7 @@ def _blocks(spec: ConvWeightGradSpec, lanes: int, accumulators: int) -> Blocks:
             for body in bodies:
                 r = len(body.offsets)
                 cycles += len(body.places) * max(r * vectors, r + vectors, 8) / 2 + 0.5
-            cycles *= -(-needed // vectors)
+            cycles *= -(-needed // vectors) * (1 + 0.01 * vectors)
             if best is None or cycles < best[0]:
                 best = cycles, vectors, bodies
     if best is None:

@@ -6,10 +6,10 @@ The spec is `Conv2dSpec` with groups == c and o == c · multiplier; operands, re
 
 import numpy as np
 
-from ganglion.kernels import tiling
+from ganglion.kernels import borders, bytewise, tiling
 from ganglion.kernels.base import Family, Variant
 from ganglion.kernels.conv2d import Conv2dSpec, macs, operands, reference
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 
 
 def _vectorised(spec: Conv2dSpec) -> bool:
@@ -19,7 +19,7 @@ def _vectorised(spec: Conv2dSpec) -> bool:
     return spec.groups == spec.c == spec.o and exact
 
 
-def _variant(isa: Isa) -> Variant[Conv2dSpec]:
+def _variant(isa: Isa, pixels: int) -> Variant[Conv2dSpec]:
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         wide = tiling.padded(spec.o, isa.lanes)
         found = dict(consts)
@@ -33,25 +33,78 @@ def _variant(isa: Isa) -> Variant[Conv2dSpec]:
         return found
 
     def scratch_bytes(spec: Conv2dSpec) -> int:
-        g = spec.geometry(1)
-        image = g.image if g.copied or spec.dtype != "float32" else 0
-        packed = 0 if spec.w_const else tiling.padded(spec.o, isa.lanes) * g.terms
-        return 4 * (image + packed)
+        packed = 0 if spec.w_const else tiling.padded(spec.o, isa.lanes) * spec.geometry(1).terms
+        return 4 * (borders.walk(spec, spec.dtype != "float32").scratch + packed)
 
     def cost(spec: Conv2dSpec) -> float:
+        walked = borders.walk(spec, spec.dtype != "float32")
         vectors = spec.n * spec.out_hw[0] * spec.out_hw[1] * -(-spec.c // isa.lanes)
-        copied = spec.n * spec.geometry(1).image / isa.lanes
-        each = spec.kernel[0] * spec.kernel[1] * (2.0 if isa.lanes == 4 else 0.7) + 3
+        copied = spec.n * walked.image / isa.lanes if walked.copied else 0.0
+        each = spec.kernel[0] * spec.kernel[1] * (1.0 if isa.lanes == 4 else 0.6)
+        each += 2.0 if spec.dtype == "float32" else 9.0
         return vectors * each + copied
 
-    return Variant(f"depthwise_any_1x{isa.lanes}__{isa.name}", isa, "depthwise.c.j2",
-                   accepts=_vectorised, cost=cost, pack=pack, scratch_bytes=scratch_bytes)
+    return Variant(f"depthwise_any_{pixels}x{isa.lanes}__{isa.name}", isa, "depthwise.c.j2",
+                   accepts=_vectorised, cost=cost, pack=pack, scratch_bytes=scratch_bytes,
+                   tile={"pixels": pixels})
+
+
+def _lanes_apart(values: np.ndarray) -> np.ndarray:
+    """[C, ...] to [C / 64, vector, lane, 4, ...], as interleaved bytes lie; C padded to 64."""
+    chunks = -(-values.shape[0] // 64)
+    full = np.zeros((chunks * 64, *values.shape[1:]), values.dtype)
+    full[:values.shape[0]] = values
+    return full.reshape(chunks, 4, 4, 4, *values.shape[1:]).swapaxes(1, 2)
+
+
+def _vnni_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """w: of each 64 bytes the folded biases, then the groups of taps; all in lane order."""
+    assert spec.requant is not None
+    many = bytewise.pixels(spec)
+    w = consts["w"].reshape(spec.o, -1)
+    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, consts.get("bias"))
+    groups = bytewise.taps(spec)
+    grouped = np.zeros((spec.o, len(groups), 4), np.int8)
+    for g, members in enumerate(groups):
+        for at, (i, k) in enumerate(members):
+            grouped[:, g, at] = w[:, i * spec.kernel[1] + k]
+    apart = _lanes_apart(np.tile(grouped, (many, 1, 1)))
+    weights = np.moveaxis(apart, 4, 1).reshape(apart.shape[0], -1)
+    heads = _lanes_apart(np.tile(sums, many)).reshape(apart.shape[0], 64).view(np.int8)
+    factors = np.tile(consts["multiplier"].reshape(-1), many)
+    return {**consts, "w": np.concatenate([heads, weights], axis=1).reshape(-1),
+            "multiplier": _lanes_apart(factors).reshape(-1)}
+
+
+def _vnni_accepts(spec: Conv2dSpec) -> bool:
+    if not (spec.groups == spec.c == spec.o and spec.w_const and spec.dtype != "float32"):
+        return False
+    columns = sum(len(block.masks) for block in bytewise.blocks(spec, 1, 1))
+    return spec.kernel[0] * columns < 3 * borders.MOST_TAPS
+
+
+def _vnni_cost(spec: Conv2dSpec) -> float:
+    p, q = spec.out_hw
+    vectors = spec.n * p * -(-q // bytewise.pixels(spec)) * (-(-spec.c // 64))
+    return vectors * (9.0 * len(bytewise.taps(spec)) + 13)
+
+
+def _vnni_scratch_bytes(spec: Conv2dSpec) -> int:
+    return spec.w * spec.c if borders.outside(spec) else 0
+
+
+def _vnni_variant(vectors: int) -> Variant[Conv2dSpec]:
+    """`vectors`: of 64 codes, at once."""
+    return Variant(f"depthwise_q8_{vectors}x64__vnni", VNNI, "depthwise_vnni.c.j2",
+                   accepts=_vnni_accepts, cost=_vnni_cost, pack=_vnni_pack,
+                   scratch_bytes=_vnni_scratch_bytes, tile={"vectors": vectors})
 
 
 VARIANTS = (
     Variant("depthwise_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             accepts=lambda spec: spec.groups == spec.c, cost=lambda spec: 2.5 * macs(spec)),
-    *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
+    *(_variant(isa, 4) for isa in (AVX2, AVX512, NEON, SIMD128)),
+    _vnni_variant(3),
 )
 DEPTHWISE: Family[Conv2dSpec] = Family("depthwise", operands, reference, VARIANTS, macs)
 FAMILIES = (DEPTHWISE,)

@@ -184,7 +184,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
-        return spec.dtype in ("int8", "uint8") and spec.b_const and one_bias
+        return spec.dtype != "float32" and spec.b_const and one_bias
 
     def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
@@ -192,7 +192,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         found = {**consts, "multiplier": tiling.padded_to(consts["multiplier"].reshape(-1), wide)}
         parts = []
         for b in _matrices(spec, consts["b"]):
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, consts.get("bias"))
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b,
+                                 consts.get("bias"))
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:
@@ -202,7 +203,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
     def cost(spec: MatMulSpec) -> float:
         prepare = spec.m * spec.k / (4 * isa.lanes)
-        per_cycle = {4: 2.0, 2: 0.5 if isa.lanes == 4 else 0.7}[group]
+        per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
             spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle))
 
@@ -214,7 +215,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
 
 VARIANTS = (
-    Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2", cost=lambda spec: 1.5 * macs(spec)),
+    Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
+            cost=lambda spec: 2.5 * macs(spec)),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (1, 4, 2), (3, 4), (12, 1))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (1, 8), (1, 1, 8), (6, 4), (28, 1))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (1, 8), (4, 1, 2), (8, 2))),

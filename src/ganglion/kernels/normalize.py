@@ -62,8 +62,8 @@ def _layer_reference(
     mean = x.mean(axis=1, keepdims=True)
     inverse = 1 / np.sqrt(np.square(x - mean).mean(axis=1, keepdims=True) + spec.epsilon)
     y = (x - mean) * inverse * arrays["gamma"] + (arrays["beta"] if spec.beta else 0.0)
-    return {"y": y.astype(np.float32), "mean": mean.astype(np.float32),
-            "inv_std": inverse.astype(np.float32)}
+    found = {"y": y, "mean": mean, "inv_std": inverse} if spec.statistics else {"y": y}
+    return {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def _batch_operands(spec: BatchNormSpec) -> list[Operand]:
@@ -83,9 +83,11 @@ def _batch_reference(
     mean, var = (x.mean(axis=0), x.var(axis=0)) if spec.training else (old_mean, old_var)
     y = (x - mean) / np.sqrt(var + spec.epsilon) * arrays["gamma"] + arrays["beta"]
     keep = spec.momentum
-    return {"y": y.astype(np.float32),
-            "new_mean": (old_mean * keep + mean * (1 - keep)).astype(np.float32),
-            "new_var": (old_var * keep + var * (1 - keep)).astype(np.float32)}
+    found = {"y": y}
+    if spec.training:
+        found |= {"new_mean": old_mean * keep + mean * (1 - keep),
+                  "new_var": old_var * keep + var * (1 - keep)}
+    return {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def _layer(isa: Isa) -> Variant[LayerNormSpec]:

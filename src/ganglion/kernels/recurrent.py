@@ -212,7 +212,8 @@ def reference(spec: RecurrentSpec, arrays: Mapping[str, np.ndarray]) -> dict[str
             inner = given["x"][t] @ w.T + wb
             _step(spec, k, inner, r, rb, out, t)
             out["y"][t, k] = out["h"][k]
-    return {name: value.astype(np.float32) for name, value in out.items()}
+    wanted = [o.name for o in operands(spec) if o.role == "output"]
+    return {name: out[name].astype(np.float32) for name in wanted}
 
 
 def _step(spec: RecurrentSpec, k: int, inner: np.ndarray, r: np.ndarray, rb: np.ndarray,

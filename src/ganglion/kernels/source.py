@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ganglion.kernels.base import environment, header_text
 from ganglion.kernels.isa import ISAS, Isa
+from ganglion.kernels.shake import definitions, shaken
 
 MACROS = """\
 #if defined(__GNUC__)
@@ -12,6 +13,9 @@ MACROS = """\
 #else
 #define GG_INLINE static inline
 #define GG_FUNCTION static
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
 #endif
 """
 
@@ -29,14 +33,16 @@ def closure(isas: Iterable[Isa]) -> list[Isa]:
     return [isa for name, isa in ISAS.items() if name in names]
 
 
-def prelude(isas: Iterable[Isa]) -> str:
-    """Includes, vocabulary headers and the math functions for every lane count in use."""
+def prelude(isas: Iterable[Isa], kernels: str) -> str:
+    """Includes, and what `kernels` (C text) uses of the vocabularies and the math functions."""
     chosen = closure(isas)
+    math = environment().get_template("isa/math.h.j2")
+    texts = [header_text(isa.header) for isa in chosen]
+    texts += [math.render(L=lanes) for lanes in sorted({isa.lanes for isa in chosen})]
+    used = shaken("\n".join(texts), kernels)
     includes = ["stddef.h", "stdint.h", "string.h"]
     for isa in chosen:
-        includes += [i for i in isa.includes if i not in includes]
-    parts = ["".join(f"#include <{name}>\n" for name in includes), MACROS]
-    parts += [header_text(isa.header) for isa in chosen]
-    math = environment().get_template("isa/math.h.j2")
-    parts += [math.render(L=lanes) for lanes in sorted({isa.lanes for isa in chosen})]
-    return "\n".join(parts)
+        vector = {d.name for d in definitions(header_text(isa.header))} & {
+            d.name for d in definitions(used)}
+        includes += [i for i in isa.includes if vector and i not in includes]
+    return "\n".join(["".join(f"#include <{name}>\n" for name in includes), MACROS, used, ""])

@@ -51,7 +51,7 @@ def groups(b: np.ndarray, lanes: int, width: int, group: int, split: bool) -> np
     grouped = panels(full.reshape(-1, group, n).swapaxes(1, 2), width, lanes)
     if split:
         grouped = grouped.reshape(-1, lanes, group).swapaxes(1, 2)
-    return np.ascontiguousarray(grouped).reshape(-1)
+    return np.asarray(grouped.reshape(-1))
 
 
 def origin(dtype: str, group: int, zero_point: int) -> int:
@@ -67,12 +67,19 @@ def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
     """int32 biases [N] that make up for zero points left in prepared codes; weights [K, N]."""
     left = zero_point - origin(dtype, group, zero_point)
     sums = -left * weights.astype(np.int64).sum(0)
-    return (sums if bias is None else sums + bias).astype(np.int32)
+    return np.asarray((sums if bias is None else sums + bias).astype(np.int32))
 
 
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
+
+
+def dots_per_cycle(lanes: int, group: int) -> float:
+    """Vector dot products of `group` terms that a core begins in a cycle, widening included."""
+    if group == 4:
+        return 2.0
+    return 0.5 if lanes == 4 else 1.3
 
 
 def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1) -> float:

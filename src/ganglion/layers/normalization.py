@@ -7,7 +7,16 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.layers.base import Emitter, InitSpec, RegSpec, UnaryLayer, dims, is_float, static
+from ganglion.layers.base import (
+    TRAINABLE,
+    Emitter,
+    InitSpec,
+    RegSpec,
+    UnaryLayer,
+    dims,
+    is_float,
+    static,
+)
 
 
 def _axis(e: Emitter, x: ir.Value, axis: int) -> int:
@@ -62,6 +71,9 @@ class BatchNormalization(UnaryLayer):
             x = e.op("Transpose", x, perm=perm)
         y = e.op("BatchNormalization", x, gamma, beta, mean, variance,
                  epsilon=float(self.epsilon), momentum=float(self.momentum))
+        node = y.producer()
+        if node is not None:  # without gamma and beta no weight says whether the layer learns
+            node.metadata_props[TRAINABLE] = "true" if self.trainable and not e.frozen else "false"
         if axis != 1:
             y = e.op("Transpose", y, perm=[perm.index(i) for i in range(n)])
         return [y]

@@ -63,7 +63,7 @@ class SplitBatchNorm(Pass):
         for node in list(model.graph):
             if not standard(node, "BatchNormalization") or integer(node, "training_mode", 0):
                 continue
-            known, shape = _affine(self, node), known_shape(node.outputs[0])
+            known, shape = _affine(self, node), node.outputs[0].shape
             if known is None or shape is None or len(shape) < 2:
                 continue
             scale, shift = (g.constant(a.astype(np.float32).reshape(-1, *[1] * (len(shape) - 2)),

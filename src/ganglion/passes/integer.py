@@ -13,6 +13,9 @@ from ganglion.passes.base import Pass, only_reader, sweep
 from ganglion.passes.integer_products import Goal
 from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer
 
+LAYER = "ganglion.layer"
+"""Metadata key of the layer that a node belongs to."""
+
 Rule = Callable[[Editor, ir.Node, Goal], ir.Value | None]
 
 RULES: dict[str, Rule] = {
@@ -137,7 +140,17 @@ def _by_rule(edit: Editor, quantize: ir.Node, target: Codes) -> ir.Value | None:
         goal, node = narrowed, inner.producer()
     if node is None or node.domain != "" or node.op_type not in RULES:
         return None
-    return RULES[node.op_type](edit, node, goal)
+    return _known_as(edit, node, RULES[node.op_type](edit, node, goal))
+
+
+def _known_as(edit: Editor, old: ir.Node, new: ir.Value | None) -> ir.Value | None:
+    """Names the node that makes `new` after the one it replaces, for reports and messages."""
+    made = None if new is None else new.producer()
+    if made is not None and old.name:
+        made.name = edit.fresh(old.name)
+        if LAYER in old.metadata_props:
+            made.metadata_props[LAYER] = old.metadata_props[LAYER]
+    return new
 
 
 def _clamped(goal: Goal, clamp: ir.Node) -> Goal | None:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.convolution import transpose_window
 from ganglion.ops.graph import attributes
 from ganglion.passes.base import integer, only_reader
 from ganglion.passes.qdq import (
@@ -145,7 +146,8 @@ def convolution(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     if x is None or w is None:
         return None
     per_output = array_of(w.value).reshape(array_of(w.value).shape[0], -1)
-    return _convolved(edit, node, goal, "QLinearConv", x, w, per_output)
+    return _convolved(edit, node, goal, "QLinearConv", x, w, per_output,
+                      list(node.attributes.values()))
 
 
 def transposed(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
@@ -160,11 +162,24 @@ def transposed(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
         w = Weights(w.value, edit.constant(np.tile(w.scales, groups), "weight_scale"), w.zero)
     split = codes.reshape(groups, codes.shape[0] // groups, codes.shape[1], -1)
     per_output = split.transpose(0, 2, 1, 3).reshape(groups * codes.shape[1], -1)
-    return _convolved(edit, node, goal, "QLinearConvTranspose", x, w, per_output)
+    return _convolved(edit, node, goal, "QLinearConvTranspose", x, w, per_output,
+                      _explicit_pads(node, codes.shape[2:]))
+
+
+def _explicit_pads(node: ir.Node, kernel: tuple[int, ...]) -> list[ir.Attr]:
+    """A ConvTranspose's attributes with auto_pad and output_shape written as pads."""
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    spatial = [d for d in list(shape or ())[2:] if isinstance(d, int)]
+    if len(spatial) != len(kernel):
+        return list(node.attributes.values())
+    pads = transpose_window(attributes(node), spatial, kernel).pads
+    kept = [a for name, a in node.attributes.items()
+            if name not in ("auto_pad", "output_shape", "pads")]
+    return [*kept, ir.AttrInt64s("pads", list(pads))]
 
 
 def _convolved(edit: Editor, node: ir.Node, goal: Goal, name: str, x: Codes, w: Weights,
-               per_output: np.ndarray) -> ir.Value | None:
+               per_output: np.ndarray, attrs: list[ir.Attr]) -> ir.Value | None:
     given = node.inputs[2] if len(node.inputs) > 2 else None
     bias = int_bias(edit, given, x, w)
     if given is not None and bias is None:
@@ -172,8 +187,7 @@ def _convolved(edit: Editor, node: ir.Node, goal: Goal, name: str, x: Codes, w: 
     check_sums(node, per_output, bias)
     return edit.own(goal.node, name, [x.value, *x.parameters, w.value, w.scale, w.zero,
                                       *goal.codes.parameters, bias],
-                    goal.output, goal.codes.dtype, list(node.attributes.values()),
-                    lo=goal.lo, hi=goal.hi)
+                    goal.output, goal.codes.dtype, attrs, lo=goal.lo, hi=goal.hi)
 
 
 def gemm(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:

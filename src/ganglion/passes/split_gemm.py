@@ -31,13 +31,16 @@ def _c(node: ir.Node) -> ir.Value | None:
 
 
 def _plain(node: ir.Node) -> bool:
-    c, shape = _c(node), known_shape(node.outputs[0])
+    c = _c(node)
     if _factor(node, "alpha") != 1.0 or (c is not None and _factor(node, "beta") != 1.0):
         return False
-    dims = known_shape(c) if c is not None else None
-    if c is None or dims is None or shape is None:
-        return c is None
-    return dims in ((shape[1],), (1, shape[1]))
+    if c is None or node.inputs[1] is None:
+        return True
+    dims, weights = known_shape(c), known_shape(node.inputs[1])
+    if dims is None or weights is None:
+        return False
+    columns = weights[0 if integer(node, "transB", 0) else 1]
+    return dims in ((columns,), (1, columns))
 
 
 def _split(model: ir.Model, node: ir.Node) -> bool:

@@ -85,7 +85,7 @@ def _return_state(lowerer: Lowerer, pairs: Sequence[tuple[ir.Value, View]]) -> N
         view = lowerer.view(value)
         if view.storage is home.storage and view == home:
             continue
-        if (view.storage.place == "arena" and view.whole() and view.strides == home.strides
+        if (view.storage.place == "arena" and view.whole() and view.lies_as(home)
                 and _last_read_allows(lowerer.drafts, view.storage, home.storage)):
             view.storage.place, view.storage.index = "state", home.storage.index
         else:
@@ -112,40 +112,34 @@ def _last_read_allows(drafts: Sequence[Draft], made: Storage, home: Storage) -> 
             return False
         if i == writes[0]:
             goal = next(v for v in draft.operands if v.storage is made)
-            if draft.family != "pointwise" or len(writes) > 1 or any(
-                    (v.offset, v.strides) != (goal.offset, goal.strides) for v in reads):
+            if draft.family != "pointwise" or len(writes) > 1 or not all(
+                    v.lies_as(goal) for v in reads):
                 return False
     return True
 
 
 def _share_in_place(drafts: Sequence[Draft]) -> dict[Storage, Storage]:
     """Results that take over the bytes of an operand which nobody reads afterwards."""
-    last_use: dict[Storage, int] = {}
-    for i, draft in enumerate(drafts):
-        for storage, _ in _accesses(draft):
-            last_use[storage] = i
+    last_use = {storage: i for i, draft in enumerate(drafts) for storage, _ in _accesses(draft)}
     merged: dict[Storage, Storage] = {}
-    first_write: dict[Storage, int] = {}
+    begun: set[Storage] = set()
     for i, draft in enumerate(drafts):
         described = families()[draft.family].operands(draft.spec)
         by_name = {o.name: v for o, v in zip(described, draft.operands)}
-        for described_output, view in zip(described, draft.operands):
-            storage = view.storage
-            if described_output.role != "output" or storage.place != "arena":
+        claimed: set[Storage] = set()
+        for o, view in zip(described, draft.operands):
+            if o.role != "output" or view.storage.place != "arena" or view.storage in begun:
                 continue
-            if first_write.setdefault(storage, i) != i or storage in merged:
-                continue
-            for candidate in described_output.alias:
-                other = by_name[candidate]
-                root = other.storage
-                while root in merged:
-                    root = merged[root]
-                taken = {merged.get(v.storage) for v in draft.operands}
-                if (other.storage.place == "arena" and last_use[other.storage] == i
-                        and root.nbytes == storage.nbytes and root not in taken
-                        and other.whole() and view.whole() and other.strides == view.strides
-                        and sum(v.storage is other.storage for v in draft.operands) == 1):
-                    merged[storage] = other.storage
+            begun.add(view.storage)
+            for candidate in (by_name[name] for name in o.alias):
+                root = _root(candidate.storage, merged)
+                used_once = sum(v.storage is candidate.storage for v in draft.operands) == 1
+                if (candidate.storage.place == "arena" and last_use[candidate.storage] == i
+                        and root.nbytes == view.storage.nbytes and root not in claimed
+                        and candidate.whole() and view.whole() and candidate.lies_as(view)
+                        and used_once):
+                    merged[view.storage] = root
+                    claimed.add(root)
                     break
     return merged
 

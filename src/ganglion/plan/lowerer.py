@@ -48,9 +48,7 @@ class Lowerer:
     views: dict[ir.Value, View] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
     fused: dict[ir.Node, Fused] = field(default_factory=dict)
-    _dense: dict[tuple[Storage, int, tuple[int, ...], tuple[int, ...]], View] = field(
-        default_factory=dict)
-    _count: int = 0
+    _dense: dict[tuple[View, tuple[int, ...]], View] = field(default_factory=dict)
 
     def view(self, value: ir.Value | None) -> View:
         """Where a value lies; an initializer becomes a constant on first use."""
@@ -108,7 +106,7 @@ class Lowerer:
             flat = np.ascontiguousarray(array).reshape(-1)
             storage = Storage(view.storage.name, view.dtype, flat.size, "const", array=flat)
             return View(storage, view.shape, dense_strides(view.shape, order))
-        key = (view.storage, view.offset, view.strides, order)
+        key = (view, order)
         if key not in self._dense:
             copy = self.buffer(f"{view.storage.name}_dense", view.dtype, view.shape, order)
             self.copy(view, copy)
@@ -163,6 +161,13 @@ class Lowerer:
         if value.const_value is None or value.const_value.size != 1:
             return None
         return float(value.const_value.numpy().reshape(-1)[0])
+
+
+def lowered_dtype(value: ir.Value) -> np.dtype[np.generic]:
+    """The value's dtype; ModelError when it has none."""
+    if value.dtype is None:
+        raise ModelError(f"value {value.name!r} has no dtype; run shape inference first")
+    return np.dtype(value.dtype.numpy())
 
 
 def attrs_of(node: ir.Node, **defaults: object) -> Mapping[str, object]:

@@ -77,6 +77,13 @@ class View:
             wanted *= self.shape[axis]
         return True
 
+    def lies_as(self, other: "View") -> bool:
+        """Whether both reach their elements by the same offset and strides; those of axes of one
+        element do not count."""
+        return (self.shape == other.shape and self.offset == other.offset
+                and all(n == 1 or a == b for n, a, b in zip(self.shape, self.strides,
+                                                            other.strides)))
+
     def whole(self) -> bool:
         """Whether the view reaches every element of its storage."""
         return self.offset == 0 and self.size == self.storage.size

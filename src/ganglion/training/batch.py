@@ -16,6 +16,8 @@ def fix_batch(model: ir.Model, rows: int) -> ir.Model:
     copy = model.clone()
     old: int | None = None
     for value in copy.graph.inputs:
+        if value.is_initializer():
+            continue
         if value.shape is None or len(value.shape) == 0:
             raise ModelError(f"input {value.name!r} has shape {value.shape}; expected a batch "
                              "dimension in front, [N, ...]")

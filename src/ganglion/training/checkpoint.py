@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,13 +67,14 @@ def load(path: Path, expected: str, watches: Sequence[Watch]) -> Checkpoint | No
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             members = {name: archive[name] for name in archive.files}
         meta = json.loads(members["meta"].tobytes())
         version, found = meta["version"], meta["fingerprint"]
         history, marks = History(**meta["history"]), list(meta["watches"])
         rate = float(meta["learning_rate"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError,
+            zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable checkpoint ({error}); delete it to start "
                         "afresh, or give another path") from error
     if version != VERSION or found != expected or len(marks) != len(watches):

@@ -12,6 +12,7 @@ from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Stepper
 from ganglion.training.data import Arrays, prepare_inputs
 
+
 def compiled(model: ir.Model, example: Sequence[Array]) -> Stepper:
     """The Model built for this machine and checked on `example`, an array for each input of a
     call; its state is kept between calls."""

@@ -5,6 +5,7 @@ Everything wrong with the data is a DataError that says what was found and what 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -33,7 +34,7 @@ class Dataset:
     def arrays(self) -> tuple[Array, ...]:
         return self.inputs + self.targets
 
-    def take(self, index: Array | slice) -> tuple[Array, ...]:
+    def take(self, index: Array) -> tuple[Array, ...]:
         """The given rows of every array, inputs first."""
         return tuple(a[index] for a in self.arrays)
 
@@ -45,9 +46,10 @@ class Dataset:
         if cut in (0, self.rows):
             raise DataError(f"validation_split={fraction} of {self.rows} rows leaves one part "
                             "empty; give more data or another fraction")
-        return tuple(Dataset(tuple(a[part] for a in self.inputs),  # type: ignore[return-value]
-                             tuple(a[part] for a in self.targets))
-                     for part in (slice(None, cut), slice(cut, None)))
+        return self._part(slice(None, cut)), self._part(slice(cut, None))
+
+    def _part(self, rows: slice) -> "Dataset":
+        return Dataset(tuple(a[rows] for a in self.inputs), tuple(a[rows] for a in self.targets))
 
 
 def prepare(model: ir.Model, losses: Sequence[Loss], x: Arrays, y: Arrays) -> Dataset:
@@ -56,15 +58,24 @@ def prepare(model: ir.Model, losses: Sequence[Loss], x: Arrays, y: Arrays) -> Da
     A trailing axis of size 1 may be missing or too many, as in Keras. Raises DataError.
     """
     inputs = tuple(prepare_inputs(model, x))
-    outputs = model.graph.outputs
-    given = _listed(y, len(outputs), "y", "output")
-    targets = tuple(_target(array, loss, value)
-                    for array, loss, value in zip(given, losses, outputs))
+    targets = prepare_targets(model.graph.outputs, losses, y)
     counts = {len(a) for a in inputs + targets}
     if len(counts) > 1:
         raise DataError(f"x has {len(inputs[0])} rows but y has {len(targets[0])}; every array "
                         f"needs one row for each sample (found {sorted(counts)})")
     return Dataset(inputs, targets)
+
+
+def prepare_targets(outputs: Sequence[ir.Value], losses: Sequence[Loss],
+                    y: Arrays) -> tuple[Array, ...]:
+    """One array for each output, as its loss takes it; DataError as `prepare`."""
+    given = _listed(y, len(outputs), "y", "output")
+    return tuple(_target(array, loss, value) for array, loss, value in zip(given, losses, outputs))
+
+
+def prepare_truths(outputs: Sequence[ir.Value], y: Arrays) -> tuple[Array, ...]:
+    """One array for each output, of whatever kind the metrics read; DataError for no numbers."""
+    return tuple(_numeric(array, "y") for array in _listed(y, len(outputs), "y", "output"))
 
 
 def prepare_inputs(model: ir.Model, x: Arrays) -> list[Array]:
@@ -78,17 +89,17 @@ def prepare_inputs(model: ir.Model, x: Arrays) -> list[Array]:
                         f"input {value.name!r}")
         dtype = np.dtype(np.float32) if value.dtype is None else value.dtype.numpy()
         arrays.append(_converted(array, np.dtype(dtype), name))
+        _check_indices(arrays[-1], value, name)
     if len({len(a) for a in arrays}) > 1:
         raise DataError(f"the arrays of x have {[len(a) for a in arrays]} rows; expected equal "
                         "numbers")
     return arrays
 
 
-def batches(rows: int, size: int, order: Array | None) -> Iterator[Array | slice]:
-    """Row numbers of each batch in turn, the last one smaller if `size` does not divide."""
-    for start in range(0, rows, size):
-        stop = min(start + size, rows)
-        yield slice(start, stop) if order is None else order[start:stop]
+def batches(order: Array, size: int) -> Iterator[Array]:
+    """The row numbers of each batch in turn, the last one shorter if `size` does not divide."""
+    for start in range(0, len(order), size):
+        yield order[start:start + size]
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> Array:
@@ -99,7 +110,11 @@ def epoch_order(rows: int, seed: int, epoch: int) -> Array:
 def _listed(given: Arrays, count: int, name: str, role: str) -> list[Array]:
     several = isinstance(given, list | tuple) and all(isinstance(a, np.ndarray) for a in given)
     if count == 1:
-        return [np.asarray(given[0] if several and len(given) == 1 else given)]
+        try:
+            return [np.asarray(given[0] if several and len(given) == 1 else given)]
+        except ValueError as error:
+            raise DataError(f"{name} is no array: {error}; every row needs the same shape, so pad "
+                            "or cut them") from error
     if not several or len(given) != count:
         found = f"{len(given)} arrays" if several else type(given).__name__
         raise DataError(f"the network has {count} {role}s, so {name} must be a list of {count} "
@@ -121,6 +136,21 @@ def _numeric(raw: Array, name: str) -> Array:
     return raw
 
 
+def _check_indices(array: Array, value: ir.Value, name: str) -> None:
+    """DataError for numbers that an Embedding right behind this input has no row for."""
+    for use in value.uses():
+        node = use.node
+        if node.op_type == "Cast":
+            _check_indices(array, node.outputs[0], name)
+        if node.op_type != "Gather" or use.idx != 1 or node.inputs[0] is None:
+            continue
+        size = static_shape(node.inputs[0])[node.attributes.get_int("axis", 0)]
+        if array.min() < 0 or array.max() >= size:
+            raise DataError(f"{name} holds numbers from {array.min()} to {array.max()}, but node "
+                            f"{node.name!r} (an embedding) has {size} rows: expected 0 to "
+                            f"{size - 1}")
+
+
 def _shaped(array: Array, sample: tuple[int, ...], name: str, role: str) -> Array:
     found = array.shape[1:]
     if found == sample:
@@ -131,7 +161,7 @@ def _shaped(array: Array, sample: tuple[int, ...], name: str, role: str) -> Arra
                     f"{['N', *sample]}; reshape the array or change the network's Input")
 
 
-def _converted(array: Array, dtype: np.dtype[np.generic], name: str) -> Array:
+def _converted(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     if dtype.kind in "iu" and array.dtype.kind == "f" and (array != np.rint(array)).any():
         raise DataError(f"{name} holds fractions, but the network takes {dtype}; expected whole "
                         "numbers")
@@ -139,7 +169,8 @@ def _converted(array: Array, dtype: np.dtype[np.generic], name: str) -> Array:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             raise DataError(f"{name} reaches from {array.min()} to {array.max()}, beyond {dtype}")
-    made = np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):
+        made = np.ascontiguousarray(array, dtype=dtype)
     if dtype.kind == "f" and not np.isfinite(made).all():
         raise DataError(f"{name} holds numbers that {dtype} cannot, up to "
                         f"{np.abs(array).max()}; scale them")

@@ -1,5 +1,6 @@
 """`fit`: a Model and data in, the trained Model and its history out."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -8,12 +9,14 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.ops.graph import require_model
 from ganglion.training import losses, metrics, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
 from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
 from ganglion.training.loop import Problem, train
+from ganglion.training.weights import require_trainable
 
 LossSpec = str | losses.Loss | Sequence[str | losses.Loss]
 
@@ -58,6 +61,8 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
                checkpoint: str | PathLike[str] | None = None,
                masks: Mapping[str, Array] | None = None, verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
+    require_model(model, "fit")
+    require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
@@ -68,8 +73,8 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
     data, held = _validation(sample, chosen, data, validation_data, validation_split)
     rules = _rules(early_stopping)
     if restore_best_weights:
-        rules = (*rules, EarlyStopping("loss" if held is None else "val_loss", patience=epochs,
-                                       restore_best_weights=True))
+        rules = (*rules, EarlyStopping("loss" if held is None else "val_loss",
+                                       patience=sys.maxsize, restore_best_weights=True))
     return Problem(
         model=model, losses=chosen, optimizer=optimizers.get(optimizer), data=data,
         validation=held, epochs=epochs, batch_size=batch_size, metrics=_resolve(metrics),
@@ -97,7 +102,12 @@ def _resolve(names: Sequence[str | metrics.Metric]) -> dict[str, metrics.Metric]
 def _rules(given: Stopping | Sequence[Stopping] | None) -> tuple[Stopping, ...]:
     if given is None:
         return ()
-    return (given,) if isinstance(given, Stopping) else tuple(given)
+    rules = (given,) if isinstance(given, Stopping) else tuple(given)
+    for rule in rules:
+        if not isinstance(rule, Stopping):
+            raise DataError(f"early_stopping holds {rule!r}; expected EarlyStopping(...) or "
+                            "StopAtLoss(...)")
+    return rules
 
 
 def _validation(sample: ir.Model, chosen: Sequence[losses.Loss], data: Dataset,

@@ -66,6 +66,7 @@ class _Loop:
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
+        self._check_rules()
         self.rows = min(p.batch_size, p.data.rows)
         step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
@@ -120,10 +121,11 @@ class _Loop:
     def _learn(self, epoch: int) -> dict[str, float]:
         """One pass over the data; loss and metrics of the batches as they were trained."""
         p = self.problem
-        order = epoch_order(p.data.rows, p.seed, epoch) if p.shuffle else None
+        rows = p.data.rows
+        order = epoch_order(rows, p.seed, epoch) if p.shuffle else np.arange(rows)
         total, seen = 0.0, 0
         predictions: list[Sequence[Array]] = []
-        for step, index in enumerate(batches(p.data.rows, self.rows, order)):
+        for step, index in enumerate(batches(order, self.rows)):
             batch = p.data.take(index)
             loss, outputs = self._step_once(batch, epoch, step)
             total, seen = total + loss * len(batch[0]), seen + len(batch[0])
@@ -134,7 +136,7 @@ class _Loop:
         logs = {"loss": total / seen}
         if p.metrics:
             joined = [np.concatenate(parts) for parts in zip(*predictions)]
-            targets = [t if order is None else t[order] for t in p.data.targets]
+            targets = [t[order] for t in p.data.targets]
             logs |= compute(p.metrics, targets, joined, self._names())
         return logs
 
@@ -159,10 +161,9 @@ class _Loop:
         weights = [values[name] for name in self.weights]
         total = 0.0
         predictions: list[Sequence[Array]] = []
-        for index in batches(data.rows, self.judge_rows, np.arange(data.rows)):
-            count = len(index) if isinstance(index, np.ndarray) else 0
-            padded = np.resize(index, self.judge_rows)
-            outputs = judge.run(*data.take(padded), *weights)
+        for index in batches(np.arange(data.rows), self.judge_rows):
+            count = len(index)
+            outputs = judge.run(*data.take(np.resize(index, self.judge_rows)), *weights)
             total += float(np.sum(outputs[0][:count], dtype=np.float64))
             predictions.append([np.array(o[:count]) for o in outputs[1:]])
         logs = {"loss": total / data.rows}
@@ -178,6 +179,16 @@ class _Loop:
             if isinstance(rule, StopAtLoss) and monitored(rule.monitor, logs) <= rule.value:
                 reasons.append(f"{rule.monitor} {logs[rule.monitor]:g} reached {rule.value:g}")
         return next((r for r in reasons if r), None)
+
+    def _check_rules(self) -> None:
+        """DataError for a rule that watches what the run will not give, before any work."""
+        p, outputs = self.problem, self._names()
+        given = ["loss", *(name if len(outputs) == 1 else f"{output}_{name}"
+                           for output in outputs for name in p.metrics)]
+        if p.validation is not None:
+            given += [f"val_{name}" for name in given]
+        for rule in p.stopping:
+            monitored(rule.monitor, dict.fromkeys(given, 0.0))
 
     def _example(self, data: Dataset, rows: int) -> list[Array]:
         """What a step is called with: the first rows, and the learning rate."""
@@ -203,6 +214,7 @@ class _Loop:
         p = self.problem
         settings: dict[str, object] = {
             "rows": self.rows, "shuffle": p.shuffle, "seed": p.seed,
+            "learning_rate": float(p.optimizer.learning_rate),
             "metrics": list(p.metrics), "stopping": [[type(s).__name__, asdict(s)]
                                                      for s in p.stopping]}
         held = () if p.validation is None else p.validation.arrays
@@ -214,6 +226,10 @@ class _Loop:
         point = checkpoint.load(self.problem.checkpoint, self.print, self.watches)
         if point is None:
             return
+        for name in self.bound:
+            if name not in point.state or point.state[name].shape != self.full.get(name).shape:
+                raise DataError(f"{self.problem.checkpoint} is not a readable checkpoint (no value "
+                                f"for {name!r}); delete it to start afresh")
         for name in self.bound:
             self.full.set(name, point.state[name])
         self.history, self.run_state.learning_rate = point.history, point.learning_rate

@@ -5,6 +5,7 @@ are compared with probabilities; where these come straight out of a Softmax or S
 is used instead, so that no probability rounds to 0 or 1 on the way.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +21,7 @@ EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(ABC):
     """A loss of predictions [N, ...] against targets.
 
     `labels`: targets are int32 class numbers [N, ...] without the predictions' last axis; else
@@ -31,19 +32,19 @@ class Loss:
     labels: ClassVar[bool] = False
     unit_range: ClassVar[bool] = False
 
+    @abstractmethod
     def elements(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         """The loss of every element (of every sample, for the categorical ones)."""
-        raise TypeError(f"{type(self).__name__} does not say how it is computed")
 
     def total(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         """The mean over everything, shape []."""
-        return g.op("ReduceMean", self.elements(g, target, prediction), keepdims=0, hint="loss")
+        return g.op("ReduceMean", self.elements(g, target, prediction), keepdims=0, hint="mean")
 
     def per_sample(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         """The mean over everything but the batch, shape [N]."""
         each = self.elements(g, target, prediction)
         axes = range(1, len(static_shape(each)))
-        return g.op("ReduceMean", each, g.ints(*axes), keepdims=0, hint="loss") if axes else each
+        return g.op("ReduceMean", each, g.ints(*axes), keepdims=0, hint="mean") if axes else each
 
     def target(self, prediction: ir.Value) -> tuple[ir.DataType, tuple[int, ...]]:
         """Dtype and shape of the targets that go with these predictions."""
@@ -83,6 +84,10 @@ class Huber(Loss):
 
     delta: float = 1.0
     name: ClassVar[str] = "huber"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < float("inf"):
+            raise DataError(f"Huber(delta={self.delta!r}): expected a number above 0")
 
     def elements(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         size = g.op("Abs", g.op("Sub", prediction, target))

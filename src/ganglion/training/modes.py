@@ -10,24 +10,33 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.random import dropout
 from ganglion.training.state import State
+from ganglion.training.weights import TRAINABLE
 
 
 def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],
                    seed: int) -> None:
     """Rewrites every Dropout and BatchNormalization of the graph that `state` builds on.
 
-    A BatchNormalization whose scale and shift are both frozen keeps its running statistics, as a
-    Keras layer with trainable=False does. Generators start from (seed, number of the Dropout).
+    A frozen BatchNormalization keeps its running statistics, as a Keras layer with trainable=False
+    does: one whose scale and shift are both frozen, or without either one marked so itself.
+    Generators start from (seed, number of the Dropout).
     """
     drops = 0
     for node in list(model.graph):
         if node.op_type == "Dropout" and node.domain in ("", "ai.onnx"):
             _drop(state, node, np.random.SeedSequence([seed, drops]))
             drops += 1
-        elif node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx"):
-            if any(v in trained for v in node.inputs[1:3]):
-                _normalise_by_batch(state, node)
+        elif (node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")
+              and _learns(node, trained)):
+            _normalise_by_batch(state, node)
     model.graph.sort()
+
+
+def _learns(node: ir.Node, trained: frozenset[ir.Value]) -> bool:
+    if any(v in trained for v in node.inputs[1:3]):
+        return True
+    marked = any(TRAINABLE in v.metadata_props for v in node.inputs[1:3] if v is not None)
+    return not marked and node.metadata_props.get(TRAINABLE) == "true"
 
 
 def _drop(state: State, node: ir.Node, seed: np.random.SeedSequence) -> None:
@@ -61,9 +70,9 @@ def _normalise_by_batch(state: State, node: ir.Node) -> None:
     ONNX BatchNormalization-15 with training_mode = 1; Keras's meaning of momentum is the same.
     """
     g = state.g
-    attrs = {name: node.attributes.get_float(name, default)
-             for name, default in (("epsilon", 1e-5), ("momentum", 0.9))}
-    outputs = g.ops("BatchNormalization", *node.inputs, outputs=3, training_mode=1, **attrs)
+    outputs = g.ops("BatchNormalization", *node.inputs, outputs=3, training_mode=1,
+                    epsilon=node.attributes.get_float("epsilon", 1e-5),
+                    momentum=node.attributes.get_float("momentum", 0.9))
     for running, following in zip(node.inputs[3:5], outputs[1:]):
         if running is None or not running.is_initializer():
             raise ModelError(f"node {node.name!r} (BatchNormalization): its running statistics "

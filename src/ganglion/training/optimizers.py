@@ -11,6 +11,9 @@ from ganglion.errors import DataError
 from ganglion.ops.graph import GraphBuilder
 from ganglion.training.state import State, zeros_like
 
+_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+_FRACTIONS = ("rho", "beta_1", "beta_2", "momentum")
+
 Gradient = tuple[ir.Value, ir.Value]
 """A trained value and its gradient."""
 
@@ -31,21 +34,21 @@ class Optimizer(ABC):
     global_clipnorm: float | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (("learning_rate", 0.0, np.inf), ("momentum", 0.0, 1.0),
-                                ("rho", 0.0, 1.0), ("beta_1", 0.0, 1.0), ("beta_2", 0.0, 1.0),
-                                ("epsilon", 0.0, np.inf), ("weight_decay", 0.0, np.inf)):
-            value = getattr(self, name, None)
-            if value is not None and not low <= value <= high:
-                raise DataError(f"{type(self).__name__}({name}={value!r}): expected a number "
-                                f"between {low} and {high}")
-        clips = [n for n in ("clipnorm", "clipvalue", "global_clipnorm")
-                 if getattr(self, n) is not None]
+        for name, value in vars(self).items():
+            if value is None or isinstance(value, bool):
+                continue
+            if not isinstance(value, int | float | np.number):
+                raise DataError(f"{type(self).__name__}({name}={value!r}): expected a number")
+            positive = name in _CLIPS
+            low_enough = value < (1 if name in _FRACTIONS else np.inf)
+            if not (low_enough and (value > 0 if positive else value >= 0)):
+                raise DataError(
+                    f"{type(self).__name__}({name}={value!r}): expected a finite number "
+                    f"{'above 0' if positive else 'from 0 up'}"
+                    f"{' and below 1' if name in _FRACTIONS else ''}")
+        clips = [name for name in _CLIPS if getattr(self, name) is not None]
         if len(clips) > 1:
             raise DataError(f"{type(self).__name__} got {' and '.join(clips)}; set one of them")
-        for name in clips:
-            if not getattr(self, name) > 0:
-                raise DataError(f"{type(self).__name__}({name}={getattr(self, name)!r}): expected "
-                                "a number above 0")
 
     def apply(self, state: State, pairs: Sequence[Gradient], rate: ir.Value) -> list[ir.Value]:
         """The new value of each weight of the (weight, gradient) pairs; slots go into `state`.

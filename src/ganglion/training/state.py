@@ -25,7 +25,8 @@ class State:
 
     def adopt(self, value: ir.Value) -> ir.Value:
         """Makes an initializer of the graph a bound input, with its tensor as the first value."""
-        self.g.graph.inputs.append(value)
+        if not value.is_graph_input():
+            self.g.graph.inputs.append(value)
         self._next[value] = None
         return value
 

@@ -7,6 +7,7 @@ evaluation:  inputs x..., target..., weights...;  outputs loss [N], predictions.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -20,7 +21,7 @@ from ganglion.training.losses import Loss
 from ganglion.training.modes import enter_training
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.state import State
-from ganglion.training.weights import penalty, trainable
+from ganglion.training.weights import penalty, require_trainable, trainable
 
 
 def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
@@ -30,19 +31,26 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
 
     `losses`: one for each output of the Model; the step's loss is their sum plus the penalties.
     `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
-    Raises ModelError when nothing is trainable, UnsupportedOp when a node has no gradient.
+    Raises ModelError when the network cannot be trained (`require_trainable`) or nothing in it is
+    trainable, UnsupportedOp when a node has no gradient, DataError for masks that do not fit.
     """
+    require_trainable(model)
     copy = fix_batch(model, rows)
     weights = trainable(copy)
     if not weights:
         raise ModelError("the network has no trainable weights: no initializer is marked "
-                         '"ganglion.trainable" = "true" and none feeds a layer that learns')
+                         '"ganglion.trainable" = "true" and none feeds a layer that learns. '
+                         "Of a quantised network, train the float one that it came from")
     g = GraphBuilder.extending(copy)
     state, count = State(g), len(copy.graph.outputs)
     enter_training(state, copy, frozenset(weights), seed)
     total = _total_loss(g, losses, list(copy.graph.outputs)[:count], weights)
     rate = g.input("learning_rate", ir.DataType.FLOAT, ())
     pairs = [(w, dw) for w, dw in zip(weights, gradients(g, total, weights)) if dw is not None]
+    if not pairs:
+        raise ModelError(f"the loss depends on none of the trainable weights "
+                         f"({', '.join(str(w.name) for w in weights[:5])}): what lies between lets "
+                         "no gradient through, or the outputs do not read them")
     for weight, _ in pairs:
         state.adopt(weight)
     for (weight, _), updated in zip(pairs, optimizer.apply(state, pairs, rate)):
@@ -117,12 +125,14 @@ def _total_loss(g: GraphBuilder, losses: Sequence[Loss], predicted: Sequence[ir.
 
 def _masked(g: GraphBuilder, weight: ir.Value, updated: ir.Value,
             masks: Mapping[str, Array]) -> ir.Value:
-    mask = masks.get(str(weight.name))
-    if mask is None:
+    if str(weight.name) not in masks:
         return updated
+    mask = np.asarray(masks[str(weight.name)])
     if static_shape(weight) != mask.shape:
         raise DataError(f"mask for {weight.name!r} has shape {list(mask.shape)}, the weight "
                         f"{list(static_shape(weight))}")
+    if not np.isin(mask, (0, 1)).all():
+        raise DataError(f"mask for {weight.name!r} holds other values than 0 (stays zero) and 1")
     kept = g.constant(mask.astype("float32"), f"{weight.name}.mask", share=False)
     return g.op("Mul", updated, kept)
 

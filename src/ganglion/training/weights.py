@@ -12,9 +12,12 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
+from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder
 
 TRAINABLE = "ganglion.trainable"
+UNTRAINABLE = "ganglion.untrainable"
+"""Mark of a node: the reason why it cannot be trained."""
 REGULARIZER = "ganglion.regularizer"
 
 _LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
@@ -23,6 +26,9 @@ _LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
     "LayerNormalization": (1, 2), "Gather": (0,), "PRelu": (1,),
 }
 """Operator -> numbers of the inputs that hold what is learned."""
+
+_MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+"""Exporters put these between an initializer and the operator that learns it."""
 
 
 def trainable(model: ir.Model) -> list[ir.Value]:
@@ -34,11 +40,33 @@ def trainable(model: ir.Model) -> list[ir.Value]:
     candidates = [v for v in graph.initializers.values() if _is_float_array(v)]
     if any(TRAINABLE in v.metadata_props for v in graph.initializers.values()):
         return [v for v in candidates if v.metadata_props.get(TRAINABLE) == "true"]
-    learned = {v for node in graph for k in _LEARNED_INPUTS.get(node.op_type, ())
+    learned = {_origin(v) for node in graph for k in _LEARNED_INPUTS.get(node.op_type, ())
                if k < len(node.inputs) and (v := node.inputs[k]) is not None}
     statistics = {v for node in graph if node.op_type == "BatchNormalization"
                   for v in node.inputs[3:5]}
     return [v for v in candidates if v in learned and v not in statistics]
+
+
+def require_trainable(model: ir.Model) -> None:
+    """Raises ModelError for a network whose training would not do what was asked for: quantised,
+    with state of its own, with a node that says so itself, or with weights that are not finite."""
+    for node in model.graph:
+        reason = node.metadata_props.get(UNTRAINABLE)
+        if reason is not None:
+            raise ModelError(f"node {node.name!r} ({node.op_type}) cannot be trained: {reason}")
+        if "Quantize" in node.op_type or node.op_type.startswith("QLinear"):
+            raise ModelError(
+                f"node {node.name!r} ({node.op_type}): the network is quantised, and its rounded "
+                "weights have no gradient; train the float network, then quantise the result")
+    if bindings(model):
+        raise ModelError(f"the network keeps state between calls ({bindings(model)[0].input!r}); "
+                         "train the network that takes whole sequences, then make it streaming")
+    for name, value in model.graph.initializers.items():
+        if _is_float_array(value) and value.const_value is not None:
+            bad = int((~np.isfinite(value.const_value.numpy().astype(np.float32))).sum())
+            if bad:
+                raise ModelError(f"{bad} values of weight {name!r} are NaN or infinite; "
+                                 "start from a sound copy of the network")
 
 
 def penalty(g: GraphBuilder, weights: Sequence[ir.Value]) -> ir.Value | None:
@@ -75,6 +103,15 @@ def write_back(model: ir.Model, values: Mapping[str, Array]) -> ir.Model:
         kept = np.array(array, dtype=old.dtype.numpy())
         value.const_value = ir.tensor(kept, name=name)
     return copy
+
+
+def _origin(value: ir.Value) -> ir.Value:
+    """The value that this one shows in another shape or order."""
+    node = value.producer()
+    while node is not None and node.op_type in _MOVES and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
 
 
 def _is_float_array(value: ir.Value) -> bool:

@@ -75,7 +75,10 @@ GG_INLINE __m128i v8i_bytes(const void *p, int n)
 }
 GG_INLINE v8i v8i_load_i8(const int8_t *p) { return _mm256_cvtepi8_epi32(v8i_bytes(p, 8)); }
 GG_INLINE v8i v8i_load_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(v8i_bytes(p, 8)); }
-GG_INLINE v8i v8i_load_i8_n(const int8_t *p, int n) { return _mm256_cvtepi8_epi32(v8i_bytes(p, n)); }
+GG_INLINE v8i v8i_load_i8_n(const int8_t *p, int n)
+{
+    return _mm256_cvtepi8_epi32(v8i_bytes(p, n));
+}
 GG_INLINE v8i v8i_load_u8_n(const uint8_t *p, int n)
 {
     return _mm256_cvtepu8_epi32(v8i_bytes(p, n));

@@ -10,8 +10,14 @@ GG_INLINE v16m v16m_first(int n) { return (v16m)((1u << n) - 1u); }
 
 GG_INLINE v16f v16f_load(const float *p) { return _mm512_loadu_ps(p); }
 GG_INLINE void v16f_store(float *p, v16f a) { _mm512_storeu_ps(p, a); }
-GG_INLINE v16f v16f_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v16m_first(n), p); }
-GG_INLINE void v16f_store_n(float *p, v16f a, int n) { _mm512_mask_storeu_ps(p, v16m_first(n), a); }
+GG_INLINE v16f v16f_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(v16m_first(n), p);
+}
+GG_INLINE void v16f_store_n(float *p, v16f a, int n)
+{
+    _mm512_mask_storeu_ps(p, v16m_first(n), a);
+}
 GG_INLINE v16f v16f_set(float a) { return _mm512_set1_ps(a); }
 GG_INLINE v16f v16f_add(v16f a, v16f b) { return _mm512_add_ps(a, b); }
 GG_INLINE v16f v16f_sub(v16f a, v16f b) { return _mm512_sub_ps(a, b); }

@@ -24,3 +24,51 @@ GG_INLINE void v16q_prepare_u8(uint8_t *to, const uint8_t *from, int n, int zero
     (void)zero;
     memcpy(to, from, (size_t)n);
 }
+
+/* bytes of 64 channels for four taps, as four vectors of 16 channels' taps. In its 128-bit lane l,
+ * vector j holds channels 16 l + 4 j to 16 l + 4 j + 3; v16q_pack puts them back in order */
+GG_INLINE void v16q_interleave(v16q *to, v16q a, v16q b, v16q c, v16q d)
+{
+    v16q ab = _mm512_unpacklo_epi8(a, b), cd = _mm512_unpacklo_epi8(c, d);
+    to[0] = _mm512_unpacklo_epi16(ab, cd);
+    to[1] = _mm512_unpackhi_epi16(ab, cd);
+    ab = _mm512_unpackhi_epi8(a, b);
+    cd = _mm512_unpackhi_epi8(c, d);
+    to[2] = _mm512_unpacklo_epi16(ab, cd);
+    to[3] = _mm512_unpackhi_epi16(ab, cd);
+}
+/* sums times their factors, rounded; at most hi. What is below int32 becomes its least number, which
+ * the pack saturates as it should. */
+GG_INLINE v16i v16q_scaled(v16i sum, const float *factors, float hi)
+{
+    return v16f_to_i(v16f_min(v16f_mul(v16i_to_f(sum), v16f_load(factors)), v16f_set(hi)));
+}
+#define V16Q_WORDS(a, b, zero) \
+    _mm512_adds_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16((int16_t)(zero)))
+GG_INLINE v16q v16q_pack_i8(v16i a, v16i b, v16i c, v16i d, int zero)
+{
+    return _mm512_packs_epi16(V16Q_WORDS(a, b, zero), V16Q_WORDS(c, d, zero));
+}
+GG_INLINE v16q v16q_pack_u8(v16i a, v16i b, v16i c, v16i d, int zero)
+{
+    return _mm512_packus_epi16(V16Q_WORDS(a, b, zero), V16Q_WORDS(c, d, zero));
+}
+GG_INLINE v16q v16q_all(int code) { return _mm512_set1_epi8((char)code); }
+GG_INLINE v16q v16q_least_i8(v16q a, int lo) { return _mm512_max_epi8(a, v16q_all(lo)); }
+GG_INLINE v16q v16q_least_u8(v16q a, int lo) { return _mm512_max_epu8(a, v16q_all(lo)); }
+/* codes as unsigned bytes: signed ones with 128 added */
+GG_INLINE v16q v16q_raw_i8(v16q a) { return _mm512_xor_si512(a, v16q_all(-128)); }
+GG_INLINE v16q v16q_raw_u8(v16q a) { return a; }
+/* the bytes of the mask from memory, the others from `otherwise` */
+GG_INLINE v16q v16q_inside(v16q otherwise, uint64_t mask, const uint8_t *p)
+{
+    return _mm512_mask_loadu_epi8(otherwise, mask, p);
+}
+/* pieces of eight bytes, by their number in a and b together */
+GG_INLINE v16q v16q_pick(v16q a, v16q b, v16q numbers)
+{
+    return _mm512_permutex2var_epi64(a, numbers, b);
+}
+#define v16q_eighths(a, b, c, d, e, f, g, h) _mm512_setr_epi64(a, b, c, d, e, f, g, h)
+GG_INLINE __mmask64 v16q_first(int n) { return n < 64 ? (1ull << n) - 1 : ~0ull; }
+GG_INLINE void v16q_store(void *p, v16q a, int n) { _mm512_mask_storeu_epi8(p, v16q_first(n), a); }

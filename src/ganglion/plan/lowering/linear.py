@@ -71,7 +71,7 @@ def lower_gemm(lowerer: Lowerer, node: ir.Node) -> None:
     b = b.transposed((1, 0)) if attrs["transB"] else b
     c = node.inputs[2] if len(node.inputs) > 2 else None
     row = None if c is None else bias_row(lowerer, lowerer.view(c), b.shape[1])
-    if attrs["alpha"] != 1.0 or attrs["beta"] != 1.0 or (c is not None and row is None):
+    if attrs["alpha"] != 1.0 or (c is not None and (row is None or attrs["beta"] != 1.0)):
         raise UnsupportedOp(f"node {node.name!r} (Gemm): alpha and beta must be 1 and C a row of "
                             f"{b.shape[1]}; run passes.prepare first")
     _emit(lowerer, node, product(lowerer, a, b), row)

@@ -1,0 +1,1 @@
+"""Speed beside others: `python -m benchmarks.inference`, `python -m benchmarks.training`."""

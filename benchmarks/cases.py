@@ -1,0 +1,144 @@
+"""A network made ready for every runtime: its files in one folder, its inputs, its work."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from benchmarks.networks import INFERENCE, Network
+from benchmarks.work import macs, weight_bytes
+from ganglion.build import Artifact, compile
+from ganglion.compression import quantize
+from ganglion.frontends import READERS, load, save
+from ganglion.ops.graph import static_shape
+from ganglion.training.batch import fix_batch
+
+CALIBRATION_ROWS = 64
+
+REFERENCE = {
+    "keyword spotting, int8": ("kws_ref_model.tflite", True),
+    "ResNet-8, int8": ("pretrainedResnet_quant.tflite", True),
+    "anomaly detection, int8": ("ad01_int8.tflite", True),
+    "keyword spotting, f32 (hybrid file)": ("kws_ref_model_float32.tflite", False),
+    "ResNet-8, f32": ("pretrainedResnet.tflite", False),
+    "anomaly detection, f32": ("ad01_fp32.tflite", False),
+}
+"""MLPerf Tiny's reference networks: file under GANGLION_MODELS, whether it computes in int8."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`model`: batch and shapes fixed. `files`: by form, "artefact" (a folder), "onnx", "tflite".
+
+    `inputs`: drawn, one array for each input. `integer`: whether its products are int8.
+    """
+
+    name: str
+    model: ir.Model = field(repr=False)
+    files: Mapping[str, Path]
+    inputs: list[np.ndarray] = field(repr=False)
+    integer: bool
+    artifact: Artifact = field(repr=False)
+    compile_seconds: float
+
+    @property
+    def macs(self) -> int:
+        return macs(self.model)
+
+    @property
+    def weight_bytes(self) -> int:
+        return weight_bytes(self.model)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A network that could not be made ready, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to measure: a described network or a file, float or int8."""
+
+    name: str
+    integer: bool
+    network: Network | None = None
+    tflite: str | None = None
+
+
+def candidates() -> Iterator[Candidate]:
+    """Every network of the benchmark, files first."""
+    for name, (file, integer) in REFERENCE.items():
+        yield Candidate(name, integer, tflite=file)
+    for network in INFERENCE:
+        yield Candidate(f"{network.name}, f32", False, network=network)
+        if network.int8:
+            yield Candidate(f"{network.name}, int8", True, network=network)
+
+
+def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
+    """Reads or describes the network and writes its files below `folder`."""
+    source: Path | None = None
+    if candidate.tflite is not None:
+        root = os.environ.get("GANGLION_MODELS")
+        if root is None:
+            return Skipped(candidate.name, "GANGLION_MODELS is not set")
+        source = Path(root) / candidate.tflite
+        if not source.is_file():
+            return Skipped(candidate.name, f"{source.name} is not in GANGLION_MODELS")
+        if ".tflite" not in READERS:
+            return Skipped(candidate.name, "no reader of .tflite files yet")
+        model = load(source)
+    else:
+        assert candidate.network is not None
+        model = described(candidate.network, candidate.integer)
+    return ready(candidate.name, model, folder, candidate.integer, source)
+
+
+def described(network: Network, integer: bool) -> ir.Model:
+    """The float Model, or what the project's own quantiser makes of it."""
+    model = network.build()
+    if not integer:
+        return model
+    shape = static_shape(fix_batch(model, CALIBRATION_ROWS).graph.inputs[0])
+    rows = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return quantize(model, rows)
+
+
+def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path | None = None,
+          rows: int = 1) -> Case:
+    """Fixes the batch, writes the .onnx file, and builds and saves the artefact."""
+    fixed = fix_batch(model, rows)
+    place = folder / "".join(c if c.isalnum() else "_" for c in name)
+    place.mkdir(parents=True, exist_ok=True)
+    save(fixed, place / "net.onnx")
+    start = time.perf_counter()
+    artifact = compile(model, name="net", batch=rows)
+    seconds = time.perf_counter() - start
+    artifact.save(place / "artefact")
+    files = {"onnx": place / "net.onnx", "artefact": place / "artefact"}
+    if tflite is not None:
+        files["tflite"] = tflite
+    return Case(name, fixed, files, draw(fixed), integer, artifact, seconds)
+
+
+def draw(model: ir.Model, seed: int = 0) -> list[np.ndarray]:
+    """Standard normal floats, uniform integers of all codes, for each input."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for value in model.graph.inputs:
+        assert value.dtype is not None
+        dtype, shape = value.dtype.numpy(), static_shape(value)
+        if dtype.kind == "f":
+            array = generator.standard_normal(shape).astype(dtype)
+        else:
+            limits = np.iinfo(dtype)
+            array = generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        found.append(array)
+    return found
