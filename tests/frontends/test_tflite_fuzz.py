@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.tflite_examples import examples, lstm_example
+from tests.support.tflite_files import TfliteFile
+from tests.support.tflite_quantized import quantized_examples
 
 from ganglion.errors import GanglionError
 from ganglion.frontends.tflite import load_tflite
 from ganglion.frontends.tflite_schema import Table
 from ganglion.passes.pipeline import prepare
-from tests.support.tflite_examples import examples, lstm_example
-from tests.support.tflite_files import TfliteFile
-from tests.support.tflite_quantized import quantized_examples
 
 MODELS = os.environ.get("GANGLION_MODELS")
 
