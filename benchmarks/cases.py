@@ -3,13 +3,14 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from benchmarks import executorch_file
 from benchmarks.networks import INFERENCE, Network
 from benchmarks.work import macs, weight_bytes
 from ganglion.build import Artifact, compile
@@ -99,7 +100,12 @@ def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
     else:
         assert candidate.network is not None
         model = described(candidate.network, candidate.integer)
-    return ready(candidate.name, model, folder, candidate.integer, source)
+    case = ready(candidate.name, model, folder, candidate.integer, source)
+    if candidate.network is None or candidate.integer:
+        return case
+    program = case.files["onnx"].with_name("net.pte")
+    exported = executorch_file.write(candidate.network, program)
+    return replace(case, files={**case.files, "pte": program}) if exported else case
 
 
 def described(network: Network, integer: bool) -> ir.Model:

@@ -76,7 +76,8 @@ def measure(case: Case, installed: list[Runtime], options: argparse.Namespace) -
         each.call()
     answers = {name: each.answer() for name, each in loaded.items()}
     differences = {name: difference(answers[OURS.name], answer)
-                   for name, answer in answers.items() if name != OURS.name}
+                   for name, answer in answers.items()
+                   if name != OURS.name and RUNTIMES[name].same_weights}
     times = round_robin({name: each.call for name, each in loaded.items()}, options.seconds)
     parts = breakdown.steps(case.artifact, case.inputs)
     ours = times[OURS.name]

@@ -7,6 +7,8 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 OURS = "ganglion"
+SUSPICIOUS = 0.05
+"""Of the largest output: a difference beyond is no rounding."""
 
 
 def one_line(row: Figures) -> str:
@@ -101,6 +103,9 @@ def skipped(found: Figures) -> str:
              if "skipped" in r]
     lines += [f"- {r['name']}: {n} left out, {why}" for r in found["networks"]
               for n, why in r.get("refused", {}).items() if not why.startswith("no .")]
+    lines += [f"- {r['name']}: {n}'s answer differs from ours by {d:.2g}: see the next "
+              "table" for r in found["networks"]
+              for n, d in r.get("difference", {}).items() if d > SUSPICIOUS * r["largest_output"]]
     return "\n".join([*lines, ""])
 
 

@@ -28,12 +28,16 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`module`: what must be installed. `form`: the file that it reads, a key of `Case.files`."""
+    """`module`: what must be installed. `form`: the file that it reads, a key of `Case.files`.
+
+    `same_weights`: whether that file holds the network's own weights, so that answers compare.
+    """
 
     name: str
     module: str
     form: str
     load: Callable[[Path, Arrays], Loaded]
+    same_weights: bool = True
 
 
 def version(module: str) -> str | None:
@@ -111,6 +115,22 @@ def litert(path: Path, inputs: Arrays) -> Loaded:
     return Loaded(call, lambda: [interpreter.get_tensor(index) for index in found])
 
 
+def executorch(path: Path, inputs: Arrays) -> Loaded:
+    """XNNPACK, as exported; images channels-first (see `executorch_file`)."""
+    import torch
+    from executorch.runtime import Runtime as Engine
+
+    torch.set_num_threads(1)
+    given = [torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x)
+             for x in inputs]
+    program = Engine.get().load_program(path)
+    method = program.load_method("forward")
+    method.execute(given)  # what it can't run shows here only
+    kept = [program]
+    return Loaded(partial(method.execute, given),
+                  lambda: [y.numpy() for y in method.execute(given) if kept])
+
+
 OURS = Runtime("ganglion", "ganglion", "artefact", ganglion)
 
 RUNTIMES: Mapping[str, Runtime] = {r.name: r for r in (
@@ -118,5 +138,6 @@ RUNTIMES: Mapping[str, Runtime] = {r.name: r for r in (
     Runtime("LiteRT", "ai_edge_litert", "tflite", litert),
     Runtime("ONNX Runtime", "onnxruntime", "onnx", onnxruntime),
     Runtime("OpenVINO", "openvino", "onnx", openvino),
+    Runtime("ExecuTorch", "executorch", "pte", executorch, same_weights=False),
 )}
 """Ours first, then every peer."""
