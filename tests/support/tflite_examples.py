@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from tests.support.tflite_files import Options, TfliteFile
 
 Array = np.ndarray
