@@ -39,7 +39,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
     `streaming`: one time step a call, with the recurrent state kept between calls. `samples`: how
     many inputs the check takes.
-    Raises UnsupportedOp, ModelError, TargetError (does not fit), ToolchainError, CheckError.
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch or samples), TargetError (does
+    not fit), ToolchainError, CheckError.
     """
     require_model(model, "compile")
     for argument, number in (("batch", batch), ("samples", samples)):

@@ -42,7 +42,7 @@ class Fused:
 
 @dataclass
 class Lowerer:
-    """Turns nodes into drafts. `isas`: what the target runs; `model_constants`: by value."""
+    """Turns nodes into drafts. `isas`: what the target runs; `fused`: by the kernel's node."""
 
     isas: Sequence[str]
     views: dict[ir.Value, View] = field(default_factory=dict)

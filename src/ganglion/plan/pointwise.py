@@ -16,8 +16,6 @@ from ganglion.plan.fusion import Unit
 from ganglion.plan.lowerer import Fused, Lowerer, lowered_dtype
 from ganglion.plan.views import View, collapse, row_major
 
-ChannelView = Callable[[View, int], View]
-
 
 def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
     """A vector (or scalar) laid along one axis of [shape]."""

@@ -19,7 +19,6 @@ from ganglion.errors import ModelError, TargetError, TrustError
 from ganglion.runtime.ports import Description, parse_description
 
 MANIFEST = "manifest.json"
-MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 SUFFIXES = (".so", ".dylib", ".dll")
 FORMAT = 1
 
