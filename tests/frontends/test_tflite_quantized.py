@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+from tests.support.tflite_examples import lstm
 from tests.support.tflite_files import TfliteFile
 from tests.support.tflite_quantized import Quantized, quantized_examples
 
@@ -144,3 +145,46 @@ def test_an_activation_scaled_by_channel_is_refused(tmp_path: Path) -> None:
     file.op("QUANTIZE", [x], [y])
     with pytest.raises(UnsupportedOp, match="one scale a channel"):
         read(file.build([x], [y]), tmp_path)
+
+
+def lstm_network(activations: str) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """An LSTM of int8 weights over float32 or int8 numbers; its input, and the real answer."""
+    rng = np.random.default_rng(7)
+    file = TfliteFile()
+    codes = rng.integers(-128, 128, (2, 4, 3)).astype(np.int8)
+    integer = activations == "int8"
+    x = file.tensor(codes.shape, activations, **({"scale": 0.02, "zero": 4} if integer else {}))
+    scales = [0.01, 0.008, 0.012, 0.009]
+    weights = [rng.integers(-127, 128, (5, n)).astype(np.int8) for n in [3] * 4 + [5] * 4]
+    steps = [np.float32(0.02) * np.float32(s) for s in scales]
+    biases = [rng.integers(-4000, 4000, 5).astype(np.int32) for _ in range(4)]
+    real_b = [b * s for b, s in zip(biases, steps)]
+    stored_b = [file.constant(b, scale=float(s), zero=0) if integer
+                else file.constant(r.astype(np.float32)) for b, s, r in zip(biases, steps, real_b)]
+    stored_w = [file.constant(w, scale=s, zero=0) for w, s in zip(weights, scales * 2)]
+    real_w = [w * np.float32(s) for w, s in zip(weights, scales * 2)]
+    states = [file.tensor([2, 5], kind, variable=True,
+                          **({"scale": 2.0 ** -k, "zero": 0} if integer else {}))
+              for kind, k in ((activations, 7), ("int16" if integer else "float32", 11))]
+    y = file.tensor((2, 4, 5), activations, **({"scale": 2.0 ** -7, "zero": 0} if integer else {}))
+    file.op("UNIDIRECTIONAL_SEQUENCE_LSTM",
+            [x, *stored_w, -1, -1, -1, *stored_b, -1, -1, *states, -1, -1, -1, -1], [y],
+            ("UnidirectionalSequenceLSTMOptions", {"fused_activation_function": 4,
+                                                   "cell_clip": 10.0}))
+    real_x = (codes - np.float32(4)) * np.float32(0.02)
+    expected = lstm(real_x, real_w[:4], real_w[4:], real_b)
+    return file.build([x], [y]), codes if integer else real_x, expected
+
+
+@pytest.mark.parametrize("activations", ["float32", "int8"])
+def test_lstm_of_int8_weights_keeps_them_and_its_meaning(activations: str, tmp_path: Path) -> None:
+    data, x, expected = lstm_network(activations)
+    model = read(data, tmp_path)
+    [y] = evaluate(model, {"t0": x}).values()
+    if activations == "int8":
+        assert np.abs(y.astype(int) - np.rint(expected * 128).clip(-128, 127)).max() <= 1
+    else:
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    assert [n.op_type for n in model.graph].count("LSTM") == 1
+    assert {str(v.dtype) for v in model.graph.initializers.values() if v.shape is not None
+            and len(v.shape) == 3} == {"INT8"}
