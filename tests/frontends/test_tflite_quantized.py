@@ -1,12 +1,13 @@
 """Quantised .tflite networks: the same numbers, and integer arithmetic in the end."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
-from tests.support.tflite_examples import lstm
-from tests.support.tflite_files import TfliteFile
+from tests.support.tflite_examples import conv, depthwise, lstm, transpose_conv
+from tests.support.tflite_files import Options, TfliteFile
 from tests.support.tflite_quantized import Quantized, quantized_examples
 
 from ganglion.build.check import is_exact
@@ -15,6 +16,7 @@ from ganglion.errors import UnsupportedOp
 from ganglion.frontends import load
 from ganglion.ops.evaluate import evaluate
 
+Real = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BYTES = {f"{dtype} {e.name}": e for dtype in ("int8", "uint8") for e in quantized_examples(dtype)}
 WIDE = {e.name: e for e in quantized_examples("int16")}
 
@@ -124,19 +126,53 @@ def test_int4_weights_are_unpacked_low_half_first(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.float32([[1, 10, 100]]) @ (codes.T * 0.5))
 
 
-def test_uint8_weights_with_any_zero_point_stay_right(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zero", [0, 60, 127, 128, 255])
+@pytest.mark.parametrize("kind", ["dense", "conv", "grouped", "depthwise", "transposed"])
+def test_uint8_weights_of_any_zero_point_become_integer_products(kind: str, zero: int,
+                                                                 tmp_path: Path) -> None:
     rng = np.random.default_rng(6)
-    x = rng.integers(0, 256, (4, 20)).astype(np.uint8)
-    w = rng.integers(0, 256, (3, 20)).astype(np.uint8)
+    x, w, op, reads, options, function = uint8_layer(kind, rng)
+    w.reshape(-1)[:2] = 0, 255
     file = TfliteFile()
     i = file.tensor(x.shape, "uint8", scale=0.02, zero=120)
-    k = file.constant(w, scale=0.01, zero=60)
-    o = file.tensor([4, 3], "uint8", scale=0.05, zero=100)
-    file.op("FULLY_CONNECTED", [i, k, -1], [o], ("FullyConnectedOptions", {}))
-    real = ((x - 120.0) * 0.02) @ ((w - 60.0) * 0.01).T
-    expected = np.clip(np.rint(real / 0.05) + 100, 0, 255)
-    [found] = evaluate(ready_to_plan(read(file.build([i], [o]), tmp_path)), {"t0": x}).values()
+    k = file.constant(w, scale=0.01, zero=zero)
+    real = function((x - 120.0) * 0.02, (w - float(zero)) * 0.01)
+    scale = float(np.float32((real.max() - real.min()) / 255))
+    o = file.tensor(real.shape, "uint8", scale=scale, zero=100)
+    shape = file.constant(np.int32(real.shape))
+    file.op(op, [{"x": i, "w": k, "shape": shape}[r] for r in reads], [o], options)
+    expected = np.clip(np.rint(real / scale) + 100, 0, 255)
+    model = ready_to_plan(read(file.build([i], [o]), tmp_path))
+    [found] = evaluate(model, {"t0": x}).values()
     assert np.abs(found - expected).max() <= 1
+    assert is_exact(model)
+
+
+def uint8_layer(kind: str, rng: np.random.Generator) -> tuple[
+        np.ndarray, np.ndarray, str, tuple[str, ...], Options, Real]:
+    """Codes of x and of the weights, the operator with its inputs, and what it computes."""
+    def codes(*shape: int) -> np.ndarray:
+        return rng.integers(0, 256, shape).astype(np.uint8)
+
+    image, valid = codes(1, 5, 4, 4), {"padding": 1, "stride_h": 1, "stride_w": 1}
+    none = np.zeros(1)
+    if kind == "dense":
+        return (codes(4, 20), codes(3, 20), "FULLY_CONNECTED", ("x", "w"),
+                ("FullyConnectedOptions", {}), lambda x, w: x @ w.T)
+    if kind == "depthwise":
+        return (image, codes(1, 3, 3, 4), "DEPTHWISE_CONV_2D", ("x", "w"),
+                ("DepthwiseConv2DOptions", {**valid, "padding": 0, "depth_multiplier": 1}),
+                lambda x, w: depthwise(x, w, none))
+    if kind == "transposed":
+        return (image, codes(2, 3, 3, 4), "TRANSPOSE_CONV", ("shape", "w", "x"),
+                ("TransposeConvOptions", valid),
+                lambda x, w: transpose_conv(x, w, (1, 7, 6, 2), (1, 1), 1))
+    if kind == "grouped":
+        return (image, codes(2, 3, 3, 2), "CONV_2D", ("x", "w"), ("Conv2DOptions", valid),
+                lambda x, w: np.concatenate([conv(x[..., 2 * k:2 * k + 2], w[[k]], none, 1)
+                                             for k in range(2)], -1))
+    return (image, codes(3, 3, 3, 4), "CONV_2D", ("x", "w"), ("Conv2DOptions", valid),
+            lambda x, w: conv(x, w, none, 1))
 
 
 def test_an_activation_scaled_by_channel_is_refused(tmp_path: Path) -> None:
