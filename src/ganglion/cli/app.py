@@ -17,7 +17,7 @@ from ganglion.errors import GanglionError, ToolchainError
 app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx or .keras")]
+ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tflite")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 
