@@ -55,6 +55,11 @@ class Peaks:
     read: Callable[[int], float]
     isas: tuple[str, ...]
 
+    def best(self, other: "Peaks") -> "Peaks":
+        """The higher of two measurements: whatever else ran can only have lowered them."""
+        return Peaks(max(self.float_macs, other.float_macs), max(self.int8_macs, other.int8_macs),
+                     lambda size: max(self.read(size), other.read(size)), self.isas)
+
     def bound_us(self, macs: int, weight_bytes: int, integer: bool) -> float:
         """The least time for so many multiply-adds over so many bytes of weights, in µs."""
         peak = self.int8_macs if integer else self.float_macs

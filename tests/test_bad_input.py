@@ -107,7 +107,7 @@ CASES: dict[str, tuple[Callable[[], object], type[GanglionError], str]] = {
     "training what is quantised": (
         lambda: gg.fit(gg.quantize(net(), calibration=ROWS + 1), ROWS, LABELS,
                        loss="sparse_categorical_crossentropy"), ModelError,
-        "train the float one"),
+        "is quantised.*train the float network"),
     "labels out of range": (lambda: fit(y=LABELS + 3), DataError,
                             "labels from 3 to 3.*3 classes: expected 0 to 2"),
     "fewer labels than rows": (lambda: fit(y=LABELS[:5]), DataError, "8 rows but y has 5"),

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support.tflite_examples import examples
 
 from ganglion.frontends import load
 from ganglion.frontends.tflite_file import read_network
 from ganglion.frontends.tflite_rows import ROWS
 from ganglion.ops.evaluate import evaluate
 from ganglion.passes.pipeline import prepare
-from tests.support.tflite_examples import examples
 
 EXAMPLES = {e.name: e for e in examples()}
 

@@ -4,10 +4,10 @@ import struct
 
 import pytest
 import tflite
+from tests.support.tflite_files import TfliteFile, camel
 
 from ganglion.errors import ModelError
 from ganglion.frontends.tflite_schema import ROWS, VECTORS, Table, fields
-from tests.support.tflite_files import TfliteFile, camel
 
 SLOTS = {"i8": "Int8", "u8": "Uint8", "bool": "Bool", "i32": "Int32", "u32": "Uint32",
          "u64": "Uint64", "f32": "Float32"}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from tests.support.tflite_files import Options, TfliteFile
 
 Array = np.ndarray
@@ -194,6 +193,9 @@ def _spatial(rng: np.random.Generator) -> list[Example]:
             y = np.einsum("hi,nijc,wj->nhwc", axis(5, 8, mode), x, axis(6, 4, mode))
             found.append(example(f"{name} {mode}", name, [x, ints(8, 4)], y.astype(np.float32),
                                  (table, {mode: True} if mode else {})))
+    found.append(example("enlarge", "RESIZE_NEAREST_NEIGHBOR", [x, ints(10, 18)],
+                         x.repeat(2, 1).repeat(3, 2), ("ResizeNearestNeighborOptions",
+                                                       {"half_pixel_centers": True})))
     image = rng.normal(size=(1, 4, 6, 8)).astype(np.float32)
     blocks = np.stack([image[:, i::2, j::2] for i in range(2) for j in range(2)], 3)
     found.append(example("space to depth", "SPACE_TO_DEPTH", [image],

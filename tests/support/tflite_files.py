@@ -42,7 +42,7 @@ class TfliteFile:
         """The index of a new tensor; `dtype` is NumPy's name or the schema's."""
         raw = data.tobytes() if isinstance(data, np.ndarray) else data
         scales = [scale] if isinstance(scale, int | float) else list(scale)
-        zeros = [zero] if isinstance(zero, int) else list(zero)
+        zeros = [zero] * len(scales) if isinstance(zero, int) else list(zero)
         self.tensors.append(_Tensor(shape, TYPES.get(dtype, dtype), raw, scales,
                                     zeros or [0] * len(scales), axis,
                                     f"t{len(self.tensors)}" if name is None else name,

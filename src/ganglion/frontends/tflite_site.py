@@ -162,7 +162,7 @@ class Site:
 
     def weight(self, k: int, perm: Sequence[int]) -> ir.Value:
         """Input k with its axes in another order; a constant is laid out now."""
-        key = (self.operator.inputs[k], tuple(perm))
+        key = (self.tensor(k).index, tuple(perm))
         if key not in self.values.weights:
             self.values.weights[key] = self._weight(k, tuple(perm))
         return self.values.weights[key]

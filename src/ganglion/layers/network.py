@@ -125,10 +125,11 @@ def Functional(inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Ten
     return g.model()
 
 
-def _tensors(given: Tensor | Sequence[Tensor], role: str, name: str) -> list[Tensor]:
-    found = list(given) if isinstance(given, list | tuple) else [given]
-    if not found or not all(isinstance(x, Tensor) for x in found):
-        kinds = ", ".join(type(x).__name__ for x in found) or "none"
+def _tensors(given: object, role: str, name: str) -> list[Tensor]:
+    entries = list(given) if isinstance(given, list | tuple) else [given]
+    found = [x for x in entries if isinstance(x, Tensor)]
+    if not found or len(found) != len(entries):
+        kinds = ", ".join(type(x).__name__ for x in entries) or "none"
         raise ModelError(f"network {name!r}: {role} are {kinds}; expected one or more of what "
                          "Input(...) or a layer called on one gives")
     return found

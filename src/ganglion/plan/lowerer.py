@@ -72,7 +72,7 @@ class Lowerer:
 
     def constant(self, name: str, array: np.ndarray) -> View:
         """A constant's view, row-major. bool is stored as bytes."""
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")  # ascontiguousarray would turn [] into [1]
         storage = Storage(name, str(array.dtype), array.size, "const", array=array.reshape(-1))
         return View(storage, array.shape, dense_strides(array.shape, row_major(array.ndim)))
 

@@ -39,8 +39,7 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     weights = trainable(copy)
     if not weights:
         raise ModelError("the network has no trainable weights: no initializer is marked "
-                         '"ganglion.trainable" = "true" and none feeds a layer that learns. '
-                         "Of a quantised network, train the float one that it came from")
+                         '"ganglion.trainable" = "true" and none feeds a layer that learns')
     g = GraphBuilder.extending(copy)
     state, count = State(g), len(copy.graph.outputs)
     enter_training(state, copy, frozenset(weights), seed)
