@@ -132,7 +132,8 @@ def _code(b: flatbuffers.Builder, name: str) -> int:
         "builtin_code": number})
 
 
-VERSIONS: Mapping[str, int] = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5}
+VERSIONS: Mapping[str, int] = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5,
+                               "BROADCAST_TO": 2}
 """Of operators whose later forms are used; readers of today look at the tensors' types."""
 
 

@@ -95,15 +95,19 @@ def slices(site: Site) -> None:
 
 
 def split(site: Site) -> None:
-    """Split as SPLIT_V."""
+    """Split as SPLIT, or SPLIT_V where the parts differ."""
     axis, held = axis_of(site), site.held(0)
     shapes = [static_shape(v) for v in site.node.outputs]
     source = site.flat.tensors[held.tensor]
     made = [site.tensor(tuple(s[a] for a in held.perm), source.quant, source.dtype)
             for s in shapes]
     place = site.flat.constant(np.asarray(held.perm.index(axis), np.int32), "axis")
-    site.flat.op("SPLIT_V", [held.tensor, site.flat.ints(*(s[axis] for s in shapes)), place], made,
-                 ("SplitVOptions", {"num_splits": len(made)}), site.name)
+    count = {"num_splits": len(made)}
+    if len(set(shapes)) == 1:
+        site.flat.op("SPLIT", [place, held.tensor], made, ("SplitOptions", count), site.name)
+    else:
+        site.flat.op("SPLIT_V", [held.tensor, site.flat.ints(*(s[axis] for s in shapes)), place],
+                     made, ("SplitVOptions", count), site.name)
     for k, tensor in enumerate(made):
         site.put(tensor, held.perm, k)
 

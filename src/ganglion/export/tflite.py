@@ -16,8 +16,9 @@ from ganglion.passes.base import standard
 from ganglion.passes.pipeline import prepare
 
 
-def export(model: ir.Model, path: str | Path, batch: int = 1) -> None:
-    """Writes the Model as a .tflite file for `batch` rows, aside first, then renamed.
+def export(model: ir.Model, path: str | Path, batch: int = 1) -> FlatNetwork:
+    """Writes the Model as a .tflite file for `batch` rows, aside first, then renamed; returns
+    what stands in the file.
 
     QuantizeLinear and DequantizeLinear become quantised tensors, and the operators between them
     int8 operators where TensorFlow Lite has such; the others compute with floats between
@@ -27,7 +28,9 @@ def export(model: ir.Model, path: str | Path, batch: int = 1) -> None:
     path = Path(path)
     if path.suffix != ".tflite":
         raise DataError(f"{path}: networks are exported as .tflite files; choose such a name")
-    write_atomic(path, network_of(model, batch).file())
+    network = network_of(model, batch)
+    write_atomic(path, network.file())
+    return network
 
 
 def network_of(model: ir.Model, batch: int = 1) -> FlatNetwork:
