@@ -126,6 +126,21 @@ def compile(
 
 
 @app.command()
+def export(
+    model: ModelPath,
+    output: Out,
+    batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
+    check: Annotated[str | None, typer.Option(help="edgetpu: tell what an Edge TPU would run")
+                     ] = None,
+    json: Json = False,
+) -> None:
+    """Write a network as .tflite, for LiteRT."""
+    from ganglion.cli.export import run as run_export
+
+    run_export(model, output, batch, check, json)
+
+
+@app.command()
 def targets(json: Json = False) -> None:
     """List what networks can be compiled for."""
     from ganglion.cli.build import run_targets
