@@ -258,8 +258,8 @@ def test_the_program_ends_with_its_exit_code(files, tmp_path):
 def test_help_names_every_command_and_every_command_has_help(ganglion):
     answer = ganglion("--help")
     assert answer.code == 0
-    for command in ("inspect", "train", "evaluate", "quantize", "compile", "targets", "operators",
-                    "run", "bench", "demo"):
+    for command in ("inspect", "train", "evaluate", "quantize", "compile", "export", "targets",
+                    "operators", "run", "bench", "demo"):
         assert command in answer.out
         assert "--json" in ganglion(command, "--help").out
     assert ganglion("--version").out == f"ganglion {gg.__version__}\n"
