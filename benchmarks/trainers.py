@@ -60,7 +60,7 @@ def ganglion(network: Network, x: np.ndarray, y: np.ndarray) -> Step:
 def torch(network: Network, x: np.ndarray, y: np.ndarray) -> Step:
     """PyTorch, eager, with its fused optimiser."""
     step = torch_step(network, x, y)
-    return Step(step, lambda: float(step()))
+    return Step(step, lambda: float(step().detach()))
 
 
 def jax(network: Network, x: np.ndarray, y: np.ndarray) -> Step:

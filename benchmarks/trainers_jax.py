@@ -25,8 +25,7 @@ def jax_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], Any
 
     start, end = network.describe(L)
     calls = ordered(start, end)
-    places = {call: i + 1 for i, call in enumerate(calls)}
-    sources = [[places.get(v.call, 0) for v in call.inputs] for call in calls]
+    sources = read_by(calls)
 
     def forward(weights: list[Weights], given: Any) -> tuple[Any, list[Weights]]:
         values, statistics = [given], []
@@ -62,6 +61,19 @@ def jax_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], Any
         return loss.block_until_ready()
 
     return call
+
+
+def starting_weights(network: Network, x: np.ndarray) -> list[Weights]:
+    """The weights before the first step, statistics of batch normalisation among them."""
+    start, end = network.describe(L)
+    calls = ordered(start, end)
+    return _start(calls, read_by(calls), x)
+
+
+def read_by(calls: list[Any]) -> list[list[int]]:
+    """For each call the values that it reads: 0 is the network's input, k + 1 what call k gave."""
+    places = {call: i + 1 for i, call in enumerate(calls)}
+    return [[places.get(v.call, 0) for v in call.inputs] for call in calls]
 
 
 def _start(calls: list[Any], sources: list[list[int]], x: Any) -> list[Weights]:

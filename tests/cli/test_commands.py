@@ -140,6 +140,18 @@ def test_compile_for_several_rows_a_call(ganglion, files):
     assert gg.Session("out").inputs[0].shape == (3, 2)
 
 
+def test_compile_tunes_once_and_follows_the_cache(ganglion, files):
+    answer = ganglion("compile", files.line, "-o", "out", "--tune", "--tune-cache", "kept.json")
+    assert answer.code == 0, answer.err
+    assert "kernels chosen by measurement" in answer.out
+    kept = Path("kept.json").read_bytes()
+    followed = answered(ganglion("compile", files.line, "-o", "again", "--tune-cache", "kept.json",
+                                 "--json"))
+    assert followed == json.loads(Path("out/manifest.json").read_text(encoding="utf-8"))
+    assert Path("kept.json").read_bytes() == kept
+    assert "the cost model" in ganglion("compile", files.line, "-o", "plain").out
+
+
 def test_targets_and_operators_are_printed_from_their_rows(ganglion):
     listed = answered(ganglion("targets", "--json"))
     assert [row["name"] for row in listed] == list(targets())
