@@ -226,7 +226,7 @@ def _quantization(owner: str, tensor: Table, declared: int, shape: tuple[int, ..
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise ModelError(f"{owner} has the scale {scale[~(scale > 0)][:1] or scale[:1]}; scales "
                          "must be positive numbers")
-    info = ml_dtypes.iinfo(dtype.numpy())
+    info = ml_dtypes.iinfo(dtype.numpy())  # type: ignore[no-untyped-call]
     if (zero < int(info.min)).any() or (zero > int(info.max)).any():
         raise ModelError(f"{owner} has a zero point outside {info.min} .. {info.max}, the codes of "
                          f"its type {dtype}")

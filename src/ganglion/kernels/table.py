@@ -33,7 +33,7 @@ def reference(spec: TableSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np
     return {"y": arrays["table"][arrays["x"].astype(np.int64) - lowest]}
 
 
-TABLE = Family("table", operands, reference,
+TABLE: Family[TableSpec] = Family("table", operands, reference,
                variants=(Variant("table_q8__scalar", SCALAR, "table.c.j2",
                                  cost=lambda spec: 2.0 * spec.size),))
 FAMILIES = (TABLE,)

@@ -235,8 +235,11 @@ def dims(value: ir.Value) -> list[int | str | None]:
     return [d if isinstance(d, int) else d.value for d in value.shape]
 
 
-def static_shape(value: ir.Value) -> tuple[int, ...]:
-    """The shape as integers; ModelError when a dimension is symbolic or unknown."""
+def static_shape(value: ir.Value | None) -> tuple[int, ...]:
+    """The shape as integers; ModelError when a dimension is symbolic or unknown, or when a
+    required value is absent."""
+    if value is None:
+        raise ModelError("a required input is absent")
     if value.shape is None:
         raise ModelError(f"value {value.name!r} has no shape; run shape inference first")
     found = []
@@ -246,6 +249,13 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
                              "fix every dimension before this step (passes.fix_shapes)")
         found.append(d)
     return tuple(found)
+
+
+def require_model(model: object, who: str) -> None:
+    """Raises ModelError unless a caller of `who` gave a Model."""
+    if not isinstance(model, ir.Model):
+        raise ModelError(f"{who} takes a Model (an onnx_ir.Model), not {type(model).__name__}; "
+                         "open files with ganglion.load, Keras models with ganglion.from_keras")
 
 
 def infer_types(node: ir.Node) -> None:

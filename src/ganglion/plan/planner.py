@@ -13,6 +13,7 @@ from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find, rows
+from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.finish import finish
 from ganglion.plan.fusion import Unit, absorb, group, schedule
 from ganglion.plan.lowerer import Lowerer
@@ -22,8 +23,11 @@ from ganglion.plan.types import Plan
 from ganglion.plan.views import Storage, View, dense_strides, row_major
 
 
-def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None) -> Plan:
+def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None,
+         choices: Choices = NO_CHOICES) -> Plan:
     """Decides how a Model is computed on a target that runs `isas` (names of `kernels.isa`).
+
+    `choices`: variants measured to be fastest; the cost model decides where there is none.
 
     The Model must be prepared (`passes.pipeline.prepare`): static shapes, no training-only nodes.
     Raises UnsupportedOp for a node without lowering and ModelError for dynamic shapes.
@@ -31,7 +35,7 @@ def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = 
     name = c_name(name or model.graph.name or "network")
     nodes = list(model.graph)
     check_supported(nodes)
-    lowerer = Lowerer(tuple(isas))
+    lowerer = Lowerer(tuple(isas), choices)
     _place_inputs(lowerer, model)
     units = group(nodes, {n: is_pointwise(n) for n in nodes})
     _fuse_epilogues(lowerer, units)
@@ -98,8 +102,9 @@ def state_orders(model: ir.Model) -> dict[str, tuple[int, ...]]:
     bound = {b.input for b in bindings(model)}
     shapes = set()
     for node in model.graph:
-        if node.op_type in ("Conv", "ConvTranspose") and node.inputs[1].name in bound:
-            shapes.add(static_shape(node.inputs[1]))
+        weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") else None
+        if weight is not None and weight.name in bound:
+            shapes.add(static_shape(weight))
     return {str(v.name): (0, *range(2, len(s)), 1) for v in model.graph.inputs
             if v.name in bound and (s := static_shape(v)) in shapes}
 
@@ -109,28 +114,30 @@ def _fuse_epilogues(lowerer: Lowerer, units: list[Unit]) -> None:
     by_node = {n: u for u in units for n in u.nodes}
     for epilogue in [u for u in units if u.pointwise]:
         inside = set(epilogue.nodes)
-        sources = [v for v in epilogue.inputs() if _fusable(v, by_node)
-                   and not v.is_graph_output() and all(u.node in inside for u in v.uses())]
-        for source in sorted(sources, key=lambda v: -place[by_node[v.producer()]]):
-            kernel = by_node[source.producer()]
-            fused = epilogue_of(lowerer, epilogue, source, EPILOGUE_AXIS[_family(source)])
-            if fused is not None and source.producer() not in lowerer.fused:
-                lowerer.fused[source.producer()] = fused
-                absorb(kernel, epilogue, units)
-                by_node |= dict.fromkeys(epilogue.nodes, kernel)
+        sources = {v: node for v in epilogue.inputs()
+                   if (node := _fusable(v, by_node)) is not None
+                   and not v.is_graph_output() and all(u.node in inside for u in v.uses())}
+        for source in sorted(sources, key=lambda v: -place[by_node[sources[v]]]):
+            node = sources[source]
+            fused = epilogue_of(lowerer, epilogue, source, EPILOGUE_AXIS[_family(node)])
+            if fused is not None and node not in lowerer.fused:
+                lowerer.fused[node] = fused
+                absorb(by_node[node], epilogue, units)
+                by_node |= dict.fromkeys(epilogue.nodes, by_node[node])
                 break
 
 
-def _family(value: ir.Value) -> str:
-    node = value.producer()
-    row = None if node is None else find(node.domain, node.op_type)
+def _family(node: ir.Node) -> str:
+    row = find(node.domain, node.op_type)
     return row.lower.family if row is not None and isinstance(row.lower, Kernel) else ""
 
 
-def _fusable(value: ir.Value, by_node: dict[ir.Node, Unit]) -> bool:
-    if _family(value) not in EPILOGUE_AXIS:
-        return False
-    return not by_node[value.producer()].pointwise
+def _fusable(value: ir.Value, by_node: dict[ir.Node, Unit]) -> ir.Node | None:
+    """The kernel node that makes `value`, if it takes an epilogue."""
+    node = value.producer()
+    if node is None or _family(node) not in EPILOGUE_AXIS or by_node[node].pointwise:
+        return None
+    return node
 
 
 def _shown(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:

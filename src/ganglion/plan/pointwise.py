@@ -14,10 +14,8 @@ from ganglion.ops.pointwise import Expr, binary, const, operand, program, unary
 from ganglion.ops.registry import find
 from ganglion.plan.codes import Codes, codes
 from ganglion.plan.fusion import Unit
-from ganglion.plan.lowerer import Fused, Lowerer
+from ganglion.plan.lowerer import Fused, Lowerer, lowered_dtype
 from ganglion.plan.views import View, collapse, row_major
-
-ChannelView = Callable[[View, int], View]
 
 
 def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
@@ -30,7 +28,7 @@ def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
 
 
 def _quantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
-    info = np.iinfo(node.outputs[0].dtype.numpy())
+    info = np.iinfo(lowered_dtype(node.outputs[0]).name)
     y = unary("rint", x / scale) + zero
     return binary("min", binary("max", y, float(info.min)), float(info.max))
 
