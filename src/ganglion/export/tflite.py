@@ -12,7 +12,7 @@ from ganglion.export.rows import ROWS
 from ganglion.export.site import Site, Stored, Values, constant_of, plain
 from ganglion.files import write_atomic
 from ganglion.ops.graph import static_shape
-from ganglion.passes.base import standard
+from ganglion.passes.base import only_reader, standard
 from ganglion.passes.pipeline import prepare
 
 
@@ -99,6 +99,11 @@ def _dequantize(site: Site) -> None:
         return
     if site.quant(0) is None:
         raise site.unsupported("dequantises what is no int8 or uint8 tensor of one scale")
+    reader = only_reader(site.result)
+    told = parameters(site.node, site.value(0).dtype)
+    if told != site.quant(0) and not standard(reader, "AveragePool"):
+        raise site.unsupported("reads codes by another scale or zero point than they were written "
+                               "with, which no tensor of a .tflite file can say")
     held = site.held(0)
     site.put(held.tensor, held.perm)
 
