@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint coverage clean
+BENCH_OUT ?= build/benchmarks
+
+.PHONY: demo test lint coverage bench bench-training clean
 
 demo: $(VENV)/installed
 	$(BIN)/ganglion demo
@@ -16,7 +18,7 @@ coverage: $(VENV)/test-tools
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: $(VENV)/lint-tools
-	$(BIN)/ruff check src tests setup.py
+	$(BIN)/ruff check src tests benchmarks setup.py
 	$(BIN)/mypy
 
 $(VENV)/bin/python:
@@ -39,6 +41,21 @@ $(VENV)/lint-tools: $(VENV)/test-tools
 # What the project is compared with, and what runs other processors' code: for .ci/run.
 $(VENV)/peers: $(VENV)/test-tools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group peers
+	touch $@
+
+# Beside other runtimes and frameworks, on one core of a machine that should be idle otherwise.
+bench: $(VENV)/bench-tools
+	$(BIN)/python -m benchmarks.inference -o $(BENCH_OUT) $(BENCH_ARGS)
+
+bench-training: $(VENV)/bench-training-tools
+	$(BIN)/python -m benchmarks.training -o $(BENCH_OUT) $(BENCH_ARGS)
+
+$(VENV)/bench-tools: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	touch $@
+
+$(VENV)/bench-training-tools: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench-training
 	touch $@
 
 clean:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from benchmarks.networks import INFERENCE, Network
 from benchmarks.work import macs, weight_bytes
@@ -103,7 +104,7 @@ def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
 
 def described(network: Network, integer: bool) -> ir.Model:
     """The float Model, or what the project's own quantiser makes of it."""
-    model = network.build()
+    model = network.model()
     if not integer:
         return model
     shape = static_shape(fix_batch(model, CALIBRATION_ROWS).graph.inputs[0])
@@ -115,6 +116,7 @@ def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path 
           rows: int = 1) -> Case:
     """Fixes the batch, writes the .onnx file, and builds and saves the artefact."""
     fixed = fix_batch(model, rows)
+    common.RemoveUnusedNodesPass()(fixed)
     place = folder / "".join(c if c.isalnum() else "_" for c in name)
     place.mkdir(parents=True, exist_ok=True)
     save(fixed, place / "net.onnx")

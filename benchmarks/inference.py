@@ -9,6 +9,7 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,27 +17,23 @@ from benchmarks import breakdown, growth, machine, report
 from benchmarks.cases import Case, Skipped, candidates, prepare
 from benchmarks.core import pin
 from benchmarks.probe import apart
-from benchmarks.runtimes import OURS, RUNTIMES, Loaded, Runtime
+from benchmarks.runtimes import OURS, RUNTIMES, Loaded, Runtime, version
 from benchmarks.timing import round_robin
 from ganglion.errors import GanglionError
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def main() -> None:
     """Measures what the command line asks for, prints and writes the tables."""
     options = _options()
     core = pin(options.core)
-    installed = [r for r in RUNTIMES.values() if r.installed]
+    installed = [r for r in RUNTIMES.values() if version(r.module)]
     found: Row = {
         "machine": machine.name(), "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "core": core, "load_before": machine.load(),
-        "runtimes": {r.name: r.version if r.installed else None for r in RUNTIMES.values()}}
+        "runtimes": {r.name: version(r.module) for r in RUNTIMES.values()}}
     peaks = machine.measure()
-    found["peaks"] = {"isas": list(peaks.isas), "float_gmacs": peaks.float_macs / 1e9,
-                      "int8_gmacs": peaks.int8_macs / 1e9,
-                      "read_gb_s": {n: peaks.read(n) / 1e9 for n in (1 << 14, 1 << 18, 1 << 20,
-                                                                     1 << 22, 1 << 24)}}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         rows = []
         for candidate in candidates():
@@ -47,10 +44,13 @@ def main() -> None:
             except GanglionError as error:
                 case = Skipped(candidate.name, f"{type(error).__name__}: {error}")
             row = {"name": case.name, "skipped": case.reason} if isinstance(case, Skipped) \
-                else measure(case, installed, peaks, options)
+                else measure(case, installed, options)
+            if isinstance(case, Case):
+                peaks.read(case.weight_bytes)
             _say(report.one_line(row))
             rows.append(row)
-        found["networks"] = rows
+        peaks = peaks.best(machine.measure())
+        found |= {"networks": [bounded(row, peaks) for row in rows], "peaks": figures(peaks)}
         found["growth"] = [] if options.no_growth else growth.measure(
             installed, Path(folder), options.seconds)
     found["load_after"] = machine.load()
@@ -69,8 +69,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(case: Case, installed: list[Runtime], peaks: machine.Peaks,
-            options: argparse.Namespace) -> Row:
+def measure(case: Case, installed: list[Runtime], options: argparse.Namespace) -> Row:
     """Everything about one network."""
     loaded, refused = load_all(case, installed)
     for each in loaded.values():
@@ -79,7 +78,6 @@ def measure(case: Case, installed: list[Runtime], peaks: machine.Peaks,
     differences = {name: difference(answers[OURS.name], answer)
                    for name, answer in answers.items() if name != OURS.name}
     times = round_robin({name: each.call for name, each in loaded.items()}, options.seconds)
-    bound = peaks.bound_us(case.macs, case.weight_bytes, case.integer)
     parts = breakdown.steps(case.artifact, case.inputs)
     ours = times[OURS.name]
     peers = {name: us for name, us in times.items() if name != OURS.name}
@@ -87,7 +85,7 @@ def measure(case: Case, installed: list[Runtime], peaks: machine.Peaks,
         "name": case.name, "macs": case.macs, "weight_bytes": case.weight_bytes,
         "us": times, "refused": refused, "best_peer": min(peers, key=peers.__getitem__, default=""),
         "ratio": min(peers.values()) / ours if peers else None,
-        "bound_us": bound, "bound_share": bound / ours, "difference": differences,
+        "integer": case.integer, "difference": differences,
         "largest_output": max(float(np.abs(a).max()) for a in answers[OURS.name]),
         "compile_seconds": case.compile_seconds, "arena_bytes": case.artifact.arena_bytes,
         "file_bytes": {OURS.name: case.artifact.library_bytes,
@@ -96,6 +94,22 @@ def measure(case: Case, installed: list[Runtime], peaks: machine.Peaks,
         "dominant": breakdown.dominant(parts),
         "steps": [{"node": p.node, "variant": p.variant, "us": p.us, "macs": p.macs}
                   for p in parts]}
+
+
+def bounded(row: Row, peaks: machine.Peaks) -> Row:
+    """The row with the machine's bound."""
+    if "us" not in row:
+        return row
+    bound = peaks.bound_us(row["macs"], row["weight_bytes"], row["integer"])
+    return row | {"bound_us": bound, "bound_share": bound / row["us"][OURS.name]}
+
+
+def figures(peaks: machine.Peaks) -> Row:
+    """For the report."""
+    sizes = (1 << 14, 1 << 18, 1 << 20, 1 << 22, 1 << 24)
+    return {"isas": list(peaks.isas), "float_gmacs": peaks.float_macs / 1e9,
+            "int8_gmacs": peaks.int8_macs / 1e9,
+            "read_gb_s": {n: peaks.read(n) / 1e9 for n in sizes}}
 
 
 def load_all(case: Case, installed: list[Runtime]) -> tuple[dict[str, Loaded], dict[str, str]]:

@@ -55,6 +55,11 @@ class Peaks:
     read: Callable[[int], float]
     isas: tuple[str, ...]
 
+    def best(self, other: "Peaks") -> "Peaks":
+        """The higher of two measurements: whatever else ran can only have lowered them."""
+        return Peaks(max(self.float_macs, other.float_macs), max(self.int8_macs, other.int8_macs),
+                     lambda size: max(self.read(size), other.read(size)), self.isas)
+
     def bound_us(self, macs: int, weight_bytes: int, integer: bool) -> float:
         """The least time for so many multiply-adds over so many bytes of weights, in µs."""
         peak = self.int8_macs if integer else self.float_macs
@@ -126,8 +131,7 @@ def _source(wide: Isa, isas: tuple[str, ...]) -> tuple[str, int]:
                     for i in range(8))
     starts = "".join(f"    v{lanes}i r{i} = v{lanes}i_set(0);\n" for i in range(8))
     ends = "".join(f"    r0 = v{lanes}i_or(r0, r{i});\n" for i in range(1, 8))
-    return f"""{prelude([ISAS[name] for name in isas])}
-float peak_float(long n);
+    loops = f"""float peak_float(long n);
 float peak_dot(long n);
 int peak_read(const int32_t *start, long n, long times);
 float peak_float(long n)
@@ -161,7 +165,8 @@ int peak_read(const int32_t *start, long n, long times)
     v{lanes}i_store(out, r0);
     return out[0];
 }}
-""", dots
+"""
+    return prelude([ISAS[name] for name in isas], loops) + loops, dots
 
 
 def _dot(wide: Isa, isas: tuple[str, ...]) -> tuple[str, int, int]:

@@ -35,17 +35,15 @@ class Runtime:
     form: str
     load: Callable[[Path, Arrays], Loaded]
 
-    @property
-    def installed(self) -> bool:
-        return util.find_spec(self.module) is not None
 
-    @property
-    def version(self) -> str:
-        """As installed; the package's own word where it runs from a source tree."""
-        try:
-            return metadata.version(self.module.replace("_", "-"))
-        except metadata.PackageNotFoundError:
-            return str(getattr(import_module(self.module), "__version__", "unknown"))
+def version(module: str) -> str | None:
+    """Of an installed module; its own word where it runs from a source tree; None without it."""
+    if util.find_spec(module) is None:
+        return None
+    try:
+        return metadata.version(module.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return str(getattr(import_module(module), "__version__", "unknown"))
 
 
 def ganglion(path: Path, inputs: Arrays) -> Loaded:

@@ -140,6 +140,18 @@ def test_compile_for_several_rows_a_call(ganglion, files):
     assert gg.Session("out").inputs[0].shape == (3, 2)
 
 
+def test_compile_tunes_once_and_follows_the_cache(ganglion, files):
+    answer = ganglion("compile", files.line, "-o", "out", "--tune", "--tune-cache", "kept.json")
+    assert answer.code == 0, answer.err
+    assert "kernels chosen by measurement" in answer.out
+    kept = Path("kept.json").read_bytes()
+    followed = answered(ganglion("compile", files.line, "-o", "again", "--tune-cache", "kept.json",
+                                 "--json"))
+    assert followed == json.loads(Path("out/manifest.json").read_text(encoding="utf-8"))
+    assert Path("kept.json").read_bytes() == kept
+    assert "the cost model" in ganglion("compile", files.line, "-o", "plain").out
+
+
 def test_targets_and_operators_are_printed_from_their_rows(ganglion):
     listed = answered(ganglion("targets", "--json"))
     assert [row["name"] for row in listed] == list(targets())
@@ -274,3 +286,8 @@ def test_networks_of_several_inputs_and_outputs_take_arrays_by_name(ganglion):
     np.save("b.npy", two.astype(np.float32))
     found = answered(ganglion("run", "two", "a.npy", "b.npy", "-o", "y.npz", "--json"))
     assert sorted(found) == sorted(np.load("y.npz").files) == sorted(names)
+
+
+def test_json_holds_no_colours_even_where_they_are_forced(ganglion, files, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert answered(ganglion("targets", "--json"))[0]["name"] == "host"

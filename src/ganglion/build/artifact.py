@@ -21,8 +21,8 @@ class Artifact:
 
     name: str
     target: str
-    files: Mapping[str, bytes]
-    manifest: Mapping[str, object]
+    files: Mapping[str, bytes] = field(repr=False)
+    manifest: Mapping[str, object] = field(repr=False)
     plan: Plan = field(repr=False)
     library: str | None = None
 

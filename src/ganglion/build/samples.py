@@ -71,6 +71,9 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
     names = [str(v.name) for v in inputs]
     if isinstance(calibration, np.ndarray):
         calibration = [calibration]
+    if not isinstance(calibration, Mapping | list | tuple):
+        raise DataError(f"calibration is {type(calibration).__name__}; expected an array [rows, "
+                        "...], a list of one an input, or a dict by input name")
     if not isinstance(calibration, Mapping):
         if len(calibration) != len(names):
             raise DataError(f"{len(calibration)} calibration arrays for {len(names)} inputs "
@@ -78,6 +81,8 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
         calibration = dict(zip(names, calibration))
     if set(calibration) != set(names):
         raise DataError(f"calibration names {sorted(calibration)}; the inputs are {names}")
+    for name, array in calibration.items():
+        _require_finite(name, array)
     shapes = {str(v.name): static_shape(v) for v in inputs}
     dtypes = {str(v.name): v.dtype.numpy() for v in inputs if v.dtype is not None}
     if all(array.shape == shapes[name] for name, array in calibration.items()):
@@ -93,3 +98,13 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
     starts = range(0, min(rows - batch + 1, count * batch), batch)
     return [{n: np.ascontiguousarray(a[s:s + batch]).astype(dtypes[n], copy=False)
              for n, a in calibration.items()} for s in starts]
+
+
+def _require_finite(name: str, array: np.ndarray) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise DataError(f"calibration for input {name!r} is {kind}; expected an array of numbers")
+    bad = int(np.count_nonzero(~np.isfinite(array)))
+    if bad:
+        raise DataError(f"calibration for input {name!r} holds {bad} NaN or infinite elements; "
+                        "remove those rows")

@@ -10,12 +10,14 @@ import onnx_ir as ir
 from ganglion import layers as L
 from ganglion.build import Artifact, compile
 from ganglion.cli.bench import latency
-from ganglion.cli.progress import Bars
+from ganglion.cli.build import spoken
+from ganglion.cli.progress import Bars, StageBar
 from ganglion.cli.report import write_report
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import prune_channels, quantize
 from ganglion.frontends import save
 from ganglion.training import evaluate, fit
+from ganglion.training.callbacks import History
 from ganglion.training.optimizers import Adam
 
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -67,44 +69,48 @@ def run(output: Path, epochs: int, seed: int, as_json: bool) -> None:
     """Runs every stage, prints one table and the path of the report."""
     output.mkdir(parents=True, exist_ok=True)
     data = digits(seed)
-    x, y, x_test, y_test = data
     with Bars() as bars:
-        stages = bars.stages("stages", len(STAGES))
-        trained, history = fit(
-            network(seed), x, y, loss="sparse_categorical_crossentropy", optimizer=Adam(),
-            epochs=epochs, batch_size=32, metrics=["accuracy"], seed=seed,
-            validation_data=(x_test, y_test), callbacks=[bars.epochs("training", epochs)])
-        stages.next(STAGES[0])
-        smaller, _ = prune_channels(trained, 0.4)
-        stages.next(STAGES[1])
-        tuned, _ = fit(
-            smaller, x, y, loss="sparse_categorical_crossentropy", optimizer=Adam(),
-            epochs=epochs // 2 + 1, batch_size=32, seed=seed,
-            callbacks=[bars.epochs("fine-tuning", epochs // 2 + 1)])
-        stages.next(STAGES[2])
-        small = quantize(trained, calibration=x[:200])
-        stages.next(STAGES[3])
+        stages = bars.stages("stages", STAGES)
+        models, history = _models(data, epochs, seed, bars, stages)
         forms = []
-        for i, (name, model) in enumerate((("float", trained), ("pruned", tuned),
-                                           ("int8", small))):
+        for name, model in models.items():
             forms.append(_form(name, model, data, output))
-            stages.next(STAGES[4 + i])
-        pi = compile(small, "raspberrypi4", name="digits", calibration=x_test)
+            stages.next()
+        pi = compile(models["int8"], "raspberrypi4", name="digits", calibration=data[2])
         pi.save(output / "raspberrypi4")
-        stages.next(STAGES[7])
+        stages.next()
     report = write_report(output, forms, pi, history.history)
     rows = [_row(f) for f in forms]
     if as_json:
         print_json({"forms": rows, "raspberrypi4": dict(pi.manifest), "report": str(report)})
         return
-    print_table("handwritten digits", ["network", "accuracy", "file bytes", "constants bytes",
-                                       "arena bytes", "latency µs", "check"],
-                [[r["name"], f"{r['accuracy']:.2%}", r["file_bytes"], r["const_bytes"],
-                  r["arena_bytes"], f"{r['latency_us']:.1f}", r["check"]] for r in rows])
-    figures = pi.manifest["check"]
-    say(f"raspberrypi4: {pi.library_bytes:,} bytes, check "
-                  f"{figures['status'] if isinstance(figures, dict) else 'not run'}")
+    print_table("handwritten digits",
+                ["network", "accuracy", "file bytes", "arena bytes", "latency µs", "check"],
+                [[r["name"], f"{r['accuracy']:.2%}", r["file_bytes"], r["arena_bytes"],
+                  f"{r['latency_us']:.1f}", r["check"]] for r in rows])
+    say(f"raspberrypi4: {pi.library_bytes:,} bytes, check {spoken(pi.manifest['check'])}")
     say(f"report: {report}")
+
+
+def _models(data: Digits, epochs: int, seed: int, bars: Bars, stages: StageBar
+            ) -> tuple[dict[str, ir.Model], History]:
+    """The float, pruned and int8 network by name, and how the first was trained."""
+    x, y, x_test, y_test = data
+    trained, history = fit(
+        network(seed), x, y, loss="sparse_categorical_crossentropy", optimizer=Adam(),
+        epochs=epochs, batch_size=32, metrics=["accuracy"], seed=seed,
+        validation_data=(x_test, y_test), callbacks=[bars.epochs("training", epochs)])
+    stages.next()
+    smaller, _ = prune_channels(trained, 0.4)
+    stages.next()
+    tuned, _ = fit(
+        smaller, x, y, loss="sparse_categorical_crossentropy", optimizer=Adam(),
+        epochs=epochs // 2 + 1, batch_size=32, seed=seed,
+        callbacks=[bars.epochs("fine-tuning", epochs // 2 + 1)])
+    stages.next()
+    small = quantize(trained, calibration=x[:200])
+    stages.next()
+    return {"float": trained, "pruned": tuned, "int8": small}, history
 
 
 def _form(name: str, model: ir.Model, data: Digits, output: Path) -> Form:

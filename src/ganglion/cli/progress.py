@@ -1,5 +1,6 @@
 """Progress bars on standard error, fed by training's callbacks."""
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.progress import Progress, TaskID
@@ -26,9 +27,10 @@ class Bars:
         """A bar over the epochs of one training run, to be given to `fit` as a callback."""
         return EpochBar(self._progress, self._progress.add_task(description, total=count, note=""))
 
-    def stages(self, description: str, count: int) -> "StageBar":
-        """A bar over stages that the caller counts."""
-        return StageBar(self._progress, self._progress.add_task(description, total=count, note=""))
+    def stages(self, description: str, names: Sequence[str]) -> "StageBar":
+        """A bar over named stages; the caller says when one is done."""
+        task = self._progress.add_task(description, total=len(names), note=names[0])
+        return StageBar(self._progress, task, names)
 
 
 class EpochBar(Callback):
@@ -44,11 +46,11 @@ class EpochBar(Callback):
 
 
 class StageBar:
-    """Moves by one a stage and names it."""
+    """Moves by one a stage and names the one at work."""
 
-    def __init__(self, shown: Progress, task: TaskID) -> None:
-        self._progress, self._task = shown, task
+    def __init__(self, shown: Progress, task: TaskID, names: Sequence[str]) -> None:
+        self._progress, self._task, self._left = shown, task, iter(names[1:])
 
-    def next(self, note: str) -> None:
-        """The stage called `note` is done."""
-        self._progress.update(self._task, advance=1, note=note)
+    def next(self) -> None:
+        """The stage at work is done."""
+        self._progress.update(self._task, advance=1, note=next(self._left, "done"))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -15,7 +16,11 @@ errors = Console(stderr=True)
 
 def print_json(answer: Mapping[str, object] | Sequence[object]) -> None:
     """The answer as one JSON document on standard output; what is not finite becomes null."""
-    console.print_json(json.dumps(_finite(answer), allow_nan=False))
+    text = json.dumps(_finite(answer), allow_nan=False, indent=2)
+    if sys.stdout.isatty():
+        console.print_json(text)
+    else:
+        sys.stdout.write(text + "\n")
 
 
 def _finite(value: object) -> object:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.graph import require_model
 from ganglion.passes.base import integer
 from ganglion.passes.qdq import array_of, is_constant
 from ganglion.training.callbacks import Callback
@@ -167,6 +168,8 @@ def prune(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec, sparsity: fl
 
     Raises DataError and ModelError as `training.fit` and `magnitude_masks` do.
     """
+    require_model(model, "prune")
+
     def trainer(model: ir.Model, masks: Mapping[str, np.ndarray], epochs: int) -> ir.Model:
         return fit(model, x, y, loss=loss, optimizer=optimizer, epochs=epochs,
                    batch_size=batch_size, seed=seed, masks=masks, callbacks=callbacks)[0]

@@ -26,6 +26,7 @@ from ganglion.compression.selection import (
     weight_axis,
 )
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.graph import require_model
 from ganglion.passes.fold_batch_norm import SplitBatchNorm
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes, run
@@ -61,6 +62,7 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
     Raises DataError for empty, non-finite or unfitting calibration arrays, ModelError when the
     Model gives NaN or is not float32.
     """
+    require_model(model, "quantize")
     if io not in ("float", "int8"):
         raise DataError(f"io is {io!r}, expected \"float\" or \"int8\"")
     copy = _simplified(model)

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from ganglion.compression.channels import Channels, Layer, Line, atom_sets, trace
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.graph import require_model
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of
 
@@ -43,6 +44,7 @@ def prune_channels(model: ir.Model, fraction: float | Mapping[str, float] = 0.5,
 
     Raises DataError for a bad fraction or an unknown layer, ModelError for unfixed inner shapes.
     """
+    require_model(model, "prune_channels")
     if importance not in IMPORTANCES:
         raise DataError(f"importance {importance!r} is not one of {', '.join(IMPORTANCES)}")
     copy = model.clone(deep_copy=True)

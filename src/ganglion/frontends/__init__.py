@@ -9,7 +9,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ganglion.errors import ModelError
+from ganglion.errors import DataError, ModelError
+from ganglion.ops.graph import require_model
 
 __all__ = ["READERS", "load", "save"]
 
@@ -40,11 +41,14 @@ def load(path: str | Path) -> ir.Model:
 def save(model: ir.Model, path: str | Path) -> None:
     """Writes a Model as an .onnx file, aside first, then renamed.
 
-    Raises ModelError for another suffix.
+    Raises ModelError for another suffix or what is no Model, DataError without the folder.
     """
     from ganglion.frontends.onnx import save_onnx
 
+    require_model(model, "save")
     path = Path(path)
     if path.suffix != ".onnx":
         raise ModelError(f"{path}: Models are saved as .onnx files")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; create it first")
     save_onnx(model, path)

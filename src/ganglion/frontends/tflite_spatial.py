@@ -9,6 +9,7 @@ from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_products import FIRST, channels_first, channels_last, pads, positive
 from ganglion.frontends.tflite_site import Site
 from ganglion.ops.graph import static_shape
+from ganglion.ops.resize import nearest
 
 Rule = Callable[[Site], None]
 
@@ -55,26 +56,48 @@ def _pooled(site: Site, name: str, x: ir.Value, target: Quantization | None = No
     channels_last(site, y, options.integer("fused_activation_function"))
 
 
-def _resize(mode: str, table: str) -> Rule:
-    """RESIZE_BILINEAR, RESIZE_NEAREST_NEIGHBOR: (x, [height, width])."""
-    def rule(site: Site) -> None:
-        options = site.options(table)
-        size = site.known(1, "size")
-        if len(size) != 2 or min(size) < 1:
-            raise site.error(f"its new size is {size}, expected height and width")
-        x = channels_first(site)
-        aligned, half = (options.integer(n) for n in ("align_corners", "half_pixel_centers"))
-        if aligned and half:
-            raise site.error("align_corners and half_pixel_centers exclude each other")
-        coordinates = "align_corners" if aligned else "half_pixel" if half else "asymmetric"
-        sizes = site.g.ints(*static_shape(x)[:2], *size)
-        more = {} if mode == "linear" else {
-            "nearest_mode": "round_prefer_ceil" if aligned or half else "floor"}
-        y = site.op("Resize", x, None, None, sizes, mode=mode,
-                    coordinate_transformation_mode=coordinates, **more)
-        channels_last(site, y, 0)
+def _new_size(site: Site, table: str) -> tuple[list[int], str]:
+    """[height, width] of a resized image, and ONNX's name for where its pixels lie."""
+    options, size = site.options(table), site.known(1, "size")
+    if len(size) != 2 or min(size) < 1 or len(site.shape(0)) != 4 or 0 in site.shape(0):
+        raise site.error(f"cannot resize {list(site.shape(0))} to {size}; expected an image "
+                         "[batch, height, width, channels], a height and a width")
+    aligned, half = (options.integer(n) for n in ("align_corners", "half_pixel_centers"))
+    if aligned and half:
+        raise site.error("align_corners and half_pixel_centers exclude each other")
+    return size, "align_corners" if aligned else "half_pixel" if half else "asymmetric"
 
-    return rule
+
+def _resize_bilinear(site: Site) -> None:
+    """RESIZE_BILINEAR: (x, [height, width])."""
+    size, coordinates = _new_size(site, "ResizeBilinearOptions")
+    x = channels_first(site)
+    y = site.op("Resize", x, None, None, site.g.ints(*static_shape(x)[:2], *size), mode="linear",
+                coordinate_transformation_mode=coordinates)
+    channels_last(site, y, 0)
+
+
+def _resize_nearest(site: Site) -> None:
+    """RESIZE_NEAREST_NEIGHBOR: Resize by whole factors, otherwise one Gather an axis."""
+    size, coordinates = _new_size(site, "ResizeNearestNeighborOptions")
+    given = site.shape(0)[1:3]
+    attrs = {"coordinate_transformation_mode": coordinates,
+             "nearest_mode": "floor" if coordinates == "asymmetric" else "round_prefer_ceil"}
+    rows = [nearest(attrs, old, new, new / old) for old, new in zip(given, size)]
+    if all(r == [k * old // new for k in range(new)] and new % old == 0
+           for r, old, new in zip(rows, given, size)):
+        sizes = site.g.ints(site.shape(0)[0], site.shape(0)[3], *size)
+        y = site.op("Resize", channels_first(site), None, None, sizes, mode="nearest",
+                    coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        channels_last(site, y, 0)
+        return
+
+    def move(x: ir.Value) -> ir.Value:
+        for axis, chosen in enumerate(rows, 1):
+            x = site.op("Gather", x, site.g.ints(*chosen), axis=axis)
+        return x
+
+    site.carry(move)
 
 
 def _image(site: Site, table: str) -> tuple[tuple[int, ...], int]:
@@ -116,8 +139,8 @@ def depth_to_space(site: Site) -> None:
 ROWS: Mapping[str, Rule] = {
     "AVERAGE_POOL_2D": _average_pool,
     "MAX_POOL_2D": _max_pool,
-    "RESIZE_BILINEAR": _resize("linear", "ResizeBilinearOptions"),
-    "RESIZE_NEAREST_NEIGHBOR": _resize("nearest", "ResizeNearestNeighborOptions"),
+    "RESIZE_BILINEAR": _resize_bilinear,
+    "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
     "SPACE_TO_DEPTH": space_to_depth,
     "DEPTH_TO_SPACE": depth_to_space,
 }

@@ -226,6 +226,50 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
                    scratch_bytes=scratch_bytes)
 
 
+def _winograd_accepts(spec: Conv2dSpec) -> bool:
+    plain = spec.strides == spec.dilations == (1, 1) and spec.groups == 1
+    return spec.dtype == "float32" and spec.kernel == (3, 3) and plain and spec.w_const
+
+
+def _tiles(spec: Conv2dSpec) -> int:
+    p, q = spec.out_hw
+    return -(-p // 4) * -(-q // 4)
+
+
+def _winograd_variant(isa: Isa, rows: int, vectors: int) -> Variant[Conv2dSpec]:
+    """F(4×4, 3×3): a quarter of the multiplications, for twice the rounding error of a direct sum.
+
+    `rows`: tiles transformed and multiplied together, by `vectors` of output channels.
+    Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
+    """
+    lanes = isa.lanes
+
+    def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        w = consts["w"].reshape(spec.o, 3, 3, spec.c).astype(np.float64)
+        packed = np.zeros((6, 6, spec.c, tiling.padded(spec.o, lanes)), np.float32)
+        g = tiling.winograd_weights()
+        packed[..., :spec.o] = np.einsum("ai,bj,oijc->abco", g, g, w)
+        return {**consts, "w": packed.reshape(-1)}
+
+    def scratch_bytes(spec: Conv2dSpec) -> int:
+        block = min(rows, _tiles(spec))
+        each = tiling.padded(spec.c, lanes) + tiling.padded(spec.o, lanes)
+        return 4 * (tiling.padded(spec.w * spec.c, 16) + 36 * block * each)
+
+    def cost(spec: Conv2dSpec) -> float:
+        tiles, c, o = _tiles(spec), -(-spec.c // lanes), -(-spec.o // lanes)
+        per_cycle = 1.0 if lanes == 4 else 2.0
+        moved = tiles * (260.0 * c + 210.0 * o) * (2.0 if lanes == 4 else 1.0) / 2
+        products = 36 * tiling.product_cycles(tiles, o * lanes, spec.c, rows, vectors * lanes,
+                                              lanes, per_cycle)
+        weights = -(-tiles // rows) * 36 * spec.c * o * lanes / 12
+        return spec.n * (moved + max(products, weights))
+
+    return Variant(f"conv2d_f32_winograd4_{rows}x{vectors * lanes}__{isa.name}", isa,
+                   "conv2d_winograd.c.j2", accepts=_winograd_accepts, cost=cost, pack=pack,
+                   scratch_bytes=scratch_bytes, tile={"rows": rows, "vectors": vectors})
+
+
 VARIANTS = (
     Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec)),
@@ -233,6 +277,9 @@ VARIANTS = (
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (28, 1), (6, 4))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (8, 2), (12, 1))),
     *(_float_variant(SIMD128, *tile) for tile in ((4, 2), (8, 1))),
+    *(_winograd_variant(AVX512, *tile) for tile in ((16, 1), (8, 2), (4, 4))),
+    *(_winograd_variant(AVX2, *tile) for tile in ((6, 2), (12, 1), (4, 2))),
+    *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),

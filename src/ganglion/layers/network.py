@@ -74,6 +74,9 @@ def Sequential(layers: Sequence[Layer | Tensor], name: str = "sequential",
 
     Raises ModelError when an entry is no layer or does not fit what comes before it.
     """
+    if not isinstance(layers, list | tuple):
+        raise ModelError(f"Sequential {name!r}: expected a list of layers, found "
+                         f"{type(layers).__name__}")
     if not layers or not isinstance(layers[0], Tensor):
         raise ModelError(f"Sequential {name!r}: the first entry must be Input((...)), "
                          "the shape of one example")
@@ -99,10 +102,7 @@ def Functional(inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Ten
     weights: where values come from instead (for readers of other formats).
     Raises ModelError when an output depends on an input that was not given.
     """
-    starts = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    ends = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    if not starts or not ends:
-        raise ModelError(f"network {name!r} needs at least one input and one output")
+    starts, ends = _tensors(inputs, "inputs", name), _tensors(outputs, "outputs", name)
     calls = _in_order(starts, ends, name)
     names = _layer_names([c.layer for c in calls])
     g = GraphBuilder(name)
@@ -123,6 +123,16 @@ def Functional(inputs: Tensor | Sequence[Tensor], outputs: Tensor | Sequence[Ten
         base = names[x.call.layer]
         g.output(base, values[x.call, x.index])
     return g.model()
+
+
+def _tensors(given: object, role: str, name: str) -> list[Tensor]:
+    entries = list(given) if isinstance(given, list | tuple) else [given]
+    found = [x for x in entries if isinstance(x, Tensor)]
+    if not found or len(found) != len(entries):
+        kinds = ", ".join(type(x).__name__ for x in entries) or "none"
+        raise ModelError(f"network {name!r}: {role} are {kinds}; expected one or more of what "
+                         "Input(...) or a layer called on one gives")
+    return found
 
 
 Model = Functional

@@ -23,12 +23,20 @@ Slope = Callable[[GraphBuilder, Attrs, ir.Value, ir.Value, ir.Value], ir.Value]
 
 
 def _exp_minus_1(x: Expr) -> Expr:
-    """exp(x) - 1 for x <= 0; larger arguments count as 0, so that nothing overflows."""
-    return unary("exp", binary("min", x, 0.0)) - 1.0
+    """exp(x) - 1 for x <= 0; larger arguments count as 0, so that nothing overflows.
+
+    By the tangent of half the argument, which keeps its digits where exp(x) is nearly 1.
+    """
+    half = unary("tanh", 0.5 * binary("min", x, 0.0))
+    return (half + half) / (1.0 - half)
 
 
 def _softplus(x: Expr) -> Expr:
-    return binary("max", x, 0.0) + unary("log", unary("exp", -unary("abs", x)) + 1.0)
+    """log(1 + exp(x)), with what 1 + exp(-|x|) loses in rounding given back to first order."""
+    small = unary("exp", -unary("abs", x))
+    more = small + 1.0
+    lost = small - (more - 1.0)
+    return binary("max", x, 0.0) + (unary("log", more) + lost / more)
 
 
 def _gelu(attrs: Attrs, x: Expr) -> Expr:

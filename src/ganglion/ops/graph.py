@@ -251,6 +251,13 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...]:
     return tuple(found)
 
 
+def require_model(model: object, who: str) -> None:
+    """Raises ModelError unless a caller of `who` gave a Model."""
+    if not isinstance(model, ir.Model):
+        raise ModelError(f"{who} takes a Model (an onnx_ir.Model), not {type(model).__name__}; "
+                         "open files with ganglion.load, Keras models with ganglion.from_keras")
+
+
 def infer_types(node: ir.Node) -> None:
     """Sets dtype and shape of the node's outputs, by the row's rule or ONNX's own.
 

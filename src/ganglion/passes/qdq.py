@@ -92,8 +92,9 @@ class Editor:
         return name
 
     def constant(self, array: np.ndarray | np.generic, hint: str) -> ir.Value:
+        array = np.asarray(array, order="C")  # ascontiguousarray would turn [] into [1]
         name = self.fresh(hint)
-        value = ir.Value(name=name, const_value=ir.tensor(np.ascontiguousarray(array), name=name),
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name),
                          type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
                          shape=ir.Shape(array.shape))
         self.graph.register_initializer(value)

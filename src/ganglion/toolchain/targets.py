@@ -79,7 +79,7 @@ class Target:
         "scalar" is kept whatever is asked: it is the meaning of all others. Raises TargetError for
         a set that the target does not have.
         """
-        wanted = set(isas)
+        wanted = {isas} if isinstance(isas, str) else set(isas)
         if unknown := wanted - set(self.isas):
             raise TargetError(f"target {self.name!r} has no instruction set "
                               f"{', '.join(sorted(unknown))}; it has {', '.join(self.isas)}")
@@ -138,6 +138,7 @@ def target(name: str) -> Target:
     table = targets()
     if name in table:
         return table[name]
+    name = str(name)
     near = difflib.get_close_matches(name, table, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise TargetError(f"unknown target {name!r}; {hint}known: {', '.join(table)}. For another "

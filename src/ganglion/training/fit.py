@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ganglion.errors import DataError, ModelError
+from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.ops.graph import require_model
 from ganglion.training import losses, metrics, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
@@ -29,7 +30,7 @@ def fit(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
         checkpoint: str | PathLike[str] | None = None,
         masks: Mapping[str, Array] | None = None,
         verbose: bool = False) -> tuple[ir.Model, History]:
-    """Trains a copy of `model`; every step runs in compiled C.
+    """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
 
     `x`, `y`: arrays [samples, ...], or one for each input and output. The arguments mean what they
     mean in Keras's compile and fit. `seed` decides the order of the data and the dropout masks.
@@ -60,9 +61,7 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
                checkpoint: str | PathLike[str] | None = None,
                masks: Mapping[str, Array] | None = None, verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
-    if not isinstance(model, ir.Model):
-        raise ModelError(f"fit takes a Model (an onnx_ir.Model), not {type(model).__name__}; open "
-                         "files with ganglion.load, Keras models with ganglion.from_keras")
+    require_model(model, "fit")
     require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
