@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ganglion.export.codes import parameters
-from ganglion.export.products import LEAST, Image, image, padded, padding, put_image, two
-from ganglion.export.site import Rule, Site, last
+from ganglion.exporters.codes import parameters
+from ganglion.exporters.products import LEAST, Image, image, padded, padding, put_image, two
+from ganglion.exporters.site import Rule, Site, last
 from ganglion.ops.attr import get_str
 from ganglion.ops.graph import static_shape
 from ganglion.ops.windows import Window, window

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ganglion.errors import ModelError
-from ganglion.export.products import padded
-from ganglion.export.site import Rule, Site, constant_of, plain
+from ganglion.exporters.products import padded
+from ganglion.exporters.site import Rule, Site, constant_of, plain
 from ganglion.ops.attr import get_str
 from ganglion.ops.graph import static_shape
 
