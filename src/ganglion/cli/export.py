@@ -6,9 +6,9 @@ from pathlib import Path
 from ganglion.cli.data import check_output
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.errors import DataError
-from ganglion.export import edgetpu
-from ganglion.export.flat import FlatNetwork
-from ganglion.export.tflite import export
+from ganglion.exporters import edgetpu
+from ganglion.exporters.flat import FlatNetwork
+from ganglion.exporters.tflite import export
 from ganglion.frontends import load
 
 CHECKS = ("edgetpu",)

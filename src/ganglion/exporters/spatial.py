@@ -4,11 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ganglion.export.products import LEAST, Image, image, padded, padding, put_image, two
-from ganglion.export.site import Rule, Site, last
+from ganglion.exporters.codes import parameters
+from ganglion.exporters.products import LEAST, Image, image, padded, padding, put_image, two
+from ganglion.exporters.site import Rule, Site, last
 from ganglion.ops.attr import get_str
 from ganglion.ops.graph import static_shape
 from ganglion.ops.windows import Window, window
+from ganglion.passes.base import only_reader, standard
+
+MOST_HAIR = 2 ** -18
+"""How much larger a scale may be that stands for the same one."""
 
 
 def _window(site: Site) -> Window:
@@ -36,8 +41,9 @@ def max_pool(site: Site) -> None:
 
 def average_pool(site: Site) -> None:
     """AveragePool; on codes, TensorFlow Lite rounds halves away from zero."""
-    w, q = _window(site), site.quant(0)
-    site.target = site.aim() if q is not None else None
+    w = _window(site)
+    site.target = site.aim() if site.quant(0) is not None else None
+    _absorb_rounding(site)
     x = image(site, moved=site.target is not None)
     counted = site.whole("count_include_pad", 0) == 1
     begin, ends = two(w.begin, 0), []
@@ -54,6 +60,26 @@ def average_pool(site: Site) -> None:
         return
     tensor, mode = padding(site, x, w, None)
     _pooled(site, "AVERAGE_POOL_2D", x, tensor, mode, w)
+
+
+def _absorb_rounding(site: Site) -> None:
+    """The front end reads a .tflite file's average with another zero point and a scale larger by a
+    hair, so that halves round away from zero; written back, both pairs are the operator alone."""
+    above, q = site.value(0).producer(), site.quant(0)
+    if above is None or q is None or not standard(above, "DequantizeLinear"):
+        return
+    told = parameters(above, above.inputs[0].dtype if above.inputs[0] is not None else None)
+    if told == q:
+        return
+    below = only_reader(site.result)
+    if below is not None and standard(below, "QuantizeLinear"):
+        wanted = parameters(below, below.outputs[0].dtype)
+        hair = told.scale[0] / q.scale[0] - 1
+        if wanted.scale == q.scale and wanted.zero == told.zero and 0 <= hair < MOST_HAIR:
+            site.absorb(below)
+            return
+    raise site.unsupported("reads codes by another scale or zero point than they were written "
+                           "with, which no tensor of a .tflite file can say")
 
 
 def _global(name: str, integer: bool) -> Rule:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.export.flat import Quant
+from ganglion.exporters.flat import Quant
 from ganglion.passes.base import integer, standard
 from ganglion.passes.qdq import array_of, is_constant
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ganglion.export.moves import axis_of
-from ganglion.export.pointwise import UNIT, apply, arithmetic
-from ganglion.export.site import Perm, Rule, Site, plain
+from ganglion.exporters.moves import axis_of
+from ganglion.exporters.pointwise import UNIT, apply, arithmetic
+from ganglion.exporters.site import Perm, Rule, Site, plain
 from ganglion.ops.graph import static_shape
 
 

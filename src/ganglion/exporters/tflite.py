@@ -6,13 +6,13 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError, UnsupportedOp
-from ganglion.export.codes import SHIFT, codes_of, parameters
-from ganglion.export.flat import FlatNetwork, Quant
-from ganglion.export.rows import ROWS
-from ganglion.export.site import Site, Stored, Values, constant_of, plain
+from ganglion.exporters.codes import SHIFT, codes_of, parameters
+from ganglion.exporters.flat import FlatNetwork, Quant
+from ganglion.exporters.rows import ROWS
+from ganglion.exporters.site import Site, Stored, Values, constant_of, plain
 from ganglion.files import write_atomic
 from ganglion.ops.graph import static_shape
-from ganglion.passes.base import standard
+from ganglion.passes.base import only_reader, standard
 from ganglion.passes.pipeline import prepare
 
 
@@ -77,7 +77,7 @@ def _write(values: Values, node: ir.Node) -> None:
         _dequantize(site)
     elif node.domain not in ("", "ai.onnx") or node.op_type not in ROWS:
         raise site.unsupported("this operator is not written to .tflite files. Replace it, compile "
-                               "the network to C instead, or add a rule in ganglion/export. "
+                               "the network to C instead, or add a rule in ganglion/exporters. "
                                f"Written are: {', '.join(sorted(ROWS))}")
     elif len(node.outputs) != 1 or constant_of(node.outputs[0]) is None:
         ROWS[node.op_type](site)
@@ -99,6 +99,11 @@ def _dequantize(site: Site) -> None:
         return
     if site.quant(0) is None:
         raise site.unsupported("dequantises what is no int8 or uint8 tensor of one scale")
+    reader = only_reader(site.result)
+    told = parameters(site.node, site.value(0).dtype)
+    if told != site.quant(0) and not standard(reader, "AveragePool"):
+        raise site.unsupported("reads codes by another scale or zero point than they were written "
+                               "with, which no tensor of a .tflite file can say")
     held = site.held(0)
     site.put(held.tensor, held.perm)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ganglion.export.site import Array, Rule, Site
+from ganglion.exporters.site import Array, Rule, Site
 from ganglion.ops.attr import get_str, get_strs
 
 GATES = (0, 2, 3, 1)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ganglion.export.flat import Options, Quant
-from ganglion.export.site import Array, Perm, Rule, Site, Stored, activation_of, plain
+from ganglion.exporters.flat import Options, Quant
+from ganglion.exporters.site import Array, Perm, Rule, Site, Stored, activation_of, plain
 from ganglion.ops.attr import get_str
 from ganglion.ops.graph import static_shape
 

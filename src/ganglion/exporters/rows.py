@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from ganglion.export import moves, pointwise, products, recurrent, reductions, spatial
-from ganglion.export.site import Rule
+from ganglion.exporters import moves, pointwise, products, recurrent, reductions, spatial
+from ganglion.exporters.site import Rule
 
 ROWS: Mapping[str, Rule] = {
     **products.ROWS, **spatial.ROWS, **pointwise.ROWS, **moves.ROWS, **reductions.ROWS,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ganglion.errors import ModelError
-from ganglion.export.products import padded
-from ganglion.export.site import Rule, Site, constant_of, plain
+from ganglion.exporters.products import padded
+from ganglion.exporters.site import Rule, Site, constant_of, plain
 from ganglion.ops.attr import get_str
 from ganglion.ops.graph import static_shape
 
@@ -146,28 +146,7 @@ def tile(site: Site) -> None:
                      ("TileOptions", {}), like=held.tensor), held.perm)
 
 
-def depth_to_space(site: Site) -> None:
-    """DepthToSpace in the order of TensorFlow Lite (DCR)."""
-    if get_str(site.attrs, "mode", "DCR") != "DCR":
-        raise site.unsupported("mode 'CRD' is not written; use DCR")
-    _blocks(site, "DEPTH_TO_SPACE", "DepthToSpaceOptions")
-
-
-def space_to_depth(site: Site) -> None:
-    """SpaceToDepth."""
-    _blocks(site, "SPACE_TO_DEPTH", "SpaceToDepthOptions")
-
-
-def _blocks(site: Site, name: str, options: str) -> None:
-    order = (0, 2, 3, 1)
-    x = site.moved(0, order)
-    out = tuple(static_shape(site.node.outputs[0])[a] for a in order)
-    site.put(site.op(name, [x], out, (options, {"block_size": site.whole("blocksize", 1)}), like=x),
-             order)
-
-
 ROWS: Mapping[str, Rule] = {
     "Identity": alias, "Dropout": alias, "Transpose": transpose, "Reshape": reshape,
     "Flatten": reshape, "Squeeze": reshape, "Unsqueeze": reshape, "Concat": concat, "Pad": pad,
-    "Slice": slices, "Split": split, "Gather": gather, "Expand": expand, "Tile": tile,
-    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth}
+    "Slice": slices, "Split": split, "Gather": gather, "Expand": expand, "Tile": tile}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.export.flat import Options, Quant
-from ganglion.export.site import Array, Perm, Rule, Site, constant_of, last
+from ganglion.exporters.flat import Options, Quant
+from ganglion.exporters.site import Array, Perm, Rule, Site, constant_of, last
 from ganglion.ops.graph import static_shape
 from ganglion.ops.windows import Window, window
 from ganglion.passes.base import only_reader, standard

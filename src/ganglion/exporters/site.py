@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.export.codes import SHIFT, parameters
-from ganglion.export.flat import FlatNetwork, Options, Quant
+from ganglion.exporters.codes import SHIFT, parameters
+from ganglion.exporters.flat import FlatNetwork, Options, Quant
 from ganglion.ops.attr import get_float, get_int, get_ints
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import attributes, static_shape

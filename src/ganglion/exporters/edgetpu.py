@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ganglion.errors import ToolchainError
-from ganglion.export.flat import FlatNetwork, Operator, Tensor
+from ganglion.exporters.flat import FlatNetwork, Operator, Tensor
 
 COMPILER = "edgetpu_compiler"
 CODES = (np.dtype(np.int8), np.dtype(np.uint8))
