@@ -47,8 +47,9 @@ def test_drawn_networks_agree_with_the_reference_when_quantised(make: Maker) -> 
     assert gg.compile(small).manifest["check"]["status"] == "passed"
 
 
-@pytest.mark.parametrize(("make", "seed"), [(from_ops, 40116), (from_layers, 5484),
-                                            (from_layers, 80237), (from_exports, 9114)])
+@pytest.mark.parametrize(("make", "seed"), [(from_ops, 40116), (from_ops, 220564),
+                                            (from_layers, 5484), (from_layers, 80237),
+                                            (from_exports, 9114)])
 def test_networks_that_once_failed_stay_right(make: Maker, seed: int) -> None:
     assert gg.compile(make([seed]), isas=("scalar",)).manifest["check"]["status"] == "passed"
 

@@ -136,7 +136,9 @@ class _Noise:
         row = find(node.domain, node.op_type)
         alone = row is not None and isinstance(row.lower, Pointwise)
         size = 4 * UNIT * sqrt(terms(node))
-        return tuple(self._disturb(y, np.abs(y) if alone else _largest(y), size)
+        # A cell's state is a mixture by gates: what 1 - gate loses is of the size of 1.
+        least = 1.0 if node.op_type.startswith(("LSTM", "GRU", "RNN")) else 0.0
+        return tuple(self._disturb(y, np.abs(y) if alone else max(_largest(y), least), size)
                      if y.dtype.kind == "f" and y.size else y for y in outputs)
 
     def _disturb(self, y: np.ndarray, scale: np.ndarray | float, size: float) -> np.ndarray:
