@@ -291,3 +291,14 @@ def test_networks_of_several_inputs_and_outputs_take_arrays_by_name(ganglion):
 def test_json_holds_no_colours_even_where_they_are_forced(ganglion, files, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert answered(ganglion("targets", "--json"))[0]["name"] == "host"
+
+
+def test_inspect_shows_the_steps_of_a_build(ganglion, tmp_path):
+    net = L.Sequential([L.Input((4,)), L.Dense(3, activation="relu")], name="small")
+    gg.save(net, tmp_path / "net.onnx")
+    answer = ganglion("inspect", tmp_path / "net.onnx", "--plan")
+    assert answer.code == 0
+    first, *steps = answer.out.splitlines()
+    assert first.startswith("small: arena 0 B")
+    assert len(steps) == 1
+    assert steps[0].startswith("matmul_f32_")

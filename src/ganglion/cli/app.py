@@ -37,11 +37,19 @@ def options(
 
 
 @app.command()
-def inspect(model: ModelPath, json: Json = False) -> None:
+def inspect(
+    model: ModelPath,
+    plan: Annotated[bool, typer.Option("--plan", help="show the steps of a build for this machine: "
+                                       "kernels, buffers, offsets")] = False,
+    json: Json = False,
+) -> None:
     """Show layers, shapes, parameters, MACs and arena bytes."""
-    from ganglion.cli.inspect import run
+    from ganglion.cli.inspect import run, run_plan
 
-    run(model, json)
+    if plan:
+        run_plan(model)
+    else:
+        run(model, json)
 
 
 @app.command()
