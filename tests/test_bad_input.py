@@ -4,7 +4,11 @@ Hostile files have their own tests in `frontends`, saving in `test_files`, train
 `training`, arrays at run time in `runtime`.
 """
 
+import errno
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -195,3 +199,46 @@ def test_a_session_takes_arrays_of_any_kind_and_number(
     if isinstance(given, list) and not given:
         given = x  # an empty list says nothing about the shape of its rows
     np.testing.assert_array_equal(session.run(given), session.run(x))
+
+
+def test_a_full_disk_in_the_middle_of_a_save_leaves_the_old_artefact(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = gg.compile(net(), isas=("scalar",)).save(tmp_path / "build")
+    before = gg.Session(folder).run(ROWS)
+    other = gg.compile(gg.Sequential([gg.Input((4,)), L.Dense(7)]), isas=("scalar",))
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            other.save(folder)
+    np.testing.assert_array_equal(gg.Session(folder).run(ROWS), before)
+    assert [p.name for p in tmp_path.iterdir()] == ["build"]
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_in_the_middle_of_a_save_leaves_the_old_or_the_new_artefact(
+        tmp_path: Path, renames: int) -> None:
+    folder = gg.compile(net(), isas=("scalar",)).save(tmp_path / "build")
+    script = f"""
+import os, pathlib
+import ganglion as gg
+from ganglion import layers as L
+built = gg.compile(gg.Sequential([gg.Input((4,)), L.Dense(7)]), isas=("scalar",), check=False)
+left, rename = {renames}, pathlib.Path.rename
+def counted(self, target):
+    global left
+    if left == 0:
+        os._exit(9)
+    left -= 1
+    return rename(self, target)
+pathlib.Path.rename = counted
+built.save({str(folder)!r})
+"""
+    path = os.pathsep.join(p for p in sys.path if p)
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path},
+                          check=False, timeout=120)
+    assert done.returncode == 9  # a save renames three times: old away, new in, old to the bin
+    assert gg.Session(folder).run(ROWS).shape == ((8, 7) if renames == 2 else (8, 3))

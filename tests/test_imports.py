@@ -22,13 +22,14 @@ ALLOWED = {
     "kernels": set(),
     "plan": {"ops", "kernels"},
     "emit": {"plan", "kernels"},
+    "exporters": {"ops", "passes"},
     "toolchain": set(),
     "runtime": set(),
     "build": {"ops", "passes", "kernels", "plan", "emit", "toolchain", "runtime"},
     "training": {"ops", "passes", "build", "runtime"},
     "compression": {"ops", "passes", "training", "build"},
-    "cli": {"ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "toolchain",
-            "runtime", "build", "training", "compression"},
+    "cli": {"ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "exporters",
+            "toolchain", "runtime", "build", "training", "compression"},
 }
 """What each folder may import besides itself and the leaves."""
 

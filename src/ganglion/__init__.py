@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ganglion.compression import prune_channels as prune_channels
     from ganglion.compression.prune import prune as prune
     from ganglion.compression.quantize import quantize as quantize
+    from ganglion.exporters.tflite import export as export
     from ganglion.frontends import load as load
     from ganglion.frontends import save as save
     from ganglion.frontends.keras import from_keras as from_keras
@@ -39,6 +40,7 @@ PUBLIC = {
     "ganglion.training": ("fit", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.compression": ("quantize", "prune", "prune_channels"),
     "ganglion.build": ("compile", "Artifact"),
+    "ganglion.exporters.tflite": ("export",),
     "ganglion.runtime": ("Session",),
     "onnx_ir": ("Model",),
 }

@@ -1,7 +1,8 @@
-"""Which instruction sets this machine runs, by the names of `kernels.isa`.
+"""What this machine's processor is called, and which instruction sets it runs, by the names of
+`kernels.isa`.
 
-Read where code is built (`toolchain`) and again where it is loaded (`runtime`): a library that
-needs more than the machine has would kill the process instead of raising an error.
+The sets are read where code is built (`toolchain`) and again where it is loaded (`runtime`): a
+library that needs more than the machine has would kill the process instead of raising an error.
 """
 
 import platform
@@ -27,6 +28,25 @@ def machine() -> str:
     """The processor's architecture: "x86_64", "aarch64", "armv7l", "riscv64", ..."""
     name = platform.machine().lower()
     return MACHINES.get(name, name)
+
+
+@cache
+def name() -> str:
+    """The processor's name, with the numbers that tell it from others of that name."""
+    fields: dict[str, str] = {}
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
+        except OSError:
+            lines = []
+        for line in lines:
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    words = [fields.get("model name") or platform.processor() or machine()]
+    numbers = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
+    words += [f"{key.removeprefix('CPU ').removeprefix('cpu ')} {fields[key]}"
+              for key in numbers if key in fields]
+    return ", ".join(words)
 
 
 @cache

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
+import ganglion as gg
+from ganglion import layers as L
 from ganglion.build.check import check, is_exact
 from ganglion.build.compile import ready_to_plan
 from ganglion.build.samples import drawn, given
@@ -19,6 +21,13 @@ def test_float32_itself_passes_and_a_thousandth_does_not(name: str) -> None:
     with pytest.raises(CheckError, match="differs from the reference"):
         check(model, lambda s: {k: v + np.float32(1e-3) * np.abs(v).max()
                                 for k, v in evaluate(model, s).items()}, samples)
+
+
+def test_normalised_inputs_may_be_large() -> None:
+    """Taking off a mean of 1e5 leaves the rounding of 1e5 in results of about 1."""
+    net = L.Sequential([L.Input((20,)), L.LayerNormalization(), L.Dense(3)])
+    x = (np.random.default_rng(0).standard_normal((4, 20)) + 1e5).astype(np.float32)
+    assert gg.compile(net, calibration=x).manifest["check"]["status"] == "passed"
 
 
 @pytest.mark.parametrize("name", INTEGER)

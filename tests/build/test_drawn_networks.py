@@ -47,7 +47,9 @@ def test_drawn_networks_agree_with_the_reference_when_quantised(make: Maker) -> 
     assert gg.compile(small).manifest["check"]["status"] == "passed"
 
 
-@pytest.mark.parametrize(("make", "seed"), [(from_ops, 40116), (from_layers, 5484)])
+@pytest.mark.parametrize(("make", "seed"), [(from_ops, 40116), (from_ops, 220564),
+                                            (from_layers, 5484), (from_layers, 80237),
+                                            (from_exports, 9114)])
 def test_networks_that_once_failed_stay_right(make: Maker, seed: int) -> None:
     assert gg.compile(make([seed]), isas=("scalar",)).manifest["check"]["status"] == "passed"
 
@@ -68,3 +70,20 @@ def test_a_gemm_without_c_may_have_any_beta() -> None:
     w = g.constant(np.ones((3, 4), np.float32))
     g.output("y", g.op("Gemm", x, w, beta=2.0))
     assert gg.compile(g.model(), isas=("scalar",)).manifest["check"]["status"] == "passed"
+
+
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 1, 1)])
+def test_averages_count_padding_but_not_what_lies_behind_it(pads: tuple[int, ...]) -> None:
+    g = GraphBuilder("ceil")
+    x = g.input("x", ir.DataType.FLOAT, (1, 3, 6, 6))
+    g.output("y", g.op("AveragePool", x, kernel_shape=[3, 3], strides=[3, 4], ceil_mode=1,
+                       count_include_pad=1, pads=list(pads)))
+    assert gg.compile(g.model()).manifest["check"]["status"] == "passed"
+
+
+def test_a_depthwise_pixel_may_lie_wholly_in_the_padding() -> None:
+    g = GraphBuilder("outside")
+    x = g.input("x", ir.DataType.FLOAT, (1, 5, 4, 4))
+    w = g.constant(np.ones((5, 1, 2, 2), np.float32))
+    g.output("y", g.op("Conv", x, w, group=5, pads=[2, 2, 2, 2]))
+    assert gg.compile(g.model()).manifest["check"]["status"] == "passed"

@@ -9,6 +9,7 @@ import pytest
 
 import ganglion as gg
 from ganglion import layers as L
+from ganglion.cli import show
 from ganglion.cli.app import call
 
 
@@ -61,7 +62,8 @@ def ganglion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
              ) -> Callable[..., Answer]:
     """Runs a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "200")  # the parser's own messages
+    monkeypatch.setattr(show.console, "width", 200)
 
     def run(*words: object) -> Answer:
         capsys.readouterr()

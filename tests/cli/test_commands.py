@@ -140,6 +140,18 @@ def test_compile_for_several_rows_a_call(ganglion, files):
     assert gg.Session("out").inputs[0].shape == (3, 2)
 
 
+def test_compile_tunes_once_and_follows_the_cache(ganglion, files):
+    answer = ganglion("compile", files.line, "-o", "out", "--tune", "--tune-cache", "kept.json")
+    assert answer.code == 0, answer.err
+    assert "kernels chosen by measurement" in answer.out
+    kept = Path("kept.json").read_bytes()
+    followed = answered(ganglion("compile", files.line, "-o", "again", "--tune-cache", "kept.json",
+                                 "--json"))
+    assert followed == json.loads(Path("out/manifest.json").read_text(encoding="utf-8"))
+    assert Path("kept.json").read_bytes() == kept
+    assert "the cost model" in ganglion("compile", files.line, "-o", "plain").out
+
+
 def test_targets_and_operators_are_printed_from_their_rows(ganglion):
     listed = answered(ganglion("targets", "--json"))
     assert [row["name"] for row in listed] == list(targets())
@@ -246,8 +258,8 @@ def test_the_program_ends_with_its_exit_code(files, tmp_path):
 def test_help_names_every_command_and_every_command_has_help(ganglion):
     answer = ganglion("--help")
     assert answer.code == 0
-    for command in ("inspect", "train", "evaluate", "quantize", "compile", "targets", "operators",
-                    "run", "bench", "demo"):
+    for command in ("inspect", "train", "evaluate", "quantize", "compile", "export", "targets",
+                    "operators", "run", "bench", "demo"):
         assert command in answer.out
         assert "--json" in ganglion(command, "--help").out
     assert ganglion("--version").out == f"ganglion {gg.__version__}\n"
@@ -279,3 +291,14 @@ def test_networks_of_several_inputs_and_outputs_take_arrays_by_name(ganglion):
 def test_json_holds_no_colours_even_where_they_are_forced(ganglion, files, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert answered(ganglion("targets", "--json"))[0]["name"] == "host"
+
+
+def test_inspect_shows_the_steps_of_a_build(ganglion, tmp_path):
+    net = L.Sequential([L.Input((4,)), L.Dense(3, activation="relu")], name="small")
+    gg.save(net, tmp_path / "net.onnx")
+    answer = ganglion("inspect", tmp_path / "net.onnx", "--plan")
+    assert answer.code == 0
+    first, *steps = answer.out.splitlines()
+    assert first.startswith("small: arena 0 B")
+    assert len(steps) == 1
+    assert steps[0].startswith("matmul_f32_")

@@ -1,6 +1,7 @@
 """Whole .tflite networks: what is refused and why, shapes made of shapes, ports, real files."""
 
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -237,3 +238,9 @@ def test_real_networks_compile_and_the_integer_ones_exactly(name: str) -> None:
     assert check["status"] == "passed"
     integer = model.graph.inputs[0].dtype == ir.DataType.INT8
     assert check["exact"] == integer
+
+
+def test_the_page_names_every_operator_that_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tflite.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in page.splitlines() if line.count("|") == 3]
+    assert set(re.findall(r"[A-Z][A-Z0-9_]{2,}", " ".join(rows))) - {"ONNX", "LSTM"} == set(ROWS)

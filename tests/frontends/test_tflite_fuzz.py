@@ -15,7 +15,10 @@ from tests.support.tflite_quantized import quantized_examples
 
 from ganglion.errors import GanglionError
 from ganglion.frontends.tflite import load_tflite
-from ganglion.frontends.tflite_schema import Table
+from ganglion.frontends.tflite_file import read_network
+from ganglion.frontends.tflite_rows import ROWS
+from ganglion.frontends.tflite_schema import ROWS as SCHEMA
+from ganglion.frontends.tflite_schema import Table, fields
 from ganglion.passes.pipeline import prepare
 
 MODELS = os.environ.get("GANGLION_MODELS")
@@ -150,3 +153,55 @@ def test_real_files_with_wrong_numbers_are_explained(tmp_path: Path,
             accepts_or_explains(mutated(data, place, code, rng), path)
         for _ in range(3):
             accepts_or_explains(data[:rng.randrange(len(data))], path)
+
+
+TABLES = [name for name in SCHEMA if name.endswith("Options")]
+NUMBERS = (-2**31, -7, -2, -1, 0, 1, 2, 3, 4, 9, 2**31 - 1)
+KINDS = ("float32", "float32", "int8", "uint8", "int32", "int64", "bool", "int16", "STRING")
+
+
+def drawn(kind: str, rng: random.Random) -> object:
+    """A value for an option of this kind."""
+    if kind == "ints":
+        return [rng.choice(NUMBERS) for _ in range(rng.randrange(4))]
+    return rng.choice(NUMBERS if kind == "i32" else (0, 1) if kind == "bool" else (0, 1, 2, 5))
+
+
+def hostile_operator(name: str, table: str | None, rng: random.Random) -> bytes:
+    """An operator with operands and options that need not fit it."""
+    file, ports, reads = TfliteFile(), [], []
+    for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 12))):
+        kind = rng.choice(KINDS)
+        rank = rng.choice((0, 1, 1, 2, 3, 4, 4, 5))
+        shape = [rng.choice((0, 1, 2, 2, 3, 4)) for _ in range(rank)]
+        scale = {"scale": 0.5, "zero": 0} if kind in ("int8", "uint8", "int16", "int32") else {}
+        if rng.random() < 0.5:
+            numbers = np.array([rng.choice(NUMBERS) for _ in range(int(np.prod(shape)))])
+            array = numbers.astype("float32" if kind == "STRING" else kind).reshape(shape)
+            scale = scale if rng.random() < 0.3 else {}
+            reads.append(file.constant(array, **scale))
+        else:
+            reads.append(file.tensor(shape, kind, **(scale if rng.random() < 0.7 else {})))
+            ports.append(reads[-1])
+    reads = [-1 if rng.random() < 0.05 else k for k in reads]
+    options = None if table is None else (table, {
+        field: drawn(row.kind, rng) for field, row in fields(table).items()
+        if field not in ("new_height", "new_width")})
+    outputs = [file.tensor([2, 2], rng.choice(KINDS), signature=[-1, -1],
+                           **({"scale": 0.1, "zero": 1} if rng.random() < 0.3 else {}))
+               for _ in range(rng.choice((1, 1, 1, 2)))]
+    file.op(name, reads, outputs, options)
+    return file.build(ports, outputs)
+
+
+def test_any_operator_with_any_operands_is_explained(tmp_path: Path) -> None:
+    rng = random.Random(25)
+    known = {o.name: o.options and o.options.name for e in examples()
+             for o in read_network(e.data).operators}
+    accepted = 0
+    for name in ROWS:
+        for _ in range(8):
+            table = known.get(name) if rng.random() < 0.9 else rng.choice(TABLES)
+            accepted += accepts_or_explains(hostile_operator(name, table, rng),
+                                            tmp_path / "net.tflite")
+    assert accepted > 0

@@ -45,6 +45,7 @@ SPECS = [
                   (dense("bool", 50), dense("float32", 50)), FLAG, (3, 3)),
     PointwiseSpec((9, 40), (dense("float32", 9, 40),),
                   (dense("int8", 9, 40, scale=0.01), dense("bool", 9, 40)), COPY, (0, 0)),
+    PointwiseSpec((50,), (dense("float32", 50),), (dense("int8", 50, scale=1e-35),), COPY, (0,)),
 ]
 CURVED = [PointwiseSpec((333,), (dense("float32", 333),), (dense("float32", 333),) * 9, MATH,
                         tuple(range(1, 10)))]
@@ -73,6 +74,30 @@ def test_curves_have_the_same_bits_in_every_variant(way: str) -> None:
         for name, want in POINTWISE.reference(case.spec, case.arrays).items():
             assert same_bits(got[name], first[name]), f"{case.variant.name} {name}"
             np.testing.assert_allclose(got[name], want, 4e-7, 1e-9, err_msg=name)
+
+
+def half_way(family: Any, spec: Any, seed: int) -> dict[str, np.ndarray]:
+    """Numbers at and beside the middle between two codes, infinities and NaN."""
+    scale = np.float32(spec.outputs[0].scale)
+    middles = (np.arange(-300, 300) + 0.5).astype(np.float32) * scale
+    beside = [middles]
+    for _ in range(2):
+        beside = [np.nextafter(beside[0], np.float32(-np.inf)), *beside,
+                  np.nextafter(beside[-1], np.float32(np.inf))]
+    odd = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-42, 0, -0.0], np.float32)
+    return {"x0": np.concatenate([*beside, odd])}
+
+
+@pytest.mark.parametrize("way", ["zig", pytest.param("gcc", marks=pytest.mark.gcc)])
+def test_codes_are_divided_and_rounded_exactly(way: str) -> None:
+    rng = np.random.default_rng(5)
+    specs = [PointwiseSpec((3008,), (dense("float32", 3008),),
+                           (dense(dtype, 3008, scale=float(scale), zero_point=zero),), COPY, (0,))
+             for scale in np.exp(rng.uniform(-12, 3, 10)).astype(np.float32)
+             for dtype, zero in (("int8", -11), ("uint8", 200))]
+    for case, got in tried(POINTWISE, specs, way, half_way):
+        want = POINTWISE.reference(case.spec, case.arrays)["y0"]
+        np.testing.assert_array_equal(got["y0"], want, err_msg=f"{case.variant.name} {case.spec}")
 
 
 def test_unwritten_bytes_stay_and_gaps_are_not_read() -> None:

@@ -200,9 +200,23 @@ def _spatial(rng: np.random.Generator) -> list[Example]:
     blocks = np.stack([image[:, i::2, j::2] for i in range(2) for j in range(2)], 3)
     found.append(example("space to depth", "SPACE_TO_DEPTH", [image],
                          blocks.reshape(1, 2, 3, 32), ("SpaceToDepthOptions", {"block_size": 2})))
+    found += _batches(rng.normal(size=(2, 4, 6, 3)).astype(np.float32))
     found.append(example("depth to space", "DEPTH_TO_SPACE", [blocks.reshape(1, 2, 3, 32)], image,
                          ("DepthToSpaceOptions", {"block_size": 2})))
     return found
+
+
+def _batches(x: Array) -> list[Example]:
+    """Blocks of 2 x 3 pixels dealt out to six batches, and back."""
+    dealt = np.concatenate([x[:, i::2, j::3] for i in range(2) for j in range(3)])
+    wide = np.pad(x, [(0, 0), (1, 1), (0, 3), (0, 0)])
+    padded = np.concatenate([wide[:, i::2, j::3] for i in range(2) for j in range(3)])
+    none, some = np.zeros((2, 2), np.int32), np.int32([[1, 1], [0, 3]])
+    return [example(name, op, [a, ints(2, 3), Const(ends)], b) for name, op, a, ends, b in (
+        ("deal out", "SPACE_TO_BATCH_ND", x, none, dealt),
+        ("pad and deal out", "SPACE_TO_BATCH_ND", x, some, padded),
+        ("collect", "BATCH_TO_SPACE_ND", dealt, none, x),
+        ("collect and crop", "BATCH_TO_SPACE_ND", padded, some, x))]
 
 
 def _place(i: int, size: int, count: int, mode: str) -> float:

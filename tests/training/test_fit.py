@@ -280,7 +280,7 @@ def test_several_outputs_learn_from_several_targets() -> None:
     x, y = _data()
     _, history = _fit(model, x, [y, np.eye(2)[(y > 0).astype(int)]], metrics=["mae"], epochs=4,
                       loss=["mse", "categorical_crossentropy"])
-    assert set(history.history) == {"loss", "size_mae", "kind_mae"}
+    assert set(history.history) == {"loss", "size_loss", "kind_loss", "size_mae", "kind_mae"}
     assert history.history["loss"][-1] < history.history["loss"][0]
 
 

@@ -212,6 +212,27 @@ def test_embeddings_learn_as_in_keras() -> None:
     _agree(net, x, x[:, 0] > 4, "binary_crossentropy", "adam", "binary_crossentropy", "adam")
 
 
+def test_several_outputs_have_the_history_of_keras() -> None:
+    """Names and values, penalties in the whole loss only."""
+    keras.utils.set_random_seed(7)
+    start = keras.Input((5,))
+    hidden = keras.layers.Dense(4, "tanh", kernel_regularizer="l2")(start)
+    net = keras.Model(start, [keras.layers.Dense(1, name="size")(hidden),
+                              keras.layers.Dense(3, "softmax", name="kind")(hidden)])
+    x = _x(5)
+    y = [x.sum(1, keepdims=True), x[:, :3].argmax(1)[:, None]]
+    ours, chosen = from_keras(net), ["mse", "sparse_categorical_crossentropy"]
+    net.compile(loss=chosen, optimizer="sgd", metrics=[["mae"], ["accuracy"]])
+    theirs = net.fit(x, y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0,
+                     validation_data=(x[:7], [a[:7] for a in y])).history
+    _, history = train(problem_of(
+        ours, x, y, loss=chosen, optimizer="sgd", batch_size=BATCH, epochs=2, shuffle=False,
+        validation_data=(x[:7], [a[:7] for a in y])), NumpyStepper)
+    assert set(history.history) == {name for name in theirs if name.endswith("loss")}
+    for name, values in history.history.items():
+        np.testing.assert_allclose(values, theirs[name], rtol=1e-4, err_msg=name)
+
+
 class _Counter:
     """As much of a Keras model as its EarlyStopping touches."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +12,8 @@ from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
 from ganglion.build.samples import COUNT, drawn, free_inputs, given
+from ganglion.build.tune import SECONDS, tuned
+from ganglion.build.tuning_cache import Section, default_path, find
 from ganglion.emit.c import emit
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.bindings import bindings
@@ -19,7 +22,7 @@ from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
-from ganglion.toolchain.compilers import Compiled, compile_sources
+from ganglion.toolchain.compilers import Compiled, compile_sources, compiler_version
 from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import Target
 from ganglion.toolchain.targets import target as find_target
@@ -31,15 +34,21 @@ MANIFEST_FORMAT = 1
 def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
             batch: int = 1, calibration: Calibration | None = None, check: bool = True,
             cc: str | None = None, isas: Sequence[str] | None = None,
-            streaming: bool = False, samples: int = COUNT) -> Artifact:
+            streaming: bool = False, samples: int = COUNT, tune: bool | float = False,
+            tuning_cache: str | Path | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
     dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
     ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
     `streaming`: one time step a call, with the recurrent state kept between calls. `samples`: how
-    many inputs the check takes.
-    Raises UnsupportedOp, ModelError, TargetError (does not fit), ToolchainError, CheckError.
+    many inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
+    this many seconds if a number, and keep the choices in `tuning_cache` (a file in this system's
+    folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
+    device, is followed; where neither is given the cost model decides.
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch or samples; a damaged or
+    unfitting tuning cache), TargetError (does not fit, or cannot be measured here),
+    ToolchainError, CheckError.
     """
     require_model(model, "compile")
     for argument, number in (("batch", batch), ("samples", samples)):
@@ -50,13 +59,27 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming)
     plan = make_plan(ready, goal.isas, name or model.graph.name)
+    section = _measured(plan, goal, tune, tuning_cache, cc)
+    if section is not None:
+        plan = make_plan(ready, goal.isas, name or model.graph.name, section.choices)
     check_memory(plan, goal)
     sources = emit(plan)
     compiled = compile_sources(sources, goal, name=plan.name, cc=cc)
     figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
     if check:
         figures = _checked(ready, plan, goal, sources, compiled, calibration, samples)
-    return _artifact(plan, goal, sources, compiled, figures)
+    return _artifact(plan, goal, sources, compiled, figures, section)
+
+
+def _measured(plan: Plan, target: Target, tune: bool | float, path: str | Path | None,
+              cc: str | None) -> Section | None:
+    """The measured choices to follow, or None for the cost model."""
+    if tune is False:
+        return None if path is None else find(Path(path), target, compiler_version(cc))
+    if not tune > 0:
+        raise DataError(f"tune={tune!r}: give True, or a positive number of seconds")
+    return tuned(plan, target, default_path() if path is None else Path(path),
+                 seconds=SECONDS if tune is True else float(tune), cc=cc)
 
 
 def _require_numbers(model: ir.Model) -> None:
@@ -96,7 +119,7 @@ def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, 
 
 
 def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: Compiled,
-              figures: Mapping[str, object]) -> Artifact:
+              figures: Mapping[str, object], section: Section | None = None) -> Artifact:
     files = {n: text.encode() for n, text in sources.items()} | dict(compiled.files)
     manifest: dict[str, object] = {
         "format": MANIFEST_FORMAT, "name": plan.name, "target": target.name,
@@ -104,7 +127,16 @@ def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: 
         "compiler": compiled.compiler, "flags": list(compiled.flags),
         "arena_bytes": plan.arena_bytes, "state_bytes": plan.state_bytes,
         "const_bytes": plan.const_bytes, "macs": plan.macs, "digest": plan.digest,
-        "check": dict(figures),
+        "choice": _choice(plan, section), "check": dict(figures),
         "files": {n: hashlib.sha256(data).hexdigest() for n, data in sorted(files.items())}}
     files["manifest.json"] = manifest_bytes(manifest)
     return Artifact(plan.name, target.name, files, manifest, plan, compiled.library)
+
+
+def _choice(plan: Plan, section: Section | None) -> dict[str, object]:
+    """What decided between the variants of each kernel, for the manifest."""
+    if section is None:
+        return {"by": "cost model"}
+    taken, refused = section.choices.followed(plan)
+    return {"by": "measured", "cpu": section.cpu, "compiler": section.compiler,
+            "steps": len(plan.steps), "measured": taken, "not_applicable": refused}

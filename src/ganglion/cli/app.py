@@ -17,7 +17,7 @@ from ganglion.errors import GanglionError, ToolchainError
 app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx or .keras")]
+ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tflite")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 
@@ -37,11 +37,19 @@ def options(
 
 
 @app.command()
-def inspect(model: ModelPath, json: Json = False) -> None:
+def inspect(
+    model: ModelPath,
+    plan: Annotated[bool, typer.Option("--plan", help="show the steps of a build for this machine: "
+                                       "kernels, buffers, offsets")] = False,
+    json: Json = False,
+) -> None:
     """Show layers, shapes, parameters, MACs and arena bytes."""
-    from ganglion.cli.inspect import run
+    from ganglion.cli.inspect import run, run_plan
 
-    run(model, json)
+    if plan:
+        run_plan(model)
+    else:
+        run(model, json)
 
 
 @app.command()
@@ -112,12 +120,32 @@ def compile(
                                                        "repeat for several")] = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
                                             "kept")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="measure the kernels' variants on this "
+                                       "machine; keep what is found")] = False,
+    tune_cache: Annotated[Path | None, typer.Option(help="the file of measured choices: written "
+                                                    "with --tune, followed without")] = None,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
 
-    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming), json)
+    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, tune,
+                                       tune_cache), json)
+
+
+@app.command()
+def export(
+    model: ModelPath,
+    output: Out,
+    batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
+    check: Annotated[str | None, typer.Option(help="edgetpu: tell what an Edge TPU would run")
+                     ] = None,
+    json: Json = False,
+) -> None:
+    """Write a network as .tflite, for LiteRT."""
+    from ganglion.cli.export import run as run_export
+
+    run_export(model, output, batch, check, json)
 
 
 @app.command()

@@ -22,6 +22,8 @@ class Request:
     calibrate: Path | None
     isas: list[str] | None
     streaming: bool
+    tune: bool
+    tune_cache: Path | None
 
 
 def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: int,
@@ -47,7 +49,8 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
         calibration = read_inputs(chosen.calibrate, model)
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
-                     streaming=chosen.streaming)
+                     streaming=chosen.streaming, tune=chosen.tune,
+                     tuning_cache=chosen.tune_cache)
     output.parent.mkdir(parents=True, exist_ok=True)
     artifact.save(output)
     if as_json:
@@ -58,6 +61,16 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     figures = artifact.manifest["check"]
     say(f"arena {artifact.arena_bytes:,} bytes   constants {artifact.const_bytes:,} "
         f"bytes   MACs {artifact.plan.macs:,}   check: {spoken(figures)}")
+    say(f"kernels chosen by {_chosen(artifact.manifest['choice'])}")
+
+
+def _chosen(choice: object) -> str:
+    if not isinstance(choice, dict) or choice["by"] != "measured":
+        return "the cost model"
+    aside = (f"; {choice['not_applicable']} measured choices do not run on this target"
+             if choice["not_applicable"] else "")
+    return (f"measurement in {choice['measured']} of {choice['steps']} steps ({choice['cpu']}), "
+            f"by the cost model in the others{aside}")
 
 
 def spoken(figures: object) -> str:

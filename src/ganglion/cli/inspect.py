@@ -1,5 +1,6 @@
 """`ganglion inspect`."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ import onnx_ir as ir
 from ganglion.build.compile import ready_to_plan
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.frontends import load
+from ganglion.plan.planner import dump
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
+from ganglion.toolchain.targets import host
 
 CODES = ("QuantizeLinear", "DequantizeLinear")
 PARAMETER_TYPES = {ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32}
@@ -27,6 +30,11 @@ class Layer:
     dtype: str = ""
     parameters: int = 0
     macs: int = 0
+
+
+def run_plan(path: Path) -> None:
+    """Prints what this machine would do for one call, a line a step."""
+    sys.stdout.write(dump(make_plan(ready_to_plan(load(path)), host().isas)) + "\n")
 
 
 def run(path: Path, as_json: bool) -> None:

@@ -7,19 +7,30 @@ import onnx_ir as ir
 
 from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_schema import Table
-from ganglion.frontends.tflite_site import Site
+from ganglion.frontends.tflite_site import Move, Site
 from ganglion.ops.graph import static_shape
 
 SAME, VALID = 0, 1
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
-def channels_first(site: Site, k: int = 0) -> ir.Value:
-    """Input k `[N, H, W, C]` as real numbers `[N, C, H, W]`."""
+def image_shape(site: Site, k: int) -> tuple[int, ...]:
+    """The shape of input k. Raises ModelError unless it has four axes."""
     if len(site.shape(k)) != 4:
-        raise site.error(f"its input has the shape {list(site.shape(k))}, expected "
-                         "[batch, height, width, channels]")
-    return site.real(k, lambda v: site.op("Transpose", v, perm=FIRST))
+        raise site.error(f"its input {k} has the shape {list(site.shape(k))}, expected four axes "
+                         "such as [batch, height, width, channels]")
+    return site.shape(k)
+
+
+def first(site: Site) -> Move:
+    """`[N, H, W, C]` to `[N, C, H, W]`."""
+    return lambda v: site.op("Transpose", v, perm=FIRST)
+
+
+def channels_first(site: Site) -> ir.Value:
+    """Input 0 `[N, H, W, C]` as real numbers `[N, C, H, W]`."""
+    image_shape(site, 0)
+    return site.real(0, first(site))
 
 
 def channels_last(site: Site, y: ir.Value, activation: int) -> None:
@@ -80,25 +91,47 @@ def bias(site: Site, k: int, x: int, w: int, channels: int) -> ir.Value | None:
     return site.dequantized(site.value(k), q, 0)
 
 
+def operands(site: Site, x: int, w: int, perm: Sequence[int], axis: int, groups: int,
+             lay: Move) -> tuple[ir.Value, ir.Value]:
+    """Input x, laid out as [N, groups · C, ...], and the weights, their C along `axis`.
+
+    x·(u + v) = [x, x]·[u, v]: weights of more than one part (see `Site.parts`) meet the codes of x
+    as many times, so that the sums stay sums of int8 products.
+    """
+    count = len(site.parts(w))
+    if count < 2 or site.tensor(x).quantization is None:
+        return site.real(x, lay), site.weight(w, perm)
+
+    def repeated(value: ir.Value) -> ir.Value:
+        value = lay(value)
+        n, channels, *rest = static_shape(value)
+        split = site.reshaped(value, (n, groups, channels // groups, *rest))
+        joined = site.op("Concat", *[split] * count, axis=2)
+        return site.reshaped(joined, (n, channels * count, *rest))
+
+    return site.real(x, repeated), site.weight(w, perm, axis)
+
+
 def conv_2d(site: Site) -> None:
     """CONV_2D: weights [O, H, W, C / groups]."""
     options = site.options("Conv2DOptions")
-    x = channels_first(site)
-    w = site.weight(1, (0, 3, 1, 2))
-    channels, (outputs, inputs) = static_shape(x)[1], static_shape(w)[:2]
+    channels = image_shape(site, 0)[3]
+    outputs, *_, inputs = image_shape(site, 1)
     if inputs < 1 or channels % inputs or outputs % max(channels // inputs, 1):
         raise site.error(f"its weights {list(site.shape(1))} do not fit {channels} channels")
-    _convolved(site, options, x, w, channels // inputs, bias(site, 2, 0, 1, outputs))
+    groups = channels // inputs
+    x, w = operands(site, 0, 1, FIRST, 1, groups, first(site))
+    _convolved(site, options, x, w, groups, bias(site, 2, 0, 1, outputs))
 
 
 def depthwise_conv_2d(site: Site) -> None:
     """DEPTHWISE_CONV_2D: weights [1, H, W, C · multiplier]."""
     options = site.options("DepthwiseConv2DOptions")
-    x = channels_first(site)
-    w = site.weight(1, (3, 0, 1, 2))
-    channels, (outputs, one) = static_shape(x)[1], static_shape(w)[:2]
+    channels = image_shape(site, 0)[3]
+    one, *_, outputs = image_shape(site, 1)
     if one != 1 or channels < 1 or outputs % channels:
         raise site.error(f"its weights {list(site.shape(1))} do not fit {channels} channels")
+    x, w = operands(site, 0, 1, (3, 0, 1, 2), 1, channels, first(site))
     _convolved(site, options, x, w, channels, bias(site, 2, 0, 1, outputs))
 
 
@@ -117,8 +150,10 @@ def transpose_conv(site: Site) -> None:
     """TRANSPOSE_CONV: (output shape, weights [O, H, W, C], x, [bias])."""
     options = site.options("TransposeConvOptions")
     wanted = site.known(0, "output shape")
-    x = channels_first(site, 2)
-    w = site.weight(1, (3, 0, 1, 2))
+    if image_shape(site, 1)[3] != image_shape(site, 2)[3]:
+        raise site.error(f"its weights {list(site.shape(1))} do not fit the channels of "
+                         f"{list(site.shape(2))}")
+    x, w = operands(site, 2, 1, (3, 0, 1, 2), 0, 1, first(site))
     strides = positive(site, options, "stride_h", "stride_w")
     sizes, kernel, outputs = static_shape(x)[2:], static_shape(w)[2:], static_shape(w)[1]
     if len(wanted) != 4:
@@ -152,8 +187,8 @@ def fully_connected(site: Site) -> None:
     if inputs < 1 or total % inputs:
         raise site.error(f"its input {list(shape)} is no rows of {inputs}")
     rows = total // inputs
-    x = site.real(0, lambda v: site.reshaped(v, (rows, inputs)))
-    y = site.op("Gemm", x, site.weight(1, (0, 1)), bias(site, 2, 0, 1, outputs), transB=1)
+    x, w = operands(site, 0, 1, (0, 1), 1, 1, lambda v: site.reshaped(v, (rows, inputs)))
+    y = site.op("Gemm", x, w, bias(site, 2, 0, 1, outputs), transB=1)
     result = (*shape[:-1], outputs) if options.integer("keep_num_dims") else (rows, outputs)
     site.finish(y, activation=options.integer("fused_activation_function"),
                 move=lambda v: site.reshaped(v, result))

@@ -33,7 +33,7 @@ class Values:
     network: Network
     made: dict[int, ir.Value] = field(default_factory=dict)
     reals: dict[int, ir.Value] = field(default_factory=dict)
-    weights: dict[tuple[int, tuple[int, ...]], ir.Value] = field(default_factory=dict)
+    weights: dict[tuple[int, tuple[int, ...], int | None], ir.Value] = field(default_factory=dict)
 
     def value(self, tensor: Tensor) -> ir.Value | None:
         """The tensor's own elements (codes where it is quantised), None if nothing gave them yet.
@@ -160,15 +160,18 @@ class Site:
         return self.op("DequantizeLinear", codes, *parameters,
                        **({} if q.per_tensor else {"axis": axis}))
 
-    def weight(self, k: int, perm: Sequence[int]) -> ir.Value:
-        """Input k with its axes in another order; a constant is laid out now."""
-        key = (self.tensor(k).index, tuple(perm))
+    def weight(self, k: int, perm: Sequence[int], inputs: int | None = None) -> ir.Value:
+        """Input k with its axes in another order; a constant is laid out now.
+
+        inputs: the axis, in the new order, along which the parts of `parts` follow each other.
+        """
+        key = (self.tensor(k).index, tuple(perm), inputs)
         if key not in self.values.weights:
-            self.values.weights[key] = self._weight(k, tuple(perm))
+            self.values.weights[key] = self._weight(k, tuple(perm), inputs)
         return self.values.weights[key]
 
-    def _weight(self, k: int, perm: tuple[int, ...]) -> ir.Value:
-        tensor, array = self.tensor(k), self.constant(k)
+    def _weight(self, k: int, perm: tuple[int, ...], inputs: int | None) -> ir.Value:
+        tensor, array, q = self.tensor(k), self.constant(k), self.tensor(k).quantization
         if len(self.shape(k)) != len(perm):
             raise self.error(f"its weights have the shape {list(self.shape(k))}, expected "
                              f"{len(perm)} axes")
@@ -176,9 +179,30 @@ class Site:
             return self.real(k)
         if array is None:
             return self.real(k, lambda v: self.op("Transpose", v, perm=perm))
-        codes = self.g.constant(array.transpose(perm), tensor.name)
-        q = tensor.quantization
+        parts = self.parts(k)
+        if q is not None and parts and (inputs is not None or len(parts) == 1):
+            array = np.concatenate([p.transpose(perm) for p in parts], inputs or 0)
+            q = Quantization(q.scale, np.zeros(q.zero.shape, np.int64), q.axis)
+        else:
+            array = array.transpose(perm)
+        codes = self.g.constant(array, tensor.name)
         return codes if q is None else self.dequantized(codes, q, perm.index(q.axis))
+
+    def parts(self, k: int) -> list[Array]:
+        """Constant uint8 weights less their zero point, as int8 arrays that add up to them.
+
+        Integer kernels want int8 weights with zero point 0. One array is enough for codes within
+        -128 .. 127 of the zero point, as for a zero point of 128. Empty for other weights.
+        """
+        array, q = self.constant(k), self.tensor(k).quantization
+        if array is None or array.dtype != np.uint8 or q is None:
+            return []
+        shape = [-1 if a == q.axis and not q.per_tensor else 1 for a in range(array.ndim)]
+        rest = array.astype(np.int16) - q.zero.reshape(shape).astype(np.int16)
+        found = [np.clip(rest, -128, 127).astype(np.int8)]
+        while (rest := rest - found[-1]).any():
+            found.append(np.clip(rest, -128, 127).astype(np.int8))
+        return found
 
     def op(self, name: str, *inputs: ir.Value | None, **attrs: AttrValue) -> ir.Value:
         """Appends a node named after the operator's output."""

@@ -1,6 +1,7 @@
 """Pools, resizing, and blocks of pixels moved into channels and back."""
 
 from collections.abc import Callable, Mapping
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -136,11 +137,71 @@ def depth_to_space(site: Site) -> None:
     site.carry(move)
 
 
+def _blocks(site: Site) -> tuple[list[int], list[tuple[int, int]]]:
+    """Block sizes and (before, after) of each spatial axis, from inputs 1 and 2."""
+    blocks, ends = site.known(1, "block sizes"), site.known(2, "margins")
+    rank = len(site.shape(0))
+    if not 0 < len(blocks) < rank or len(ends) != 2 * len(blocks) or min(blocks) < 1 \
+            or min(ends) < 0:
+        raise site.error(f"has blocks {blocks} and margins {ends} for {list(site.shape(0))}")
+    return blocks, list(zip(ends[::2], ends[1::2]))
+
+
+def _space_to_batch(site: Site) -> None:
+    """SPACE_TO_BATCH_ND: [N, H, W, ...] padded, to [b·b·N, H/b, W/b, ...]."""
+    blocks, margins = _blocks(site)
+    m, (n, *rest) = len(blocks), site.shape(0)
+    sizes = [d + sum(pair) for d, pair in zip(rest, margins)]
+    if any(d % b for d, b in zip(sizes, blocks)):
+        raise site.error(f"blocks of {blocks} do not divide {sizes}")
+    split = [v for d, b in zip(sizes, blocks) for v in (d // b, b)]
+    perm = [*range(2, 2 * m + 1, 2), 0, *range(1, 2 * m, 2), *range(2 * m + 1, m + 1 + len(rest))]
+    result = (n * prod(blocks), *(d // b for d, b in zip(sizes, blocks)), *rest[m:])
+
+    def move(x: ir.Value) -> ir.Value:
+        parts = site.reshaped(x, (n, *split, *rest[m:]))
+        return site.reshaped(site.op("Transpose", parts, perm=perm), result)
+
+    if not any(map(any, margins)):
+        site.carry(move)
+        return
+    many = [(0, 0), *margins, *[(0, 0)] * (len(rest) - m)]
+    pads = site.g.ints(*(p[0] for p in many), *(p[1] for p in many))
+    site.finish(move(site.op("Pad", site.real(0), pads)))
+
+
+def _batch_to_space(site: Site) -> None:
+    """BATCH_TO_SPACE_ND: [b·b·N, H, W, ...] to [N, H·b, W·b, ...], cropped."""
+    blocks, crops = _blocks(site)
+    m, (n, *rest) = len(blocks), site.shape(0)
+    if n % prod(blocks):
+        raise site.error(f"blocks of {blocks} do not divide a batch of {n}")
+    few = n // prod(blocks)
+    sizes = [d * b for d, b in zip(rest, blocks)]
+    if any(sum(pair) > d for d, pair in zip(sizes, crops)):
+        raise site.error(f"cuts {crops} from {sizes}")
+    perm = [m, *(a for k in range(m) for a in (m + 1 + k, k)),
+            *range(2 * m + 1, m + 1 + len(rest))]
+
+    def move(x: ir.Value) -> ir.Value:
+        parts = site.reshaped(x, (*blocks, few, *rest))
+        whole = site.reshaped(site.op("Transpose", parts, perm=perm), (few, *sizes, *rest[m:]))
+        if not any(map(any, crops)):
+            return whole
+        ends = (d - pair[1] for d, pair in zip(sizes, crops))
+        return site.op("Slice", whole, site.g.ints(*(pair[0] for pair in crops)),
+                       site.g.ints(*ends), site.g.ints(*range(1, m + 1)))
+
+    site.carry(move)
+
+
 ROWS: Mapping[str, Rule] = {
     "AVERAGE_POOL_2D": _average_pool,
     "MAX_POOL_2D": _max_pool,
     "RESIZE_BILINEAR": _resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
+    "SPACE_TO_BATCH_ND": _space_to_batch,
+    "BATCH_TO_SPACE_ND": _batch_to_space,
     "SPACE_TO_DEPTH": space_to_depth,
     "DEPTH_TO_SPACE": depth_to_space,
 }

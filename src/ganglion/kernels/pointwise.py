@@ -29,6 +29,11 @@ class Stream:
     scale: float | None = None
     zero_point: int = 0
 
+    @property
+    def reciprocal(self) -> float:
+        """1 / scale, rounded to float32 once."""
+        return float(np.float32(1) / np.float32(self.scale))
+
 
 @dataclass(frozen=True)
 class PointwiseSpec:

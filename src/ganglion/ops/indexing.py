@@ -81,8 +81,13 @@ def _scatter_elements_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value
 
 
 def _scatter_nd(attrs: Attrs, x: Array, index: Array, updates: Array) -> tuple[Array, ...]:
+    return _updated(attrs, x, tuple(np.moveaxis(index, -1, 0)), updates)
+
+
+def _updated(attrs: Attrs, x: Array, where: tuple[Array, ...], updates: Array
+             ) -> tuple[Array, ...]:
+    """A copy of x with the updates at `where` set, or combined by the attribute `reduction`."""
     y = x.copy()
-    where = tuple(np.moveaxis(index, -1, 0))
     reduction = get_str(attrs, "reduction", "none")
     if reduction == "none":
         y[where] = updates
@@ -98,15 +103,7 @@ def _places(index: Array, axis: int) -> tuple[Array, ...]:
 
 
 def _scatter_elements(attrs: Attrs, x: Array, index: Array, updates: Array) -> tuple[Array, ...]:
-    y = x.copy()
-    axis = get_int(attrs, "axis", 0) % x.ndim
-    where = _places(index, axis)
-    reduction = get_str(attrs, "reduction", "none")
-    if reduction == "none":
-        y[where] = updates
-    else:
-        _ufunc(reduction).at(y, where, updates)
-    return (y,)
+    return _updated(attrs, x, _places(index, get_int(attrs, "axis", 0) % x.ndim), updates)
 
 
 def _ufunc(reduction: str) -> np.ufunc:

@@ -56,16 +56,6 @@ def _concat_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) 
     return list(g.ops("Split", dy, g.ints(*sizes), outputs=len(sizes), axis=axis))
 
 
-def split_sizes(node: ir.Node) -> list[int]:
-    """The sizes of a Split's pieces along its axis."""
-    if optional(node, 1) is not None:
-        return constant_ints(node, 1)
-    axis = get_int(attributes(node), "axis", 0)
-    size, count = static_shape(source(node, 0))[axis], len(node.outputs)
-    each = -(-size // count)
-    return [min(each, size - k * each) for k in range(count)]
-
-
 def _split_reference(attrs: Attrs, x: Array, sizes: Array | None = None) -> tuple[Array, ...]:
     """Without sizes, `num_outputs` pieces of equal size, the last one maybe smaller."""
     axis = get_int(attrs, "axis", 0)

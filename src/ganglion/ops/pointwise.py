@@ -18,7 +18,6 @@ UNARY = ("neg", "abs", "sqrt", "exp", "log", "tanh", "erf", "floor", "ceil", "ri
          "sigmoid", "not")
 BINARY = ("add", "sub", "mul", "div", "max", "min", "pow", "gt", "ge", "lt", "le", "eq", "and",
           "or")
-TERNARY = ("where",)
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,20 @@ def _apply(name: str, *args: Expr | float) -> Expr:
 
 def unary(name: str, x: Expr) -> Expr:
     """One of `UNARY`; rint rounds half to even, "not" takes and gives a mask."""
+    _known(name, UNARY)
     return _apply(name, x)
 
 
 def binary(name: str, a: Expr | float, b: Expr | float) -> Expr:
     """One of `BINARY`; comparisons give a mask, "and" and "or" take and give masks."""
+    _known(name, BINARY)
     return _apply(name, a, b)
+
+
+def _known(name: str, names: tuple[str, ...]) -> None:
+    """Raises ValueError for an operation that the vocabulary does not have."""
+    if name not in names:
+        raise ValueError(f"no operation {name!r}; there are {', '.join(names)}")
 
 
 def where(mask: Expr, a: Expr | float, b: Expr | float) -> Expr:

@@ -11,8 +11,6 @@ import onnx_ir as ir
 from ganglion.ops.base import Array
 from ganglion.passes.base import Pass, integer, known_shape, only_reader, standard
 
-LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
 
 @dataclass(frozen=True)
 class Linear:

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.base import Variant
 from ganglion.kernels.move import CopySpec
-from ganglion.kernels.registry import families
 from ganglion.ops.graph import attributes, static_shape
+from ganglion.plan.choices import NO_CHOICES, Choices, candidates
 from ganglion.plan.views import Storage, View, collapse, dense_strides, row_major
 
 
@@ -42,9 +42,11 @@ class Fused:
 
 @dataclass
 class Lowerer:
-    """Turns nodes into drafts. `isas`: what the target runs; `model_constants`: by value."""
+    """Turns nodes into drafts. `isas`: what the target runs; `choices`: measured variants; `fused`:
+    by the kernel's node."""
 
-    isas: Sequence[str]
+    isas: tuple[str, ...]
+    choices: Choices = NO_CHOICES
     views: dict[ir.Value, View] = field(default_factory=dict)
     drafts: list[Draft] = field(default_factory=list)
     fused: dict[ir.Node, Fused] = field(default_factory=dict)
@@ -133,7 +135,7 @@ class Lowerer:
 
     def emit(self, node: ir.Node | str, family: str, spec: object,
              operands: Sequence[View]) -> None:
-        """Appends a step, with the cheapest variant that the target runs and that accepts."""
+        """Appends a step, with the best variant that the target runs and that accepts."""
         name = node if isinstance(node, str) else str(node.name)
         variant = self.choose(family, spec, name)
         nbytes = variant.scratch_bytes(spec)
@@ -141,13 +143,15 @@ class Lowerer:
         self.drafts.append(Draft(name, family, variant, spec, list(operands), scratch))
 
     def choose(self, family: str, spec: object, name: str) -> Variant[object]:
-        """The least-cost variant; UnsupportedOp when none accepts."""
-        candidates = [v for v in families()[family].variants
-                      if v.isa.name in self.isas and v.accepts(spec)]
-        if not candidates:
+        """The variant measured fastest, else the one of least cost; UnsupportedOp when none
+        accepts."""
+        able = candidates(family, spec, self.isas)
+        if not able:
             raise UnsupportedOp(f"node {name!r}: no variant of kernel {family!r} for "
                                 f"{'/'.join(self.isas)} accepts {spec}")
-        return min(candidates, key=lambda v: v.cost(spec))
+        measured = self.choices.of(family, spec)
+        cheapest = min(able, key=lambda v: v.cost(spec))
+        return next((v for v in able if v.name == measured), cheapest)
 
     def scalar_constant(self, value: ir.Value | None) -> float | None:
         """The number in a constant of one element, or None."""

@@ -13,6 +13,7 @@ from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find, rows
+from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.finish import finish
 from ganglion.plan.fusion import Unit, absorb, group, schedule
 from ganglion.plan.lowerer import Lowerer
@@ -22,8 +23,11 @@ from ganglion.plan.types import Plan
 from ganglion.plan.views import Storage, View, dense_strides, row_major
 
 
-def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None) -> Plan:
+def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None,
+         choices: Choices = NO_CHOICES) -> Plan:
     """Decides how a Model is computed on a target that runs `isas` (names of `kernels.isa`).
+
+    `choices`: variants measured to be fastest; the cost model decides where there is none.
 
     The Model must be prepared (`passes.pipeline.prepare`): static shapes, no training-only nodes.
     Raises UnsupportedOp for a node without lowering and ModelError for dynamic shapes.
@@ -31,7 +35,7 @@ def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = 
     name = c_name(name or model.graph.name or "network")
     nodes = list(model.graph)
     check_supported(nodes)
-    lowerer = Lowerer(tuple(isas))
+    lowerer = Lowerer(tuple(isas), choices)
     _place_inputs(lowerer, model)
     units = group(nodes, {n: is_pointwise(n) for n in nodes})
     _fuse_epilogues(lowerer, units)

@@ -12,11 +12,10 @@ from ganglion.ops.base import Kernel, Pointwise
 from ganglion.ops.graph import attributes, static_shape
 from ganglion.ops.pointwise import Expr, binary, const, operand, program, unary
 from ganglion.ops.registry import find
+from ganglion.plan.codes import Codes, codes
 from ganglion.plan.fusion import Unit
 from ganglion.plan.lowerer import Fused, Lowerer, lowered_dtype
 from ganglion.plan.views import View, collapse, row_major
-
-ChannelView = Callable[[View, int], View]
 
 
 def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
@@ -111,7 +110,9 @@ def lower_group(lowerer: Lowerer, unit: Unit) -> None:
     for node in unit.nodes:
         reader.exprs[node.outputs[0]] = expression(node, reader.read)
     results = unit.results()
-    code, roots = program([reader.exprs[r] for r in results])
+    stored = [codes(reader.exprs[r], str(r.dtype.numpy())) if r.dtype else None for r in results]
+    code, roots = program([reader.exprs[r] if c is None else c.real
+                           for r, c in zip(results, stored)])
     used = sorted({int(i[1]) for i in code if i[0] == "input"})
     renumber = {old: new for new, old in enumerate(used)}
     code = tuple(("input", renumber[int(i[1])]) if i[0] == "input" else i for i in code)
@@ -119,18 +120,23 @@ def lower_group(lowerer: Lowerer, unit: Unit) -> None:
     order = _preferred_order(views, unit.result_shape)
     targets = [lowerer.new(value, order) for value in results]
     emit_loop(lowerer, "+".join(str(n.name) for n in unit.nodes), unit.result_shape, order,
-              views, targets, code, roots)
+              views, targets, code, roots, stored)
 
 
 def emit_loop(lowerer: Lowerer, name: str, shape: Sequence[int], order: Sequence[int],
               views: Sequence[View], targets: Sequence[View],
-              code: tuple[tuple[str | int | float, ...], ...], roots: tuple[int, ...]) -> None:
-    """Appends a pointwise step over broadcast `views` into `targets`, axes walked in `order`."""
+              code: tuple[tuple[str | int | float, ...], ...], roots: tuple[int, ...],
+              stored: Sequence[Codes | None]) -> None:
+    """Appends a pointwise step over broadcast `views` into `targets`, axes walked in `order`.
+
+    `stored`: of each target, how its results become codes, if they do.
+    """
     walks = [[v.strides[a] for a in order] for v in [*views, *targets]]
     dims, *strides = collapse([shape[a] for a in order], *walks)
-    streams = [Stream(v.dtype, s, v.span) for v, s in zip([*views, *targets], strides)]
-    spec = PointwiseSpec(dims, tuple(streams[:len(views)]), tuple(streams[len(views):]), code,
-                         roots)
+    inputs = tuple(Stream(v.dtype, s, v.span) for v, s in zip(views, strides))
+    outputs = tuple(Stream(v.dtype, s, v.span, *((c.scale, c.zero_point) if c else ()))
+                    for v, s, c in zip(targets, strides[len(views):], stored))
+    spec = PointwiseSpec(dims, inputs, outputs, code, roots)
     lowerer.emit(name, "pointwise", spec, [*views, *targets])
 
 

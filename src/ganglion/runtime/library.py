@@ -19,7 +19,6 @@ from ganglion.errors import ModelError, TargetError, TrustError
 from ganglion.runtime.ports import Description, parse_description
 
 MANIFEST = "manifest.json"
-MANIFEST_LIMIT_BYTES = 16 * 1024 * 1024
 SUFFIXES = (".so", ".dylib", ".dll")
 FORMAT = 1
 
@@ -153,7 +152,7 @@ def _check_isas(manifest: Mapping[str, object], where: str) -> None:
 
 
 def _load(data: bytes, name: str, suffix: str, where: str) -> Loaded:
-    handle = _open(data, suffix, where)
+    handle = open_library(data, suffix, where)
     try:
         start = ctypes.c_char.in_dll(handle, f"{name}_description")
         raw = ctypes.string_at(ctypes.addressof(start))
@@ -169,8 +168,11 @@ def _load(data: bytes, name: str, suffix: str, where: str) -> Loaded:
     return Loaded(handle, description, json.loads(raw), arena, state, run or 0)
 
 
-def _open(data: bytes, suffix: str, where: str) -> ctypes.CDLL:
-    """Load bytes as a library, through a file of a name that never was before."""
+def open_library(data: bytes, suffix: str, where: str) -> ctypes.CDLL:
+    """Load bytes as a library, through a file of a name that never was before.
+
+    Raises TargetError, which calls it `where`, for what this machine can't load.
+    """
     folder = tempfile.TemporaryDirectory(prefix="ganglion-", ignore_cleanup_errors=True)
     with folder as private:
         path = Path(private) / f"net{suffix}"

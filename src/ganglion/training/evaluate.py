@@ -12,6 +12,7 @@ from ganglion.training.batch import fix_batch
 from ganglion.training.compiled import answers, predict
 from ganglion.training.data import Arrays, prepare, prepare_truths
 from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.loop import loss_names
 from ganglion.training.metrics import Metric, compute, resolve
 from ganglion.training.step import build_evaluation
 
@@ -19,7 +20,8 @@ from ganglion.training.step import build_evaluation
 def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
              metrics: Sequence[str | Metric] = ("accuracy",),
              loss: LossSpec | None = None) -> dict[str, float]:
-    """The metrics, and "loss" when one is named, over all rows.
+    """The metrics, and first the losses when one is named, over all rows, under the names that the
+    history gives them.
 
     Everything comes from the Model as compiled for this machine; the loss, penalties included, is
     what `fit` calls val_loss. Raises DataError as `fit` does; without a loss any numbers that the
@@ -35,9 +37,10 @@ def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
         return compute(chosen, targets, predictions, names)
     losses = choose_losses(loss, len(outputs))
     data = prepare(fix_batch(model, 1), losses, x, y)
-    each, *predictions = answers(build_evaluation(model, losses, 1, ()), data.arrays)
-    return {"loss": float(np.mean(each, dtype=np.float64)),
-            **compute(chosen, data.targets, predictions, names)}
+    found = answers(build_evaluation(model, losses, 1, ()), data.arrays)
+    figures = {name: float(np.mean(each, dtype=np.float64))
+               for name, each in zip(loss_names(names), found)}
+    return figures | compute(chosen, data.targets, found[len(figures):], names)
 
 
 def _check_rows(targets: Sequence[Array], predictions: Sequence[Array]) -> None:

@@ -30,7 +30,7 @@ def fit(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
         checkpoint: str | PathLike[str] | None = None,
         masks: Mapping[str, Array] | None = None,
         verbose: bool = False) -> tuple[ir.Model, History]:
-    """Trains a copy of `model`; every step runs in compiled C.
+    """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
 
     `x`, `y`: arrays [samples, ...], or one for each input and output. The arguments mean what they
     mean in Keras's compile and fit. `seed` decides the order of the data and the dropout masks.

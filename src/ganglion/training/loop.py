@@ -56,6 +56,12 @@ class Problem:
     masks: Mapping[str, Array]
 
 
+def loss_names(outputs: Sequence[str]) -> list[str]:
+    """The losses that a step gives, by their names in the history: of all, and of each output
+    where there are several."""
+    return ["loss", *(f"{name}_loss" for name in outputs if len(outputs) > 1)]
+
+
 def train(problem: Problem, make: Make) -> tuple[ir.Model, History]:
     """Runs the problem; the trained copy of its Model, and what happened."""
     return _Loop(problem, make).run()
@@ -66,6 +72,7 @@ class _Loop:
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
+        self.losses = loss_names(self._names())
         self._check_rules()
         self.rows = min(p.batch_size, p.data.rows)
         step = self._step(self.rows)
@@ -123,25 +130,23 @@ class _Loop:
         p = self.problem
         rows = p.data.rows
         order = epoch_order(rows, p.seed, epoch) if p.shuffle else np.arange(rows)
-        total, seen = 0.0, 0
+        total, count = np.zeros(len(self.losses)), len(self.losses)
         predictions: list[Sequence[Array]] = []
         for step, index in enumerate(batches(order, self.rows)):
-            batch = p.data.take(index)
-            loss, outputs = self._step_once(batch, epoch, step)
-            total, seen = total + loss * len(batch[0]), seen + len(batch[0])
+            outputs = self._step_once(p.data.take(index), epoch, step)
+            total += len(index) * np.array(outputs[:count], np.float64)
             if p.metrics:
-                predictions.append([np.array(o) for o in outputs])
+                predictions.append([np.array(o) for o in outputs[count:]])
             for callback in p.callbacks:
-                callback.on_batch_end(step, {"loss": loss}, self.run_state)
-        logs = {"loss": total / seen}
+                callback.on_batch_end(step, {"loss": float(outputs[0])}, self.run_state)
+        logs = dict(zip(self.losses, (total / rows).tolist()))
         if p.metrics:
             joined = [np.concatenate(parts) for parts in zip(*predictions)]
             targets = [t[order] for t in p.data.targets]
             logs |= compute(p.metrics, targets, joined, self._names())
         return logs
 
-    def _step_once(self, batch: Sequence[Array], epoch: int,
-                   step: int) -> tuple[float, Sequence[Array]]:
+    def _step_once(self, batch: Sequence[Array], epoch: int, step: int) -> Sequence[Array]:
         rate = np.asarray(self.run_state.learning_rate, np.float32)
         if len(batch[0]) == self.rows:
             outputs = self.full.run(*batch, rate)
@@ -154,19 +159,19 @@ class _Loop:
             raise DataError(f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}; try a "
                             f"learning rate below {self.run_state.learning_rate:g}, inputs scaled "
                             "to about 1, or clipnorm=1.0 in the optimizer")
-        return loss, outputs[1:]
+        return outputs
 
     def _validate(self, judge: Stepper, data: Dataset) -> dict[str, float]:
         values = self._weights()
         weights = [values[name] for name in self.weights]
-        total = 0.0
+        total, count = np.zeros(len(self.losses)), len(self.losses)
         predictions: list[Sequence[Array]] = []
         for index in batches(np.arange(data.rows), self.judge_rows):
-            count = len(index)
-            outputs = judge.run(*data.take(np.resize(index, self.judge_rows)), *weights)
-            total += float(np.sum(outputs[0][:count], dtype=np.float64))
-            predictions.append([np.array(o[:count]) for o in outputs[1:]])
-        logs = {"loss": total / data.rows}
+            found = judge.run(*data.take(np.resize(index, self.judge_rows)), *weights)
+            outputs = [o[:len(index)] for o in found]
+            total += np.array(outputs[:count], np.float64).sum(1)
+            predictions.append([np.array(o) for o in outputs[count:]])
+        logs = dict(zip(self.losses, (total / data.rows).tolist()))
         joined = [np.concatenate(parts) for parts in zip(*predictions)]
         return logs | compute(self.problem.metrics, data.targets, joined, self._names())
 
@@ -183,7 +188,7 @@ class _Loop:
     def _check_rules(self) -> None:
         """DataError for a rule that watches what the run will not give, before any work."""
         p, outputs = self.problem, self._names()
-        given = ["loss", *(name if len(outputs) == 1 else f"{output}_{name}"
+        given = [*self.losses, *(name if len(outputs) == 1 else f"{output}_{name}"
                            for output in outputs for name in p.metrics)]
         if p.validation is not None:
             given += [f"val_{name}" for name in given]

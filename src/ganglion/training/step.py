@@ -1,8 +1,11 @@
 """The two Models that a run of training executes: the step, and the evaluation.
 
-step:        inputs x..., target..., learning_rate [];  outputs loss [], predictions...;
+step:        inputs x..., target..., learning_rate [];  outputs loss [], losses..., predictions...;
              bound: weights, running statistics, the optimiser's slots and counter, generators.
-evaluation:  inputs x..., target..., weights...;  outputs loss [N], predictions...; no state.
+evaluation:  inputs x..., target..., weights...;  outputs loss [N], losses..., predictions...;
+             no state.
+
+losses: of each output of the network alone, without penalties; none for a single output.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +46,10 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     g = GraphBuilder.extending(copy)
     state, count = State(g), len(copy.graph.outputs)
     enter_training(state, copy, frozenset(weights), seed)
-    total = _total_loss(g, losses, list(copy.graph.outputs)[:count], weights)
+    predicted = list(copy.graph.outputs)[:count]
+    targets = _targets(g, losses, predicted)
+    parts = [loss.total(g, *pair) for loss, *pair in zip(losses, targets, predicted)]
+    total = _sum(g, [*parts, *penalty(g, weights)])
     rate = g.input("learning_rate", ir.DataType.FLOAT, ())
     pairs = [(w, dw) for w, dw in zip(weights, gradients(g, total, weights)) if dw is not None]
     if not pairs:
@@ -57,7 +63,7 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     _check_masks(masks or {}, [w for w, _ in pairs])
     outputs = list(copy.graph.outputs)
     copy.graph.outputs.clear()
-    g.output("loss", total)
+    _output_losses(g, total, parts, predicted)
     copy.graph.outputs.extend(outputs if predictions else outputs[count:])
     state.finish(copy)
     common.RemoveUnusedNodesPass()(copy)
@@ -77,18 +83,13 @@ def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
     predicted = list(copy.graph.outputs)
     copy.graph.outputs.clear()
     targets = _targets(g, losses, predicted)
-    total: ir.Value | None = None
-    for loss, target, value in zip(losses, targets, predicted):
-        each = loss.per_sample(g, target, value)
-        total = each if total is None else g.op("Add", total, each)
-    if total is None:
-        raise ModelError("the network has no outputs to evaluate")
-    extra = penalty(g, trained)
+    parts = [loss.per_sample(g, *pair) for loss, *pair in zip(losses, targets, predicted)]
+    total = _sum(g, [*parts, *penalty(g, trained)])
     for name in weights:
         value = copy.graph.initializers.pop(name)
         value.const_value = None
         copy.graph.inputs.append(value)
-    g.output("loss", total if extra is None else g.op("Add", total, extra))
+    _output_losses(g, total, parts, predicted)
     for value in predicted:
         g.output(str(value.name), value)
     common.RemoveUnusedNodesPass()(copy)
@@ -103,23 +104,27 @@ def trained_names(model: ir.Model, step: ir.Model) -> list[str]:
 
 def _targets(g: GraphBuilder, losses: Sequence[Loss],
              predicted: Sequence[ir.Value]) -> list[ir.Value]:
+    if not predicted:
+        raise ModelError("the network has no outputs to compare with targets")
     if len(losses) != len(predicted):
         raise DataError(f"{len(losses)} losses for a network with {len(predicted)} outputs; give "
                         "one loss for each output, in their order")
     return [g.input(f"target.{p.name}", *loss.target(p)) for loss, p in zip(losses, predicted)]
 
 
-def _total_loss(g: GraphBuilder, losses: Sequence[Loss], predicted: Sequence[ir.Value],
-                weights: Sequence[ir.Value]) -> ir.Value:
-    parts = [loss.total(g, target, value) for loss, target, value
-             in zip(losses, _targets(g, losses, predicted), predicted)]
-    extra = penalty(g, weights)
-    if extra is not None:
-        parts.append(extra)
+def _sum(g: GraphBuilder, parts: Sequence[ir.Value]) -> ir.Value:
     total = parts[0]
     for part in parts[1:]:
         total = g.op("Add", total, part)
     return total
+
+
+def _output_losses(g: GraphBuilder, total: ir.Value, parts: Sequence[ir.Value],
+                   predicted: Sequence[ir.Value]) -> None:
+    g.output("loss", total)
+    if len(parts) > 1:
+        for part, value in zip(parts, predicted):
+            g.output(f"loss.{value.name}", part)
 
 
 def _masked(g: GraphBuilder, weight: ir.Value, updated: ir.Value,

@@ -69,20 +69,20 @@ def require_trainable(model: ir.Model) -> None:
                                  "start from a sound copy of the network")
 
 
-def penalty(g: GraphBuilder, weights: Sequence[ir.Value]) -> ir.Value | None:
-    """Σ l1·|w| + l2·w² over the weights that carry a regularizer, shape []; None without any.
+def penalty(g: GraphBuilder, weights: Sequence[ir.Value]) -> list[ir.Value]:
+    """l1·Σ|w| and l2·Σw² of every weight that carries a regularizer, each of shape [].
 
     Raises ModelError for metadata that is not {"l1": number, "l2": number}.
     """
-    total: ir.Value | None = None
+    found = []
     for weight in weights:
         l1, l2 = _factors(weight)
         parts = [(l1, g.op("Abs", weight))] if l1 else []
         parts += [(l2, g.op("Mul", weight, weight))] if l2 else []
         for factor, each in parts:
-            part = g.op("Mul", g.op("ReduceSum", each, keepdims=0), g.scalar(factor, weight))
-            total = part if total is None else g.op("Add", total, part)
-    return total
+            found.append(g.op("Mul", g.op("ReduceSum", each, keepdims=0),
+                              g.scalar(factor, weight)))
+    return found
 
 
 def write_back(model: ir.Model, values: Mapping[str, Array]) -> ir.Model:

@@ -53,6 +53,15 @@ GG_INLINE v16q v16q_pack_u8(v16i a, v16i b, v16i c, v16i d, int zero)
 {
     return _mm512_packus_epi16(V16Q_WORDS(a, b, zero), V16Q_WORDS(c, d, zero));
 }
+/* what v16q_pack gives of four vectors, each one's codes together */
+GG_INLINE v16q v16q_rows(v16q a)
+{
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14,
+                                                      3, 7, 11, 15), a);
+}
+/* the first n of the sixteen codes that vector `from` gave */
+#define v16q_store_quarter(p, a, from, n) \
+    _mm_mask_storeu_epi8(p, v16m_first(n), _mm512_extracti32x4_epi32(a, from))
 GG_INLINE v16q v16q_all(int code) { return _mm512_set1_epi8((char)code); }
 GG_INLINE v16q v16q_least_i8(v16q a, int lo) { return _mm512_max_epi8(a, v16q_all(lo)); }
 GG_INLINE v16q v16q_least_u8(v16q a, int lo) { return _mm512_max_epu8(a, v16q_all(lo)); }

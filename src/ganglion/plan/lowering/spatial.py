@@ -1,6 +1,7 @@
 """Convolutions and pools, forward and backward, over channels-last images."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -23,6 +24,7 @@ from ganglion.plan.lowering.common import (
     result_of,
     two,
 )
+from ganglion.plan.lowering.moves import fill
 from ganglion.plan.views import View
 
 Pads = tuple[int, int, int, int]
@@ -144,9 +146,32 @@ def pool_spec(node: ir.Node, mode: str, shape: Sequence[int], out: Sequence[int]
     if "kernel_shape" not in attrs:
         strides = (1, 1)
     h, w = two(size, 1)
+    counted = bool(get_int(attrs, "count_include_pad", 0)) and any(pads)
     return PoolSpec(mode, dtype, shape[0], h, w, shape[1], window_2d, two(tuple(out[2:]), 1),
-                    strides, dilations, pads[:2], bool(get_int(attrs, "count_include_pad", 0)),
-                    **quantised)  # type: ignore[arg-type]
+                    strides, dilations, pads[:2], counted, **quantised)  # type: ignore[arg-type]
+
+
+def _behind_padding(node: ir.Node, spec: PoolSpec, size: Sequence[int]) -> Pads | None:
+    """The pads of an average that counts them, where a window reaches even beyond (ceil_mode)."""
+    if spec.mode != "average" or not spec.count_include_pad:
+        return None
+    pads = window(node, ints(attributes(node).get("kernel_shape"), size), size)[3]
+    ends = [(out - 1) * s + (k - 1) * d + 1 for out, s, k, d in zip(
+        spec.out_hw, spec.strides, spec.kernel, spec.dilations)]
+    sizes = (pads[0] + spec.h + pads[2], pads[1] + spec.w + pads[3])
+    return pads if any(end > size for end, size in zip(ends, sizes)) else None
+
+
+def _padded(lowerer: Lowerer, node: ir.Node, x: View, pads: Pads) -> View:
+    """Images [N, C, H, W], channels-last, with zeros around."""
+    n, c, h, w = x.shape
+    top, left, bottom, right = pads
+    shape = (n, c, top + h + bottom, left + w + right)
+    wide = lowerer.buffer(f"{node.name}_padded", x.dtype, shape, CHANNELS_LAST)
+    fill(lowerer, node, wide, 0.0)
+    offset = top * wide.strides[2] + left * wide.strides[3]
+    lowerer.copy(x, View(wide.storage, x.shape, wide.strides, offset), str(node.name))
+    return wide
 
 
 def lower_pool(lowerer: Lowerer, node: ir.Node) -> None:
@@ -157,6 +182,10 @@ def lower_pool(lowerer: Lowerer, node: ir.Node) -> None:
     mode = "max" if "Max" in node.op_type else "average"
     spec = pool_spec(node, mode, static_shape(node.inputs[0]), static_shape(node.outputs[0]),
                      x.dtype)
+    pads = _behind_padding(node, spec, static_shape(node.inputs[0])[2:])
+    if pads is not None:
+        x = _padded(lowerer, node, x, pads)
+        spec = replace(spec, h=x.shape[2], w=x.shape[3], pads=(0, 0), count_include_pad=False)
     lowerer.emit(node, "pool", spec, [x, new_image(lowerer, node.outputs[0])])
 
 
@@ -166,8 +195,11 @@ def lower_pool_grad(lowerer: Lowerer, node: ir.Node) -> None:
     operands = [lowerer.dense(images(lowerer.view(v)), CHANNELS_LAST) for v in node.inputs
                 if v is not None]
     dx = node.outputs[0]
-    spec = PoolGradSpec(pool_spec(node, mode, static_shape(dx), static_shape(node.inputs[-1])))
-    lowerer.emit(node, "pool_grad", spec, [*operands, new_image(lowerer, dx)])
+    spec = pool_spec(node, mode, static_shape(dx), static_shape(node.inputs[-1]))
+    if _behind_padding(node, spec, static_shape(dx)[2:]) is not None:
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): count_include_pad with windows "
+                            "beyond the padding (ceil_mode) has no gradient here; pad explicitly")
+    lowerer.emit(node, "pool_grad", PoolGradSpec(spec), [*operands, new_image(lowerer, dx)])
 
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
