@@ -45,7 +45,7 @@ def main() -> None:
     network = next(n for n in INFERENCE if n.name == sys.argv[1])
     shape = static_shape(fix_batch(network.model(), 1).graph.inputs[0])
     x = np.zeros(shape, np.float32)
-    given = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x)
+    given = torch.from_numpy(np.array(np.moveaxis(x, -1, 1), order="C") if x.ndim == 4 else x)
     module = graph(network, x).eval().to(memory_format=torch.contiguous_format)
     program = to_edge_transform_and_lower(torch.export.export(module, (given,)),
                                           partitioner=[XnnpackPartitioner()]).to_executorch()

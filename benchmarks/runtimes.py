@@ -121,7 +121,7 @@ def executorch(path: Path, inputs: Arrays) -> Loaded:
     from executorch.runtime import Runtime as Engine
 
     torch.set_num_threads(1)
-    given = [torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim == 4 else x)
+    given = [torch.from_numpy(np.array(np.moveaxis(x, -1, 1), order="C") if x.ndim == 4 else x)
              for x in inputs]
     program = Engine.get().load_program(path)
     method = program.load_method("forward")
