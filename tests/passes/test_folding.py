@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import TRAINABLE
 from ganglion.passes.cancel_reshapes import CancelReshapes
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
@@ -95,13 +94,6 @@ def test_batch_norm_of_one_reader_twice_stays(law: Law) -> None:
     g.output("y", g.op("Add", batch_norm(g, y, n), y))
     law(g.model(), FoldBatchNorm(), changes=False)
 
-
-def test_batch_norm_with_trainable_scale_stays_in_training(law: Law) -> None:
-    g, y, n = linear("conv", bias=True)
-    out = batch_norm(g, y, n)
-    out.producer().inputs[1].metadata_props[TRAINABLE] = "1"
-    g.output("y", out)
-    law(g.model(), FoldBatchNorm(training=True), changes=False)
 
 
 def test_batch_norm_of_wrong_channel_count_is_an_error() -> None:
@@ -258,15 +250,3 @@ def test_two_equal_outputs_keep_both_names(law: Law) -> None:
     g.output("y", g.op("Relu", x))
     g.output("z", g.op("Relu", x))
     law(g.model(), CommonSubexpressions(), changes=False)
-
-
-def test_trainable_twins_stay_two_in_training(law: Law) -> None:
-    g = GraphBuilder("net")
-    x = g.input("x", F, (2, 30))
-    for name in ("a", "b"):
-        w = g.constant(np.zeros(30, np.float32), name)
-        w.metadata_props[TRAINABLE] = "1"
-        x = g.op("Add", x, w)
-    g.output("y", x)
-    law(g.model(), CommonSubexpressions(training=True), changes=False)
-    assert len(law(g.model(), CommonSubexpressions()).graph.initializers) == 1

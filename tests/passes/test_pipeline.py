@@ -10,8 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ganglion.frontends.onnx import load_onnx, save_onnx
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import TRAINABLE
-from ganglion.passes.pipeline import inference_passes, prepare, prepare_training
+from ganglion.passes.pipeline import inference_passes, prepare
 
 F = ir.DataType.FLOAT
 PIECES = ("conv", "bn", "relu", "bias", "pool", "dropout", "residual", "identity", "cast", "view",
@@ -24,9 +23,7 @@ def draw_net(pieces: list[str], seed: int) -> ir.Model:
     g = GraphBuilder("net")
 
     def weight(*shape: int) -> ir.Value:
-        value = g.constant(rng.normal(size=shape).astype(np.float32) / 3, "w", share=False)
-        value.metadata_props[TRAINABLE] = "1"
-        return value
+        return g.constant(rng.normal(size=shape).astype(np.float32) / 3, "w", share=False)
 
     def first(name: str, x: ir.Value, *inputs: ir.Value, **attrs: list[int] | float) -> ir.Value:
         y = g.op(name, g.op("Transpose", x, perm=[0, 3, 1, 2]), *inputs, **attrs)
@@ -77,8 +74,7 @@ def test_prepared_network_means_the_same_and_rests(pieces: list[str], seed: int)
     x = np.random.default_rng(seed).normal(size=(2, 6, 6, 3)).astype(np.float32)
     expected = run(model, x)
     tolerance = 1e-4 * max(1.0, float(np.abs(expected).max()))
-    for prepared in (prepare(model, batch=2), prepare_training(model, batch=2)):
-        np.testing.assert_allclose(run(prepared, x), expected, atol=tolerance)
+    np.testing.assert_allclose(run(prepare(model, batch=2), x), expected, atol=tolerance)
     rested = prepare(model, batch=2)
     assert not any(each(rested).modified for each in inference_passes())
 
@@ -91,15 +87,6 @@ def test_inference_leaves_only_what_computes() -> None:
                                                    "Relu", "Mul", "Add", "Relu", "Transpose",
                                                    "Reshape"]
 
-
-def test_training_keeps_every_trainable_weight() -> None:
-    model = draw_net(["conv", "bn", "bias", "conv", "dropout"], 1)
-    kept = prepare_training(model, batch=4).graph.initializers
-    for name, value in model.graph.initializers.items():
-        if TRAINABLE in value.metadata_props:
-            assert kept[name].metadata_props[TRAINABLE] == "1"
-            np.testing.assert_array_equal(kept[name].const_value.numpy(),
-                                          value.const_value.numpy())
 
 
 def test_prepared_network_survives_a_file(tmp_path: Path) -> None:

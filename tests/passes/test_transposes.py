@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import TRAINABLE
 from ganglion.passes.cancel_transposes import CancelTransposes
 from ganglion.passes.transposable import inverse, without
 
@@ -85,16 +84,6 @@ def test_transpose_that_meets_nothing_stays(law: Law) -> None:
     y = g.op("Relu", g.op("Transpose", g.input("x", F, (2, 3)), perm=[1, 0]))
     g.output("y", g.op("MatMul", y, g.constant(normal(2, 4))))
     law(g.model(), CancelTransposes(), changes=False)
-
-
-def test_trainable_constant_is_not_permuted_in_training(law: Law) -> None:
-    g = GraphBuilder("net")
-    w = g.constant(normal(4), "w")
-    w.metadata_props[TRAINABLE] = "1"
-    y = g.op("Mul", conv(g, g.input("x", F, (1, 4, 5, 3)), 3, 4), w)
-    g.output("y", conv(g, y, 4, 4))
-    law(g.model(), CancelTransposes(training=True), changes=False)
-    assert ops(law(g.model(), CancelTransposes())).count("Transpose") == 2
 
 
 AXES = st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True)

@@ -10,9 +10,6 @@ from onnx_ir.passes import InPlacePass, PassResult
 from ganglion.ops.base import Array
 from ganglion.ops.graph import GraphBuilder, infer_types
 
-TRAINABLE = "ganglion.trainable"
-"""Metadata key of an initializer that training changes: no pass of training may fold it."""
-
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
                     "Multinomial", "Bernoulli", "Dropout"})
 """Operators that may give something else each time: never folded, never merged."""
@@ -21,12 +18,8 @@ RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "Random
 class Pass(InPlacePass):
     """A rewrite of the Model in place: valid before, valid after, a second run changes nothing.
 
-    `training=True` treats initializers marked `TRAINABLE` as unknown values, so that they stay.
     Values that nothing reads any more are swept away after a change.
     """
-
-    def __init__(self, training: bool = False) -> None:
-        self.training = training
 
     @abc.abstractmethod
     def rewrite(self, model: ir.Model) -> bool:
@@ -42,7 +35,7 @@ class Pass(InPlacePass):
         """The array of a value that no call changes, else None. State and defaults are inputs."""
         if value is None or value.const_value is None or not value.is_initializer():
             return None
-        if value.is_graph_input() or (self.training and TRAINABLE in value.metadata_props):
+        if value.is_graph_input():
             return None
         return value.const_value.numpy()
 

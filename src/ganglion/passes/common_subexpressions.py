@@ -11,7 +11,7 @@ class CommonSubexpressions(Pass):
     """a = Relu(x); b = Relu(x)  ⇒  a = Relu(x), read twice
 
     Equal constants become one first. Values are equal when operator, attributes and inputs are;
-    random operators never are, nor is state, nor are trainable initializers in training. Exact.
+    random operators never are, nor is state. Exact.
     """
 
     def rewrite(self, model: ir.Model) -> bool:

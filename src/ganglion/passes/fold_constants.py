@@ -26,11 +26,10 @@ DATA_DEPENDENT = frozenset({"NonZero", "Unique", "Compress"})
 class FoldConstants(Pass):
     """y = Mul(2, 3)  ⇒  y = 6;   Shape(x [1, 3])  ⇒  [1, 3]
 
-    Evaluates nodes whose inputs are all constants by the operators' own references, those
-    without a row by ONNX's. Bound state
-    is no constant, nor are trainable initializers in training. A result larger than
-    `MAX_GROWN_BYTES` and than its inputs stays a node, so that a Tile or an Expand does not bloat
-    the file. Exact up to the rounding of the reference.
+    Evaluates nodes whose inputs are all constants by the operators' own references, those without
+    a row by ONNX's. Bound state is no constant. A result larger than `MAX_GROWN_BYTES` and than its
+    inputs stays a node, so that a Tile or an Expand does not bloat the file. Exact up to the
+    rounding of the reference.
     """
 
     def rewrite(self, model: ir.Model) -> bool:

@@ -51,16 +51,6 @@ def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = N
     return copy
 
 
-def prepare_training(model: ir.Model, batch: int, sizes: Mapping[str, int] | None = None,
-                     ) -> ir.Model:
-    """As `prepare`, but trainable initializers and batch normalisation stay what they are."""
-    copy = _static(model, batch, sizes)
-    run(copy, training_passes())
-    require_rows(copy)
-    require_static(copy)
-    return copy
-
-
 def require_rows(model: ir.Model) -> None:
     """Raises UnsupportedOp naming the first node whose operator the project does not know."""
     for node in model.graph:
@@ -76,12 +66,6 @@ def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
     return (FoldConstants(), CancelReshapes(), CancelTransposes(), FoldBatchNorm(), FoldBias(),
             FoldPad(), CommonSubexpressions(), DeadCode())
-
-
-def training_passes() -> tuple[Pass, ...]:
-    """The order for training: nothing here looks into a trainable initializer."""
-    return (FoldConstants(training=True), CancelReshapes(training=True),
-            CancelTransposes(training=True), CommonSubexpressions(training=True), DeadCode())
 
 
 def _static(model: ir.Model, batch: int, sizes: Mapping[str, int] | None) -> ir.Model:
