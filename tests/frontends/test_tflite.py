@@ -232,6 +232,7 @@ def test_lstm_parts_that_no_kernel_has_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_real_networks_compile_and_the_integer_ones_exactly(name: str) -> None:
     model = gg.load(Path(str(MODELS)) / f"{name}.tflite")
+    assert [v.name for v in model.graph.initializers.values() if not v.uses()] == []
     built = gg.compile(model, samples=2)
     check = built.manifest["check"]
     assert isinstance(check, dict)

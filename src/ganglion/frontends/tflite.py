@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ganglion.errors import ModelError
 from ganglion.frontends.tflite_file import Network, Operator, Quantization, Tensor, read_network
@@ -50,6 +51,7 @@ def convert(network: Network, name: str) -> ir.Model:
     for index in network.outputs:
         _output(values, network.tensors[index])
     model = values.g.model()
+    RemoveUnusedNodesPass()(model)
     infer_model(model)
     return model
 
