@@ -65,10 +65,11 @@ def _selu(attrs: Attrs, x: Expr) -> Expr:
 
 
 def _clip(attrs: Attrs, x: Expr, low: Expr | None = None, high: Expr | None = None) -> Expr:
-    """An absent bound is None, a present one an operand of one element."""
+    """An absent bound is None, a present one an operand of one element. x stands second, so that
+    NaN stays NaN."""
     if low is not None:
-        x = binary("max", x, low)
-    return x if high is None else binary("min", x, high)
+        x = binary("max", low, x)
+    return x if high is None else binary("min", high, x)
 
 
 # ---------------------------------------------------------------------------- gradients
@@ -224,7 +225,7 @@ def _clip_reference(attrs: Attrs, x: Array, low: Array | None = None,
 
 ROWS = (
     Op("Relu", source="ONNX Relu-14",
-       lower=Pointwise(lambda attrs, x: binary("max", x, 0.0)),
+       lower=Pointwise(lambda attrs, x: binary("max", 0.0, x)),
        vjp=_vjp(lambda g, attrs, x, y, dy: g.where(g.greater(y, 0), dy, 0))),
     Op("LeakyRelu", source="ONNX LeakyRelu-16",
        lower=Pointwise(lambda attrs, x: where(
