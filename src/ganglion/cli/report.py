@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse}
 td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
-td:first-child,th:first-child{text-align:left}"""
+td:first-child,th:first-child{text-align:left}img{max-width:100%}"""
 
 
 def write_report(folder: Path, forms: Sequence["Form"], pi: Artifact,
