@@ -1,6 +1,6 @@
 """The bench on which a Plan is made: values with their places, and the steps so far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.base import Variant
 from ganglion.kernels.move import CopySpec
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.graph import static_shape
 from ganglion.plan.choices import NO_CHOICES, Choices, candidates
 from ganglion.plan.views import Storage, View, collapse, dense_strides, row_major
 
@@ -172,8 +172,3 @@ def lowered_dtype(value: ir.Value) -> np.dtype[np.generic]:
     if value.dtype is None:
         raise ModelError(f"value {value.name!r} has no dtype; run shape inference first")
     return np.dtype(value.dtype.numpy())
-
-
-def attrs_of(node: ir.Node, **defaults: object) -> Mapping[str, object]:
-    """A node's attributes over ONNX's defaults."""
-    return {**defaults, **attributes(node)}

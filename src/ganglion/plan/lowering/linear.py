@@ -8,7 +8,9 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.matmul import MatMulSpec
-from ganglion.plan.lowerer import Lowerer, attrs_of
+from ganglion.ops.attr import get_float, get_int
+from ganglion.ops.graph import attributes
+from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering.common import epilogue, extras, result_of
 from ganglion.plan.views import View, row_major
 
@@ -65,13 +67,14 @@ def lower_matmul(lowerer: Lowerer, node: ir.Node) -> None:
 
 def lower_gemm(lowerer: Lowerer, node: ir.Node) -> None:
     """Gemm-13 with alpha = beta = 1 and C a row; `passes.prepare` writes others as MatMul."""
-    attrs = attrs_of(node, alpha=1.0, beta=1.0, transA=0, transB=0)
+    attrs = attributes(node)
+    alpha, beta = get_float(attrs, "alpha", 1.0), get_float(attrs, "beta", 1.0)
     a, b = (lowerer.view(v) for v in node.inputs[:2])
-    a = a.transposed((1, 0)) if attrs["transA"] else a
-    b = b.transposed((1, 0)) if attrs["transB"] else b
+    a = a.transposed((1, 0)) if get_int(attrs, "transA", 0) else a
+    b = b.transposed((1, 0)) if get_int(attrs, "transB", 0) else b
     c = node.inputs[2] if len(node.inputs) > 2 else None
     row = None if c is None else bias_row(lowerer, lowerer.view(c), b.shape[1])
-    if attrs["alpha"] != 1.0 or (c is not None and (row is None or attrs["beta"] != 1.0)):
+    if alpha != 1.0 or (c is not None and (row is None or beta != 1.0)):
         raise UnsupportedOp(f"node {node.name!r} (Gemm): alpha and beta must be 1 and C a row of "
                             f"{b.shape[1]}; run passes.prepare first")
     _emit(lowerer, node, product(lowerer, a, b), row)

@@ -24,18 +24,18 @@ from ganglion.plan.views import View
 def lower_view(lowerer: Lowerer, node: ir.Node) -> None:
     """Reshape and its like: the same bytes where strides allow, else a dense copy first."""
     view, shape = lowerer.view(node.inputs[0]), static_shape(node.outputs[0])
+    lowerer.views[node.outputs[0]] = (
+        view.reshaped(shape) or reshaped_dense(lowerer.dense(view), node, shape))
+
+
+def reshaped_dense(view: View, node: ir.Node, shape: Sequence[int]) -> View:
+    """A dense view under another shape. Raises UnsupportedOp when that holds another number of
+    elements."""
     shown = view.reshaped(shape)
     if shown is None:
-        shown = lowerer.dense(view).reshaped(shape)
-    assert_shown(shown, node)
-    lowerer.views[node.outputs[0]] = shown  # type: ignore[assignment]
-
-
-def assert_shown(view: View | None, node: ir.Node) -> None:
-    """Raises UnsupportedOp when a dense array could not take the shape that was inferred."""
-    if view is None:
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): the result's shape does not "
                             "hold as many elements as its input")
+    return shown
 
 
 def lower_transpose(lowerer: Lowerer, node: ir.Node) -> None:
@@ -59,13 +59,7 @@ def lower_tile(lowerer: Lowerer, node: ir.Node) -> None:
     paired = [d for r, n in zip(repeats, view.shape) for d in (r, n)]
     strides = [s for stride in view.strides for s in (0, stride)]
     lowerer.copy(View(view.storage, tuple(paired), tuple(strides), view.offset),
-                 _split_target(lowerer, node, paired), str(node.name))
-
-
-def _split_target(lowerer: Lowerer, node: ir.Node, shape: Sequence[int]) -> View:
-    target = lowerer.new(node.outputs[0]).reshaped(shape)
-    assert_shown(target, node)
-    return target  # type: ignore[return-value]
+                 reshaped_dense(lowerer.new(node.outputs[0]), node, paired), str(node.name))
 
 
 def lower_concat(lowerer: Lowerer, node: ir.Node) -> None:
