@@ -148,13 +148,13 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-def _by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
+def by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
     """Per-channel values [O], each group's padded to whole vectors."""
     wide = tiling.padded(spec.o // spec.groups, lanes)
     return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
 
 
-def _weights(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
+def weights_by_group(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
     """[G, terms, O / G]; runs padded with zeros to `run` terms."""
     kh, kw = spec.kernel
     each = spec.c // spec.groups
@@ -171,7 +171,7 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not spec.w_const:
             return consts
-        each = _weights(spec, consts["w"], spec.geometry(1).run)
+        each = weights_by_group(spec, consts["w"], spec.geometry(1).run)
         return {**consts, "w": np.concatenate([tiling.panels(w, width, isa.lanes) for w in each])}
 
     def scratch_bytes(spec: Conv2dSpec) -> int:
@@ -201,12 +201,12 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
         bias = consts["bias"].reshape(spec.groups, -1) if spec.bias else [None] * spec.groups
         wide = tiling.padded(spec.o // spec.groups, isa.lanes)
         parts = []
-        for w, b in zip(_weights(spec, consts["w"], spec.geometry(group).run), bias):
+        for w, b in zip(weights_by_group(spec, consts["w"], spec.geometry(group).run), bias):
             sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
             parts += [tiling.padded_to(sums, wide).view(np.int8),
                       tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
         return {**consts, "w": np.concatenate(parts),
-                "multiplier": _by_group(spec, consts["multiplier"], isa.lanes)}
+                "multiplier": by_group(spec, consts["multiplier"], isa.lanes)}
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)

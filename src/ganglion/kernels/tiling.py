@@ -113,6 +113,15 @@ def product_cycles(m: int, n: int, k: int, rows: int, width: int, lanes: int,
     return total
 
 
+def halves(lanes: int) -> list[int]:
+    """Vectors left after each round of taking two to one, `lanes` a power of two.
+
+    >>> halves(8)
+    [4, 2, 1]
+    """
+    return [lanes >> k for k in range(1, lanes.bit_length())]
+
+
 @cache
 def pixel_tile(p: int, q: int, rows: int) -> tuple[int, int]:
     """(height, width) of the blocks of at most `rows` output pixels that cover P × Q best."""

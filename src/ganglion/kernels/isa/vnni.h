@@ -81,3 +81,22 @@ GG_INLINE v16q v16q_pick(v16q a, v16q b, v16q numbers)
 #define v16q_eighths(a, b, c, d, e, f, g, h) _mm512_setr_epi64(a, b, c, d, e, f, g, h)
 GG_INLINE __mmask64 v16q_first(int n) { return n < 64 ? (1ull << n) - 1 : ~0ull; }
 GG_INLINE void v16q_store(void *p, v16q a, int n) { _mm512_mask_storeu_epi8(p, v16q_first(n), a); }
+/* n numbers as unsigned codes: rint(x * inverse) + zero, at most 255 */
+GG_INLINE void v16q_quantize(uint8_t *to, const float *from, int n, float inverse, int zero)
+{
+    v16f factor = v16f_set(inverse);
+    int i = 0;
+    for (; i + 64 <= n; i += 64) {
+        v16i a = v16f_to_i(v16f_mul(v16f_load(from + i), factor));
+        v16i b = v16f_to_i(v16f_mul(v16f_load(from + i + 16), factor));
+        v16i c = v16f_to_i(v16f_mul(v16f_load(from + i + 32), factor));
+        v16i d = v16f_to_i(v16f_mul(v16f_load(from + i + 48), factor));
+        v16q_store(to + i, v16q_rows(v16q_pack_u8(a, b, c, d, zero)), 64);
+    }
+    for (; i < n; i += 16) {
+        int left = n - i < 16 ? n - i : 16;
+        v16i a = v16f_to_i(v16f_mul(v16f_load_n(from + i, left), factor));
+        a = v16i_min(v16i_add(a, v16i_set(zero)), v16i_set(255));
+        v16i_store_b_n(to + i, a, left);
+    }
+}
