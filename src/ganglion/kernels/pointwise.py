@@ -1,13 +1,15 @@
 """Element-by-element programs over broadcast streams, one loop nest, any number of outputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import prod
 
 import numpy as np
 
+from ganglion.kernels import affine
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.program import Instr, Program, cycles, evaluate
 
 __all__ = ["FAMILIES", "POINTWISE", "Instr", "PointwiseSpec", "Program", "Stream"]
@@ -148,6 +150,35 @@ def _variant(isa: Isa) -> Variant[PointwiseSpec]:
                    cost=_cost(isa.lanes))
 
 
-POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference,
-                   variants=tuple(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)))
+def fitted(spec: PointwiseSpec) -> affine.Affine | None:
+    """Two multiply-adds with the spec's very results, where it is one tensor of codes made of two
+    that lie alike; None where it is not, or where there are no such numbers."""
+    streams = (*spec.inputs, *spec.outputs)
+    alike = all(s.strides == (1,) and s.dtype in ("int8", "uint8") and s.scale for s in streams)
+    if not alike or len(spec.inputs) != 2 or len(spec.outputs) != 1:
+        return None
+    return _fitted(replace(spec, dims=(65536,)))
+
+
+@cache
+def _fitted(spec: PointwiseSpec) -> affine.Affine | None:
+    """`dims`: every pair of codes. Cached: planning asks for each layer and each variant."""
+    first, second = (np.iinfo(s.dtype).min for s in spec.inputs)
+    a, b = (x.reshape(-1) for x in np.mgrid[first:first + 256, second:second + 256])
+    inputs = [_loaded(s, x) for s, x in zip(spec.inputs, (a, b))]
+    real = np.broadcast_to(evaluate(spec.program, inputs)[spec.roots[0]], spec.dims)
+    out = spec.outputs[0]
+    assert out.scale is not None
+    codes = _stored(out, real).astype(np.int64)
+    return affine.fit(a, b, real.astype(np.float64) / out.scale + out.zero_point, codes)
+
+
+def _codes_variant() -> Variant[PointwiseSpec]:
+    return Variant("pointwise_codes_64__vnni", VNNI, "pointwise_codes.c.j2",
+                   accepts=lambda spec: fitted(spec) is not None,
+                   cost=lambda spec: 10.0 + spec.dims[0] / 4, tile={"fit": fitted})
+
+
+VARIANTS = (*(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)), _codes_variant())
+POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference, VARIANTS)
 FAMILIES = (POINTWISE,)
