@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.support.kernel_law import WAYS, random_arrays, tried
 
-from ganglion.kernels.pointwise import POINTWISE, PointwiseSpec, Stream, fitted
+from ganglion.kernels.pointwise import POINTWISE, PointwiseSpec, Stream
 from ganglion.kernels.program import Program
 
 EXACT: Program = (("input", 0), ("input", 1), ("add", 0, 1), ("const", 0.3), ("mul", 2, 3),
@@ -98,7 +98,7 @@ def pairs(family: Any, spec: Any, seed: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("way", ["zig", pytest.param("gcc", marks=pytest.mark.gcc)])
 def test_every_pair_of_codes_gives_the_code_of_the_float_arithmetic(way: str) -> None:
-    assert all(fitted(spec) for spec in PAIRS)
+    assert all(spec.fitted for spec in PAIRS)
     for case, got in tried(POINTWISE, PAIRS, way, pairs):
         want = POINTWISE.reference(case.spec, case.arrays)["y0"]
         np.testing.assert_array_equal(got["y0"], want, err_msg=f"{case.variant.name} {case.spec}")
@@ -107,7 +107,7 @@ def test_every_pair_of_codes_gives_the_code_of_the_float_arithmetic(way: str) ->
 def test_no_numbers_are_found_for_what_is_not_nearly_linear() -> None:
     product: Program = (("input", 0), ("input", 1), ("mul", 0, 1))
     code = ("int8", 0.05, 0)
-    assert fitted(every_pair(code, code, ("int8", 0.3, 0), product)) is None
+    assert every_pair(code, code, ("int8", 0.3, 0), product).fitted is None
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,8 +1,8 @@
 """Functions of two 8-bit codes that two multiply-adds compute exactly, proven by trying all pairs.
 
-A sum of two quantised tensors (a residual connection) is float arithmetic by definition: scale each,
-add, clamp, divide, round. Between its clamps it is almost a·k0 + b·k1 + c, and as there are only
-65,536 pairs of codes, numbers that give every one of them the very same result can be looked for.
+A sum of two quantised tensors (a residual connection) is float arithmetic by definition: scale
+each, add, clamp, divide, round. Between its clamps it is almost a·k0 + b·k1 + c, and as there are
+only 65,536 pairs of codes, numbers that give each of them the very same result can be looked for.
 """
 
 from collections.abc import Iterator

@@ -51,6 +51,18 @@ class PointwiseSpec:
     program: Program
     roots: tuple[int, ...]
 
+    @property
+    def fitted(self) -> affine.Affine | None:
+        """Two multiply-adds with the very results, where one tensor of codes is made of two that
+        lie alike; None where that is not so, or where there are no such numbers."""
+        streams = (*self.inputs, *self.outputs)
+        alike = all(s.strides == (1,) and s.dtype in ("int8", "uint8") for s in streams)
+        if not alike or (len(self.inputs), len(self.outputs)) != (2, 1):
+            return None
+        if self.outputs[0].scale is None:
+            return None
+        return _fitted(replace(self, dims=(65536,)))
+
 
 def operands(spec: PointwiseSpec) -> list[Operand]:
     """The streams. An output may share the bytes of inputs that are walked exactly as it is."""
@@ -150,16 +162,6 @@ def _variant(isa: Isa) -> Variant[PointwiseSpec]:
                    cost=_cost(isa.lanes))
 
 
-def fitted(spec: PointwiseSpec) -> affine.Affine | None:
-    """Two multiply-adds with the spec's very results, where it is one tensor of codes made of two
-    that lie alike; None where it is not, or where there are no such numbers."""
-    streams = (*spec.inputs, *spec.outputs)
-    alike = all(s.strides == (1,) and s.dtype in ("int8", "uint8") and s.scale for s in streams)
-    if not alike or len(spec.inputs) != 2 or len(spec.outputs) != 1:
-        return None
-    return _fitted(replace(spec, dims=(65536,)))
-
-
 @cache
 def _fitted(spec: PointwiseSpec) -> affine.Affine | None:
     """`dims`: every pair of codes. Cached: planning asks for each layer and each variant."""
@@ -168,15 +170,14 @@ def _fitted(spec: PointwiseSpec) -> affine.Affine | None:
     inputs = [_loaded(s, x) for s, x in zip(spec.inputs, (a, b))]
     real = np.broadcast_to(evaluate(spec.program, inputs)[spec.roots[0]], spec.dims)
     out = spec.outputs[0]
-    assert out.scale is not None
     codes = _stored(out, real).astype(np.int64)
-    return affine.fit(a, b, real.astype(np.float64) / out.scale + out.zero_point, codes)
+    return affine.fit(a, b, real.astype(np.float64) / (out.scale or 1.0) + out.zero_point, codes)
 
 
 def _codes_variant() -> Variant[PointwiseSpec]:
     return Variant("pointwise_codes_64__vnni", VNNI, "pointwise_codes.c.j2",
-                   accepts=lambda spec: fitted(spec) is not None,
-                   cost=lambda spec: 10.0 + spec.dims[0] / 4, tile={"fit": fitted})
+                   accepts=lambda spec: spec.fitted is not None,
+                   cost=lambda spec: 10.0 + spec.dims[0] / 4)
 
 
 VARIANTS = (*(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)), _codes_variant())

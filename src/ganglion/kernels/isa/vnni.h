@@ -43,6 +43,11 @@ GG_INLINE v16i v16q_scaled(v16i sum, const float *factors, float hi)
 {
     return v16f_to_i(v16f_min(v16f_mul(v16i_to_f(sum), v16f_load(factors)), v16f_set(hi)));
 }
+/* the same where no factor reaches 1: nothing leaves int32 */
+GG_INLINE v16i v16q_rounded(v16i sum, const float *factors)
+{
+    return v16f_to_i(v16f_mul(v16i_to_f(sum), v16f_load(factors)));
+}
 GG_INLINE v16q v16q_words(v16i a, v16i b, int zero)
 {
     v16q words = _mm512_packs_epi32(a, b);
