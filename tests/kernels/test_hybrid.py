@@ -1,4 +1,4 @@
-"""Hybrid products: float in and out, 8-bit inside; every variant gives the reference's very bits."""
+"""Hybrid products: float in and out, 8-bit inside; every variant gives the reference's bits."""
 
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ PRODUCTS = [
 
 
 def drawn(family: Family[Any], spec: Any, seed: int) -> dict[str, np.ndarray]:
-    """Rows of x of very different ranges; every third input is shifted off 0, which stays a code."""
+    """Rows of x of very different ranges; some inputs are shifted off 0, which stays a code."""
     arrays = random_arrays(family, spec, seed)
     name = "x" if "x" in arrays else "a"
     rows = arrays[name].reshape(spec.n if name == "x" else spec.m, -1)

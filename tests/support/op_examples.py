@@ -376,7 +376,17 @@ def recurrent() -> list[Example]:
 
 def own() -> list[Example]:
     state = np.array([1, 2, 3, 4], np.uint32)
-    return [Example("Uniform", [state], {"shape": [2, 5]}, outputs=2, domain=GANGLION_DOMAIN)]
+    w, scales = RNG.integers(-127, 128, (6, 3, 3, 3), np.int8), np.abs(f(6))
+    weights = frozenset({1, 2, 3})
+    return [
+        Example("Uniform", [state], {"shape": [2, 5]}, outputs=2, domain=GANGLION_DOMAIN),
+        Example("HybridConv", [f(2, 3, 5, 4), w, scales, f(6)], {"pads": [1, 0, 1, 2]},
+                domain=GANGLION_DOMAIN, constants=weights),
+        Example("HybridConv", [f(2, 3, 5, 4), w[:, :, :1, :1], scales[:1], f(6)],
+                domain=GANGLION_DOMAIN, constants=weights, note="pixels"),
+        Example("HybridGemm", [f(2, 5, 27), w.reshape(6, 27).T.copy(), scales],
+                domain=GANGLION_DOMAIN, constants=weights - {3}),
+    ]
 
 
 def all_examples() -> list[Example]:

@@ -6,9 +6,9 @@ float64, then again several times with the inputs and every node's result distur
 size that float32 rounding has there: 4 · 2^-24 · |y| for an input or an element-wise node,
 4 · 2^-24 · sqrt(k) · max|y| for one that adds k terms, which may cancel (rounding errors of a sum
 grow as the square root of its length, Higham and Mary, "A New Approach to Probabilistic Rounding
-Error Analysis", SIAM J. Sci. Comput. 41, 2019), 2^-8 · max|y| for a hybrid one, whose input may round to
-the next of 256 codes. What the noise changes in an output, times
-`SAFETY`, is that output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
+Error Analysis", SIAM J. Sci. Comput. 41, 2019), 2^-8 · max|y| for a hybrid one, whose input may
+round to the next of 256 codes. What the noise changes in an output, times `SAFETY`, is that
+output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
 """
 
 from collections.abc import Callable, Mapping, Sequence
