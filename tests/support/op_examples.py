@@ -376,7 +376,12 @@ def recurrent() -> list[Example]:
 
 def own() -> list[Example]:
     state = np.array([1, 2, 3, 4], np.uint32)
-    return [Example("Uniform", [state], {"shape": [2, 5]}, outputs=2, domain=GANGLION_DOMAIN)]
+    steps = np.float32([0.01, 0.2, 0.05]).reshape(3, 1, 1)
+    return [Example("Uniform", [state], {"shape": [2, 5]}, outputs=2, domain=GANGLION_DOMAIN),
+            Example("FakeQuantize", [f(4, 6), np.float32([0.02])], {"zero_point": -20},
+                    domain=GANGLION_DOMAIN, kink=True),
+            Example("FakeQuantize", [f(3, 2, 5), steps], {"low": -7, "high": 7, "gain": 0.5},
+                    domain=GANGLION_DOMAIN, kink=True, note="4-bit-channels")]
 
 
 def all_examples() -> list[Example]:
