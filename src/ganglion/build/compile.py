@@ -20,6 +20,7 @@ from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources, compiler_version
@@ -95,12 +96,14 @@ def _require_numbers(model: ir.Model) -> None:
 
 
 def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> ir.Model:
-    """The Model as the planner takes it: prepared, integer islands made integer operators."""
+    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
+    codes are unsigned wherever nobody outside sees them."""
     if streaming:
         from ganglion.passes.stream import stream
         model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
+    UnsignedCodes()(ready)
     return ready
 
 
