@@ -21,6 +21,7 @@ from ganglion.ops.graph import require_model
 from ganglion.passes.hybrid import ToHybrid
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.join import join
 from ganglion.plan.planner import plan as make_plan
@@ -118,13 +119,15 @@ def _require_numbers(model: ir.Model) -> None:
 
 def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
                   hybrid: bool = False) -> ir.Model:
-    """The Model as the planner takes it: prepared, integer islands made integer operators; with
-    `hybrid` also products of floats by int8 weights."""
+    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
+    codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
+    int8 weights."""
     if streaming:
         from ganglion.passes.stream import stream
         model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
+    UnsignedCodes()(ready)
     if hybrid:
         ToHybrid()(ready)
     return ready

@@ -220,8 +220,9 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
-        one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
-                                  isa.lanes, per_cycle)
+        columns = spec.o // spec.groups
+        one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
+                                  per_cycle, tiling.finish_cycles(columns, vectors, group))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 
