@@ -18,6 +18,7 @@ from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintE
 from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
 from ganglion.training.loop import Problem, train
+from ganglion.training.selection import Selection
 from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
 from ganglion.training.weights import require_trainable
 
@@ -31,7 +32,8 @@ def fit(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *
         early_stopping: Stopping | Sequence[Stopping] | None = None,
         restore_best_weights: bool = False, callbacks: Sequence[Callback] = (),
         checkpoint: str | PathLike[str] | None = None,
-        masks: Mapping[str, Array] | None = None, steps_per_epoch: int | None = None,
+        masks: Mapping[str, Array] | None = None, trainable: Selection = None,
+        steps_per_epoch: int | None = None,
         augment: Augmentation | Sequence[Augmentation] | None = None,
         verbose: bool = False) -> tuple[ir.Model, History]:
     """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
@@ -44,6 +46,8 @@ def fit(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *
     weights of the epoch of the least val_loss (loss without validation).
     `checkpoint`: a file written after every epoch; the same call continues from it and ends with
     the same bits. `masks`: weight name -> 0/1 array that keeps pruned weights at zero.
+    `trainable`: which weights change: a pattern of layers' or weights' names, "biases",
+    `training.last(k)`, or a list of them (`training.selection`); all others are constants.
 
     Raises DataError for wrong data or settings and for a loss that is not finite, ModelError and
     UnsupportedOp for a network that cannot be trained.
@@ -53,7 +57,8 @@ def fit(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *
                          validation_split=validation_split, metrics=metrics, shuffle=shuffle,
                          seed=seed, early_stopping=early_stopping,
                          restore_best_weights=restore_best_weights, callbacks=callbacks,
-                         checkpoint=checkpoint, masks=masks, steps_per_epoch=steps_per_epoch,
+                         checkpoint=checkpoint, masks=masks, trainable=trainable,
+                         steps_per_epoch=steps_per_epoch,
                          augment=augment, verbose=verbose)
     return train(problem, compiled)
 
@@ -67,7 +72,8 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                early_stopping: Stopping | Sequence[Stopping] | None = None,
                restore_best_weights: bool = False, callbacks: Sequence[Callback] = (),
                checkpoint: str | PathLike[str] | None = None,
-               masks: Mapping[str, Array] | None = None, steps_per_epoch: int | None = None,
+               masks: Mapping[str, Array] | None = None, trainable: Selection = None,
+               steps_per_epoch: int | None = None,
                augment: Augmentation | Sequence[Augmentation] | None = None,
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
@@ -103,7 +109,8 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
         validation=held, epochs=epochs, batch_size=batch_size, metrics=_resolve(metrics),
         seed=seed, stopping=rules,
         callbacks=(*callbacks, PrintEpochs()) if verbose else tuple(callbacks),
-        checkpoint=None if checkpoint is None else Path(checkpoint), masks=dict(masks or {}))
+        checkpoint=None if checkpoint is None else Path(checkpoint), masks=dict(masks or {}),
+        trainable=trainable)
 
 
 def choose_losses(loss: LossSpec, outputs: int) -> tuple[losses.Loss, ...]:

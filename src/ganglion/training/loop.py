@@ -28,6 +28,7 @@ from ganglion.training.data import Dataset, batches
 from ganglion.training.losses import Loss
 from ganglion.training.metrics import Metric, compute
 from ganglion.training.optimizers import Optimizer
+from ganglion.training.selection import Selection
 from ganglion.training.source import Source
 from ganglion.training.step import build_evaluation, build_step, trained_names
 from ganglion.training.weights import write_back
@@ -54,6 +55,7 @@ class Problem:
     callbacks: tuple[Callback, ...]
     checkpoint: Path | None
     masks: Mapping[str, Array]
+    trainable: Selection = None
 
 
 def loss_names(outputs: Sequence[str]) -> list[str]:
@@ -85,7 +87,7 @@ class _Loop:
             self.judge_rows = min(p.batch_size, p.validation.rows)
             weights = self._weights()
             self.judge = make(
-                build_evaluation(p.model, p.losses, self.judge_rows, self.weights),
+                build_evaluation(p.model, p.losses, self.judge_rows, self.weights, p.trainable),
                 [*p.validation.take(np.arange(self.judge_rows)),
                  *(weights[name] for name in self.weights)])
         self.watches = [Watch(s) for s in p.stopping if isinstance(s, EarlyStopping)]
@@ -206,7 +208,7 @@ class _Loop:
     def _step(self, rows: int) -> ir.Model:
         p = self.problem
         return build_step(p.model, p.losses, p.optimizer, rows, seed=p.seed,
-                          predictions=bool(p.metrics), masks=p.masks)
+                          predictions=bool(p.metrics), masks=p.masks, chosen=p.trainable)
 
     def _names(self) -> list[str]:
         return [str(v.name) for v in self.problem.model.graph.outputs]
