@@ -122,12 +122,12 @@ class StreamSource:
         self._stream: Iterable[object] = stream
         given = iter(stream)
         self._restarts = given is not stream
-        self.steps = _steps(stream, steps)
         try:
             head = next(given)
         except StopIteration:
             raise DataError("x gives no batch at all; expected an iterable of (x, y), one batch "
                             "each") from None
+        self.steps = _steps(stream, steps)
         self._head: list[object] = [] if self._restarts else [head]
         self._rest, self._at = given, 0
         self._first = self._prepared(head, "batch 1")
