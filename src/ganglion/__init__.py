@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ganglion.training import EarlyStopping as EarlyStopping
     from ganglion.training import History as History
     from ganglion.training import StopAtLoss as StopAtLoss
+    from ganglion.training import callbacks as callbacks
     from ganglion.training import losses as losses
     from ganglion.training import optimizers as optimizers
     from ganglion.training.evaluate import evaluate as evaluate
@@ -47,7 +48,8 @@ PUBLIC = {
 """Where each public name lives."""
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
-MODULES = {"optimizers": "ganglion.training.optimizers", "losses": "ganglion.training.losses"}
+MODULES = {"optimizers": "ganglion.training.optimizers", "losses": "ganglion.training.losses",
+           "callbacks": "ganglion.training.callbacks"}
 """Public names that are modules themselves."""
 
 

@@ -1,9 +1,9 @@
 """Learning: differentiation, losses, optimisers and the fit loop."""
 
-from ganglion.training import losses, optimizers
+from ganglion.training import callbacks, losses, optimizers
 from ganglion.training.callbacks import Callback, EarlyStopping, History, StopAtLoss
 from ganglion.training.evaluate import evaluate
 from ganglion.training.fit import fit
 
-__all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "evaluate", "fit", "losses",
-           "optimizers"]
+__all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "callbacks", "evaluate", "fit",
+           "losses", "optimizers"]
