@@ -83,6 +83,19 @@ def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
     return np.asarray((sums if bias is None else sums + bias).astype(np.int32))
 
 
+def pack_order(columns: int, vectors: int) -> np.ndarray:
+    """The columns in the order in which tiles of `vectors` vectors of 16 hold them, [columns].
+
+    Packing four vectors of sums to bytes takes four lanes of each in turn. Where a tile is a
+    multiple of four vectors wide, columns are dealt out so that this leaves them in their order.
+    """
+    order = np.arange(columns)
+    if vectors % 4 == 0:
+        whole = columns // 64 * 64
+        order[:whole] = order[:whole].reshape(-1, 4, 4, 4).swapaxes(1, 2).reshape(-1)
+    return order
+
+
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])

@@ -12,6 +12,7 @@ def rows() -> dict[tuple[str, str], Op]:
         activation,
         arithmetic,
         convolution,
+        fake_quantization,
         hybrid,
         indexing,
         linear,
@@ -29,7 +30,7 @@ def rows() -> dict[tuple[str, str], Op]:
     table: dict[tuple[str, str], Op] = {}
     for family in (activation, arithmetic, linear, convolution, pooling, normalization, reduction,
                    softmax, movement, indexing, resize, recurrent, random, quantization,
-                   hybrid):
+                   fake_quantization, hybrid):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")

@@ -23,29 +23,31 @@ from ganglion.training.differentiate import gradients
 from ganglion.training.losses import Loss
 from ganglion.training.modes import enter_training
 from ganglion.training.optimizers import Optimizer
+from ganglion.training.selection import Selection, select
 from ganglion.training.state import State
-from ganglion.training.weights import penalty, require_trainable, trainable
+from ganglion.training.weights import penalty, require_trainable
 
 
 def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
                seed: int = 0, predictions: bool = True,
-               masks: Mapping[str, Array] | None = None) -> ir.Model:
+               masks: Mapping[str, Array] | None = None, chosen: Selection = None) -> ir.Model:
     """Forward in training mode, loss, backward, update, for a batch of `rows`.
 
     `losses`: one for each output of the Model; the step's loss is their sum plus the penalties.
     `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
+    `chosen`: what is trained (`training.selection`); other weights are constants of the step.
     Raises ModelError when the network cannot be trained (`require_trainable`) or nothing in it is
     trainable, UnsupportedOp when a node has no gradient, DataError for masks that do not fit.
     """
     require_trainable(model)
     copy = fix_batch(model, rows)
-    weights = trainable(copy)
+    weights, normalising = select(copy, chosen)
     if not weights:
         raise ModelError("the network has no trainable weights: no initializer is marked "
                          '"ganglion.trainable" = "true" and none feeds a layer that learns')
     g = GraphBuilder.extending(copy)
     state, count = State(g), len(copy.graph.outputs)
-    enter_training(state, copy, frozenset(weights), seed)
+    enter_training(state, copy, normalising, seed)
     predicted = list(copy.graph.outputs)[:count]
     targets = _targets(g, losses, predicted)
     parts = [loss.total(g, *pair) for loss, *pair in zip(losses, targets, predicted)]
@@ -72,13 +74,13 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
 
 
 def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
-                     weights: Sequence[str]) -> ir.Model:
+                     weights: Sequence[str], chosen: Selection = None) -> ir.Model:
     """Forward only, with the named initializers as inputs: loss of each row [N], predictions.
 
-    The rows' mean is the loss as the step gives it, penalties included.
+    The rows' mean is the loss as the step gives it, penalties of the `chosen` weights included.
     """
     copy = fix_batch(model, rows)
-    trained = trainable(copy)
+    trained, _ = select(copy, chosen)
     g = GraphBuilder.extending(copy)
     predicted = list(copy.graph.outputs)
     copy.graph.outputs.clear()
