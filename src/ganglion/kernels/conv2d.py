@@ -152,12 +152,6 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-def by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
-    """Per-channel values [O], each group's padded to whole vectors."""
-    wide = tiling.padded(spec.o // spec.groups, lanes)
-    return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
-
-
 def weights_by_group(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
     """[G, terms, O / G]; runs padded with zeros to `run` terms."""
     kh, kw = spec.kernel
