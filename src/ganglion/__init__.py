@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx_ir import Model as Model
 
+    from ganglion import data as data
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
@@ -52,7 +53,8 @@ PUBLIC = {
 """Where each public name lives."""
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
-MODULES = {"optimizers": "ganglion.training.optimizers", "losses": "ganglion.training.losses"}
+MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
+           "losses": "ganglion.training.losses"}
 """Public names that are modules themselves."""
 
 

@@ -19,8 +19,10 @@ from ganglion.emit.c import emit
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
+from ganglion.passes.hybrid import ToHybrid
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.join import join
 from ganglion.plan.planner import plan as make_plan
@@ -37,8 +39,8 @@ MANIFEST_FORMAT = 1
 def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
             batch: int = 1, calibration: Calibration | None = None, check: bool = True,
             cc: str | None = None, isas: Sequence[str] | None = None,
-            streaming: bool = False, samples: int = COUNT, tune: bool | float = False,
-            tuning_cache: str | Path | None = None,
+            streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
+            tune: bool | float = False, tuning_cache: str | Path | None = None,
             entries: Mapping[str, ir.Model] | None = None,
             memory_bytes: int | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
@@ -46,8 +48,10 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
     dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
     ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
-    `streaming`: one time step a call, with the recurrent state kept between calls. `samples`: how
-    many inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
+    `streaming`: one time step a call, with the recurrent state kept between calls. `hybrid`:
+    products of float activations by weights stored as int8 are taken in int8, the activations
+    quantised on the fly (`passes.hybrid`): faster, and rounded to 256 steps. `samples`: how many
+    inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
     this many seconds if a number, and keep the choices in `tuning_cache` (a file in this system's
     folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
     device, is followed; where neither is given the cost model decides. `entries`: further functions
@@ -66,7 +70,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     goal = target if isinstance(target, Target) else find_target(target)
     goal = goal if isas is None else goal.with_isas(isas)
     _require_numbers(model)
-    ready = ready_to_plan(model, batch, streaming)
+    ready = ready_to_plan(model, batch, streaming, hybrid)
     ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
     plan = _planned(functions, goal, name)
@@ -119,13 +123,19 @@ def _require_numbers(model: ir.Model) -> None:
                              "it again, with a smaller learning rate")
 
 
-def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> ir.Model:
-    """The Model as the planner takes it: prepared, integer islands made integer operators."""
+def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
+                  hybrid: bool = False) -> ir.Model:
+    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
+    codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
+    int8 weights."""
     if streaming:
         from ganglion.passes.stream import stream
         model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
+    UnsignedCodes()(ready)
+    if hybrid:
+        ToHybrid()(ready)
     return ready
 
 

@@ -1,12 +1,14 @@
 """`fit`: a Model and data in, the trained Model and its history out."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
+from ganglion.data.augment import Augmentation
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
@@ -17,12 +19,13 @@ from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
 from ganglion.training.loop import Problem, train
 from ganglion.training.selection import Selection
+from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
 from ganglion.training.weights import require_trainable
 
 LossSpec = str | losses.Loss | Sequence[str | losses.Loss]
 
 
-def fit(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
+def fit(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *, loss: LossSpec,
         optimizer: str | optimizers.Optimizer = "rmsprop", epochs: int = 1, batch_size: int = 32,
         validation_data: tuple[Arrays, Arrays] | None = None, validation_split: float = 0.0,
         metrics: Sequence[str | metrics.Metric] = (), shuffle: bool = True, seed: int = 0,
@@ -30,11 +33,15 @@ def fit(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
         restore_best_weights: bool = False, callbacks: Sequence[Callback] = (),
         checkpoint: str | PathLike[str] | None = None,
         masks: Mapping[str, Array] | None = None, trainable: Selection = None,
+        steps_per_epoch: int | None = None,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
         verbose: bool = False) -> tuple[ir.Model, History]:
     """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
 
-    `x`, `y`: arrays [samples, ...], or one for each input and output. The arguments mean what they
-    mean in Keras's compile and fit. `seed` decides the order of the data and the dropout masks.
+    `x`, `y`: arrays [samples, ...], or one for each input and output; or, without `y`, an iterable
+    of batches (x, y), a generator for example, of which `steps_per_epoch` make an epoch. The
+    arguments mean what they mean in Keras's compile and fit. `seed` decides the order of the data,
+    the dropout masks and what `augment` draws: changes to each batch, from `ganglion.data`.
     `early_stopping`: EarlyStopping or StopAtLoss, or several. `restore_best_weights`: end with the
     weights of the epoch of the least val_loss (loss without validation).
     `checkpoint`: a file written after every epoch; the same call continues from it and ends with
@@ -50,11 +57,14 @@ def fit(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
                          validation_split=validation_split, metrics=metrics, shuffle=shuffle,
                          seed=seed, early_stopping=early_stopping,
                          restore_best_weights=restore_best_weights, callbacks=callbacks,
-                         checkpoint=checkpoint, masks=masks, trainable=trainable, verbose=verbose)
+                         checkpoint=checkpoint, masks=masks, trainable=trainable,
+                         steps_per_epoch=steps_per_epoch,
+                         augment=augment, verbose=verbose)
     return train(problem, compiled)
 
 
-def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
+def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
+               loss: LossSpec,
                optimizer: str | optimizers.Optimizer = "rmsprop", epochs: int = 1,
                batch_size: int = 32, validation_data: tuple[Arrays, Arrays] | None = None,
                validation_split: float = 0.0, metrics: Sequence[str | metrics.Metric] = (),
@@ -63,6 +73,8 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
                restore_best_weights: bool = False, callbacks: Sequence[Callback] = (),
                checkpoint: str | PathLike[str] | None = None,
                masks: Mapping[str, Array] | None = None, trainable: Selection = None,
+               steps_per_epoch: int | None = None,
+               augment: Augmentation | Sequence[Augmentation] | None = None,
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
@@ -73,16 +85,29 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
             raise DataError(f"{name}={value!r}: expected a whole number from {least} up")
     sample = fix_batch(model, 1)
     chosen = choose_losses(loss, len(sample.graph.outputs))
-    data = prepare(sample, chosen, x, y)
-    data, held = _validation(sample, chosen, data, validation_data, validation_split)
+    change = choose_augment(augment, seed)
+    source: Source
+    if y is None:
+        source = StreamSource(sample, chosen, x, steps_per_epoch, change)
+        if validation_split:
+            raise DataError("validation_split cuts arrays, not batches; give validation_data")
+        held = _validation(sample, chosen, source.first(), validation_data, 0.0)[1]
+    elif steps_per_epoch is not None or not isinstance(x, np.ndarray | Sequence):
+        raise DataError(f"x is a {type(x).__name__}, steps_per_epoch={steps_per_epoch} and y is "
+                        "given; expected arrays x and y, of which an epoch takes all rows, or an "
+                        "iterable of batches (x, y) as x, steps_per_epoch, and no y")
+    else:
+        data = prepare(sample, chosen, x, y)
+        data, held = _validation(sample, chosen, data, validation_data, validation_split)
+        source = ArraySource(data, batch_size, shuffle, seed, change)
     rules = _rules(early_stopping)
     if restore_best_weights:
         rules = (*rules, EarlyStopping("loss" if held is None else "val_loss",
                                        patience=sys.maxsize, restore_best_weights=True))
     return Problem(
-        model=model, losses=chosen, optimizer=optimizers.get(optimizer), data=data,
+        model=model, losses=chosen, optimizer=optimizers.get(optimizer), source=source,
         validation=held, epochs=epochs, batch_size=batch_size, metrics=_resolve(metrics),
-        shuffle=shuffle, seed=seed, stopping=rules,
+        seed=seed, stopping=rules,
         callbacks=(*callbacks, PrintEpochs()) if verbose else tuple(callbacks),
         checkpoint=None if checkpoint is None else Path(checkpoint), masks=dict(masks or {}),
         trainable=trainable)

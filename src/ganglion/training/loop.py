@@ -24,11 +24,12 @@ from ganglion.training.callbacks import (
     Watch,
     monitored,
 )
-from ganglion.training.data import Dataset, batches, epoch_order
+from ganglion.training.data import Dataset, batches
 from ganglion.training.losses import Loss
 from ganglion.training.metrics import Metric, compute
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.selection import Selection
+from ganglion.training.source import Source
 from ganglion.training.step import build_evaluation, build_step, trained_names
 from ganglion.training.weights import write_back
 
@@ -44,12 +45,11 @@ class Problem:
     model: ir.Model
     losses: tuple[Loss, ...]
     optimizer: Optimizer
-    data: Dataset
+    source: Source
     validation: Dataset | None
     epochs: int
     batch_size: int
     metrics: Mapping[str, Metric]
-    shuffle: bool
     seed: int
     stopping: tuple[Stopping, ...]
     callbacks: tuple[Callback, ...]
@@ -70,19 +70,18 @@ def train(problem: Problem, make: Make) -> tuple[ir.Model, History]:
 
 
 class _Loop:
-    """The moving parts: steppers for whole and remaining batches, history, watches."""
+    """The moving parts: steppers for whole and for shorter batches, history, watches."""
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
         self.losses = loss_names(self._names())
         self._check_rules()
-        self.rows = min(p.batch_size, p.data.rows)
+        self.rows, first = p.source.rows, p.source.first()
         step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
         self.weights = trained_names(p.model, step)
-        self.full = make(step, self._example(p.data, self.rows))
-        left = p.data.rows % self.rows
-        self.rest = make(self._step(left), self._example(p.data, left)) if left else None
+        self.full = make(step, self._example(first, self.rows))
+        self.make, self.shorter = make, dict[int, Stepper]()
         self.judge: Stepper | None = None
         if p.validation is not None:
             self.judge_rows = min(p.batch_size, p.validation.rows)
@@ -93,8 +92,7 @@ class _Loop:
                  *(weights[name] for name in self.weights)])
         self.watches = [Watch(s) for s in p.stopping if isinstance(s, EarlyStopping)]
         self.history = History()
-        self.run_state = Run(p.epochs, math.ceil(p.data.rows / self.rows),
-                             p.optimizer.learning_rate, self.full)
+        self.run_state = Run(p.epochs, p.source.steps, p.optimizer.learning_rate, self.full)
         self.print = "" if p.checkpoint is None else self._fingerprint(step)
 
     def run(self) -> tuple[ir.Model, History]:
@@ -130,32 +128,37 @@ class _Loop:
     def _learn(self, epoch: int) -> dict[str, float]:
         """One pass over the data; loss and metrics of the batches as they were trained."""
         p = self.problem
-        rows = p.data.rows
-        order = epoch_order(rows, p.seed, epoch) if p.shuffle else np.arange(rows)
-        total, count = np.zeros(len(self.losses)), len(self.losses)
+        rows, total, count = 0, np.zeros(len(self.losses)), len(self.losses)
         predictions: list[Sequence[Array]] = []
-        for step, index in enumerate(batches(order, self.rows)):
-            outputs = self._step_once(p.data.take(index), epoch, step)
-            total += len(index) * np.array(outputs[:count], np.float64)
+        targets: list[Sequence[Array]] = []
+        for step, batch in enumerate(p.source.epoch(epoch)):
+            outputs = self._step_once(batch, epoch, step)
+            rows += batch.rows
+            total += batch.rows * np.array(outputs[:count], np.float64)
             if p.metrics:
                 predictions.append([np.array(o) for o in outputs[count:]])
+                targets.append(batch.targets)
             for callback in p.callbacks:
                 callback.on_batch_end(step, {"loss": float(outputs[0])}, self.run_state)
         logs = dict(zip(self.losses, (total / rows).tolist()))
         if p.metrics:
-            joined = [np.concatenate(parts) for parts in zip(*predictions)]
-            targets = [t[order] for t in p.data.targets]
-            logs |= compute(p.metrics, targets, joined, self._names())
+            joined, truths = ([np.concatenate(parts) for parts in zip(*each)]
+                              for each in (predictions, targets))
+            logs |= compute(p.metrics, truths, joined, self._names())
         return logs
 
-    def _step_once(self, batch: Sequence[Array], epoch: int, step: int) -> Sequence[Array]:
+    def _step_once(self, batch: Dataset, epoch: int, step: int) -> Sequence[Array]:
         rate = np.asarray(self.run_state.learning_rate, np.float32)
-        if len(batch[0]) == self.rows:
-            outputs = self.full.run(*batch, rate)
-        elif self.rest is not None:
-            self._copy_state(self.full, self.rest)
-            outputs = self.rest.run(*batch, rate)
-            self._copy_state(self.rest, self.full)
+        if batch.rows == self.rows:
+            outputs = self.full.run(*batch.arrays, rate)
+        else:
+            if batch.rows not in self.shorter:
+                self.shorter[batch.rows] = self.make(self._step(batch.rows),
+                                                     self._example(batch, batch.rows))
+            shorter = self.shorter[batch.rows]
+            self._copy_state(self.full, shorter)
+            outputs = shorter.run(*batch.arrays, rate)
+            self._copy_state(shorter, self.full)
         loss = float(outputs[0])
         if not math.isfinite(loss):
             raise DataError(f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}; try a "
@@ -219,13 +222,14 @@ class _Loop:
 
     def _fingerprint(self, step: ir.Model) -> str:
         p = self.problem
+        marks, arrays = p.source.marks()
         settings: dict[str, object] = {
-            "rows": self.rows, "shuffle": p.shuffle, "seed": p.seed,
+            "seed": p.seed, "source": marks,
             "learning_rate": float(p.optimizer.learning_rate),
             "metrics": list(p.metrics), "stopping": [[type(s).__name__, asdict(s)]
                                                      for s in p.stopping]}
         held = () if p.validation is None else p.validation.arrays
-        return checkpoint.fingerprint(step, settings, [*p.data.arrays, *held])
+        return checkpoint.fingerprint(step, settings, [*arrays, *held])
 
     def _resume(self) -> None:
         if self.problem.checkpoint is None:
