@@ -118,3 +118,16 @@ def quantized_weights(w: np.ndarray, scales: np.ndarray, axis: int | None,
 def along(scales: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
     """Scales shaped to broadcast along `axis` of a tensor; [1] where there is a single one."""
     return scales.reshape([-1 if i == axis else 1 for i in range(rank)] if axis is not None else 1)
+
+
+def least_error_scales(w: np.ndarray, axis: int | None, high: int) -> np.ndarray:
+    """As `weight_scales`, each shrunk to where the squared error of the codes is least."""
+    widest = weight_scales(w, axis, high=high)
+    axes = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else None
+    best, least = widest, np.full(widest.shape, np.inf)
+    for factor in np.linspace(1.0, 0.3, 36):
+        scales = np.asarray(widest * factor, np.float32)
+        real = quantized_weights(w, scales, axis, high) * along(scales, axis, w.ndim)
+        error = np.asarray(((real - w.astype(np.float64)) ** 2).sum(axis=axes))
+        best, least = np.where(error < least, scales, best), np.minimum(error, least)
+    return np.asarray(best, np.float32)
