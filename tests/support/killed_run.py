@@ -46,7 +46,7 @@ def run(make: Make = NumpyStepper, checkpoint: Path | None = None, every: int = 
         optimizer=Adam(learning_rate=0.1, gradient_accumulation_steps=3, use_ema=True,
                        ema_momentum=0.7),
         validation_data=(x[:8], x[:8].sum(1)),
-        callbacks=[ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=1.0), *callbacks,
+        callbacks=[ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=3.0), *callbacks,
                    EarlyStopping(patience=3)],
         checkpoint=checkpoint, checkpoint_steps=None if checkpoint is None else every), make)
 

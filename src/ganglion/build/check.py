@@ -6,8 +6,9 @@ float64, then again several times with the inputs and every node's result distur
 size that float32 rounding has there: 4 · 2^-24 · |y| for an input or an element-wise node,
 4 · 2^-24 · sqrt(k) · max|y| for one that adds k terms, which may cancel (rounding errors of a sum
 grow as the square root of its length, Higham and Mary, "A New Approach to Probabilistic Rounding
-Error Analysis", SIAM J. Sci. Comput. 41, 2019). What the noise changes in an output, times
-`SAFETY`, is that output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
+Error Analysis", SIAM J. Sci. Comput. 41, 2019), 2^-8 · max|y| for a hybrid one, whose input may
+round to the next of 256 codes. What the noise changes in an output, times `SAFETY`, is that
+output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ Run = Callable[[Arrays], dict[str, np.ndarray]]
 DRAWS = 3
 SAFETY = 8.0
 UNIT = 2.0 ** -24
+STEP = 2.0 ** -8
 INEXACT = {"Exp", "Log", "Tanh", "Erf", "Sigmoid", "Sin", "Cos", "Pow", "Softplus", "Gelu", "Elu",
            "Selu", "Mish", "Celu"}
 
@@ -79,14 +81,15 @@ def is_exact(model: ir.Model) -> bool:
     Integer operators, moves, and element-wise float operations that IEEE 754 rounds correctly, as
     long as some of the network is integer: a float network's sums are never exact.
     """
-    integer = any((n.domain == GANGLION_DOMAIN and n.op_type.startswith(("QLinear", "Table")))
+    integer = any((n.domain == GANGLION_DOMAIN
+                   and n.op_type.startswith(("QLinear", "Table", "Hybrid")))
                   or n.op_type.startswith(("QLinear", "Quantize", "Dequantize"))
                   for n in model.graph)
     return integer and all(_node_is_exact(n) for n in model.graph)
 
 
 def _node_is_exact(node: ir.Node) -> bool:
-    if node.op_type.startswith("QLinear") or node.op_type in (
+    if node.op_type.startswith(("QLinear", "Hybrid")) or node.op_type in (
             "QuantizeLinear", "DequantizeLinear", "Table"):
         return True
     row = find(node.domain, node.op_type)
@@ -136,6 +139,8 @@ class _Noise:
         row = find(node.domain, node.op_type)
         alone = row is not None and isinstance(row.lower, Pointwise)
         size = 4 * UNIT * sqrt(terms(node))
+        if node.op_type.startswith("Hybrid"):
+            size = max(size, STEP)  # rounding before it may have moved a number to the next code
         # A cell's state is a mixture by gates: what 1 - gate loses is of the size of 1.
         least = 1.0 if node.op_type.startswith(("LSTM", "GRU", "RNN")) else 0.0
         return tuple(self._disturb(y, np.abs(y) if alone else max(_largest(y), least), size)

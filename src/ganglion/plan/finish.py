@@ -50,9 +50,11 @@ def _port(value: ir.Value, model: ir.Model) -> Port:
     shape = tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
     scale = value.metadata_props.get("ganglion.scale")
     zero_point = value.metadata_props.get("ganglion.zero_point")
+    default = value.metadata_props.get("ganglion.default")
     return Port(str(value.name), str(value.dtype.numpy()), shape,
                 None if scale is None else float(scale),
-                None if zero_point is None else int(zero_point))
+                None if zero_point is None else int(zero_point),
+                None if default is None else float(default))
 
 
 def _accesses(draft: Draft) -> list[tuple[Storage, str]]:
@@ -173,7 +175,9 @@ def _state(lowerer: Lowerer, model: ir.Model) -> tuple[tuple[StateTensor, ...], 
         order = view.order() if view.strides != dense_strides(
             view.shape, row_major(len(view.shape))) else row_major(len(view.shape))
         data = as_constant(binding.input, np.ascontiguousarray(array.transpose(order))).data
-        found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data))
+        weight = named[binding.input].metadata_props.get("ganglion.weight") == "true"
+        found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data,
+                                 weight))
         offset += aligned(len(data))
     return tuple(found), offset
 

@@ -57,9 +57,10 @@ class Dataset:
         if cut in (0, self.rows):
             raise DataError(f"validation_split={fraction} of {self.rows} rows leaves one part "
                             "empty; give more data or another fraction")
-        return self._part(slice(None, cut)), self._part(slice(cut, None))
+        return self.part(slice(None, cut)), self.part(slice(cut, None))
 
-    def _part(self, rows: slice) -> "Dataset":
+    def part(self, rows: slice | Array) -> "Dataset":
+        """The given rows."""
         return Dataset(*(tuple(a[rows] for a in arrays)
                          for arrays in (self.inputs, self.targets, self.weights)))
 

@@ -13,14 +13,16 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.training import checkpoint
-from ganglion.training.data import Dataset, batches, epoch_order
+from ganglion.training.data import Dataset, batches
 from ganglion.training.losses import Loss
 from ganglion.training.metrics import Metric, compute
 from ganglion.training.optimizer import AVERAGE, Optimizer
 from ganglion.training.progress import Progress
 from ganglion.training.run import Callback, History, Run, Stepper, monitored
-from ganglion.training.sample_weights import uniform
+from ganglion.training.sample_weights import padded, uniform
 from ganglion.training.schedules import LearningRateSchedule
+from ganglion.training.selection import Selection
+from ganglion.training.source import Source
 from ganglion.training.step import build_evaluation, build_step, rows_are_apart, trained_names
 from ganglion.training.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 from ganglion.training.weights import write_back
@@ -37,18 +39,18 @@ class Problem:
     model: ir.Model
     losses: tuple[Loss, ...]
     optimizer: Optimizer
-    data: Dataset
+    source: Source
     validation: Dataset | None
     epochs: int
     batch_size: int
     metrics: Mapping[str, Metric]
-    shuffle: bool
     seed: int
     stopping: tuple[Stopping, ...]
     callbacks: tuple[Callback, ...]
     checkpoint: Path | None
     checkpoint_steps: int | None
     masks: Mapping[str, Array]
+    trainable: Selection = None
 
 
 def loss_names(outputs: Sequence[str]) -> list[str]:
@@ -63,30 +65,26 @@ def train(problem: Problem, make: Make) -> tuple[ir.Model, History]:
 
 
 class _Loop:
-    """The moving parts: steppers for whole and remaining batches, progress, history, watches."""
+    """The moving parts: steppers for whole and for other batches, progress, history, watches."""
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
         self.losses = loss_names(self._names())
-        self.check_watched()
-        self.data = p.data
-        self.rows = min(p.batch_size, p.data.rows)
-        left = p.data.rows % self.rows
+        self._check_watched()
+        self.rows, self.first = p.source.rows, p.source.first()
         step = self._step(self.rows)
-        self.padded = left > 0 and rows_are_apart(p.model, step)
+        self.padded = p.source.uneven and rows_are_apart(p.model, step)
         if self.padded:
-            self.data = uniform(p.data)
+            self.first = uniform(self.first)
             step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
         self.weights = trained_names(p.model, step)
-        self.full = make(step, self._example(self.rows))
-        self.rest: Stepper | None = None
-        if left and not self.padded:
-            self.rest = make(self._step(left), self._example(left))
+        self.full = make(step, self._example(self.first, self.rows))
+        self.make, self.others = make, dict[int, Stepper]()
         self.judge = None if p.validation is None else self._judge(p.validation, make)
         self.watches = [Watch(s) for s in p.stopping if isinstance(s, EarlyStopping)]
-        self.at = Progress(len(self.losses))
-        self.run_state = Run(p.epochs, math.ceil(p.data.rows / self.rows), p.optimizer.rate_at(0),
+        self.at = Progress(np.zeros(len(self.losses)))
+        self.run_state = Run(p.epochs, p.source.steps, p.optimizer.rate_at(0),
                              self.full, History(), lambda: write_back(p.model, self._weights()))
         self.print = "" if p.checkpoint is None else self._fingerprint(step)
 
@@ -127,31 +125,36 @@ class _Loop:
     def _learn(self) -> dict[str, float]:
         """The rest of a pass over the data; loss and metrics of all its batches as they were
         trained."""
-        p, at, rows = self.problem, self.at, self.data.rows
-        order = epoch_order(rows, p.seed, at.epoch) if p.shuffle else np.arange(rows)
-        for index in list(batches(order, self.rows))[at.step:]:
-            outputs = self._step_once(index)
-            at.add(len(index), outputs, keep=bool(p.metrics))
+        p, at = self.problem, self.at
+        for batch in p.source.epoch(at.epoch, at.step):
+            outputs = self._step_once(batch)
+            at.add(batch.rows, outputs, batch.targets if p.metrics else None)
             for callback in p.callbacks:
                 callback.on_batch_end(at.step - 1, {"loss": float(outputs[0])}, self.run_state)
             if p.checkpoint_steps is not None and at.taken % p.checkpoint_steps == 0:
                 self._save()
-        logs = dict(zip(self.losses, (at.total / rows).tolist()))
+        logs = dict(zip(self.losses, (at.total / at.rows).tolist()))
         if p.metrics:
-            targets = [t[order] for t in p.data.targets]
-            logs |= compute(p.metrics, targets, at.joined(), self._names())
+            predictions, targets = at.joined()
+            logs |= compute(p.metrics, targets, predictions, self._names())
         return logs
 
-    def _step_once(self, index: Array) -> Sequence[Array]:
+    def _step_once(self, batch: Dataset) -> Sequence[Array]:
         rate = np.asarray(self._rate(), np.float32)
-        if len(index) == self.rows:
-            outputs = self.full.run(*self.data.take(index), rate)
-        elif self.rest is None:
-            outputs = self._short(self.full.run(*self._pad(index), rate), len(index))
+        if self.padded:
+            batch = uniform(batch)
+        if batch.weight_ranks != self.first.weight_ranks:
+            raise DataError(f"step {self.at.step + 1}: sample weights of other dimensions than "
+                            "those of the first batch, or none; expected the same in every batch")
+        if batch.rows == self.rows:
+            outputs = self.full.run(*batch.arrays, rate)
+        elif self.padded and batch.rows < self.rows:
+            outputs = self.full.run(*padded(batch, self.rows).arrays, rate)
+            count = len(self.losses)
+            outputs = [*outputs[:count], *(o[:batch.rows] for o in outputs[count:])]
         else:
-            self._copy_state(self.full, self.rest)
-            outputs = self.rest.run(*self.data.take(index), rate)
-            self._copy_state(self.rest, self.full)
+            outputs = self._other(batch).run(*batch.arrays, rate)
+            self._copy_state(self.others[batch.rows], self.full)
         loss = float(outputs[0])
         if not math.isfinite(loss):
             raise DataError(f"the loss became {loss} in epoch {self.at.epoch + 1}, step "
@@ -159,19 +162,13 @@ class _Loop:
                             "inputs scaled to about 1, or clipnorm=1.0 in the optimizer")
         return outputs
 
-    def _pad(self, index: Array) -> Sequence[Array]:
-        """A whole batch that means what the rows `index` alone do: others weigh nothing, and these
-        as much more as there are more rows."""
-        arrays = self.data.take(np.resize(index, self.rows))
-        weights = [np.array(w) for w in arrays[-len(self.data.weights):]]
-        for weight in weights:
-            weight[:len(index)] *= self.rows / len(index)
-            weight[len(index):] = 0
-        return [*arrays[:-len(weights)], *weights]
-
-    def _short(self, outputs: Sequence[Array], rows: int) -> list[Array]:
-        count = len(self.losses)
-        return [*outputs[:count], *(o[:rows] for o in outputs[count:])]
+    def _other(self, batch: Dataset) -> Stepper:
+        """A step for batches of this size, with the state of now."""
+        rows = batch.rows
+        if rows not in self.others:
+            self.others[rows] = self.make(self._step(rows), self._example(batch, rows))
+        self._copy_state(self.full, self.others[rows])
+        return self.others[rows]
 
     def _rate(self) -> float:
         """The learning rate of the step to come; DataError when two want to set it."""
@@ -192,7 +189,8 @@ class _Loop:
     def _judge(self, data: Dataset, make: Make) -> Stepper:
         """What validates: the network without training mode, its weights as inputs."""
         p, rows, weights = self.problem, min(self.problem.batch_size, data.rows), self._weights()
-        return make(build_evaluation(p.model, p.losses, rows, self.weights, data.weight_ranks),
+        return make(build_evaluation(p.model, p.losses, rows, self.weights, p.trainable,
+                                     data.weight_ranks),
                     [*data.take(np.arange(rows)), *(weights[name] for name in self.weights)])
 
     def _validate(self, judge: Stepper, data: Dataset) -> dict[str, float]:
@@ -219,7 +217,7 @@ class _Loop:
                 reasons.append(f"{rule.monitor} {logs[rule.monitor]:g} reached {rule.value:g}")
         return next((r for r in reasons if r), None)
 
-    def check_watched(self) -> None:
+    def _check_watched(self) -> None:
         """DataError for a rule or callback that watches what the run will not give, or for two
         that set the learning rate, before any work."""
         p, outputs = self.problem, self._names()
@@ -236,16 +234,16 @@ class _Loop:
             raise DataError(f"{setters[0]} sets the learning rate, but the optimizer follows "
                             f"{p.optimizer.learning_rate}; leave one of them out")
 
-    def _example(self, rows: int) -> list[Array]:
+    def _example(self, data: Dataset, rows: int) -> list[Array]:
         """What a step is called with: the first rows, and the learning rate."""
         rate = np.asarray(self.problem.optimizer.rate_at(0), np.float32)
-        return [*self.data.take(np.arange(rows)), rate]
+        return [*data.take(np.arange(rows)), rate]
 
     def _step(self, rows: int) -> ir.Model:
         p = self.problem
         return build_step(p.model, p.losses, p.optimizer, rows, seed=p.seed,
                           predictions=bool(p.metrics), masks=p.masks,
-                          weight_ranks=self.data.weight_ranks)
+                          chosen=p.trainable, weight_ranks=self.first.weight_ranks)
 
     def _names(self) -> list[str]:
         return [str(v.name) for v in self.problem.model.graph.outputs]
@@ -263,13 +261,13 @@ class _Loop:
 
     def _fingerprint(self, step: ir.Model) -> str:
         p = self.problem
+        marks, arrays = p.source.marks()
         settings: dict[str, object] = {
-            "rows": self.rows, "shuffle": p.shuffle, "seed": p.seed,
-            "optimizer": repr(p.optimizer),
+            "seed": p.seed, "source": marks, "optimizer": repr(p.optimizer),
             "metrics": list(p.metrics), "stopping": [[type(s).__name__, asdict(s)]
                                                      for s in p.stopping]}
         held = () if p.validation is None else p.validation.arrays
-        return checkpoint.fingerprint(step, settings, [*self.data.arrays, *held])
+        return checkpoint.fingerprint(step, settings, [*arrays, *held])
 
     def _resume(self, point: checkpoint.Checkpoint) -> None:
         p, run = self.problem, self.run_state

@@ -26,13 +26,14 @@ from ganglion.training.differentiate import gradients
 from ganglion.training.losses import Loss
 from ganglion.training.modes import enter_training
 from ganglion.training.optimizers import Optimizer
+from ganglion.training.selection import Selection, select
 from ganglion.training.state import State
 from ganglion.training.weights import penalty, require_trainable, trainable
 
 
 def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
                seed: int = 0, predictions: bool = True,
-               masks: Mapping[str, Array] | None = None,
+               masks: Mapping[str, Array] | None = None, chosen: Selection = None,
                weight_ranks: Sequence[int] = ()) -> ir.Model:
     """Forward in training mode, loss, backward, update, for a batch of `rows`.
 
@@ -40,18 +41,19 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     `weight_ranks`: for sample weights, their number of dimensions for each output: 1 for one
     weight a row.
     `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
+    `chosen`: what is trained (`training.selection`); other weights are constants of the step.
     Raises ModelError when the network cannot be trained (`require_trainable`) or nothing in it is
     trainable, UnsupportedOp when a node has no gradient, DataError for masks that do not fit.
     """
     require_trainable(model)
     copy = fix_batch(model, rows)
-    weights = trainable(copy)
+    weights, normalising = select(copy, chosen)
     if not weights:
         raise ModelError("the network has no trainable weights: no initializer is marked "
                          '"ganglion.trainable" = "true" and none feeds a layer that learns')
     g = GraphBuilder.extending(copy)
     state, count = State(g), len(copy.graph.outputs)
-    enter_training(state, copy, frozenset(weights), seed)
+    enter_training(state, copy, normalising, seed)
     predicted = list(copy.graph.outputs)[:count]
     targets = _targets(g, losses, predicted)
     factors = _sample_weights(g, predicted, weight_ranks)
@@ -80,13 +82,14 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
 
 
 def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
-                     weights: Sequence[str], weight_ranks: Sequence[int] = ()) -> ir.Model:
+                     weights: Sequence[str], chosen: Selection = None,
+                     weight_ranks: Sequence[int] = ()) -> ir.Model:
     """Forward only, with the named initializers as inputs: loss of each row [N], predictions.
 
-    The rows' mean is the loss as the step gives it, penalties included.
+    The rows' mean is the loss as the step gives it, penalties of the `chosen` weights included.
     """
     copy = fix_batch(model, rows)
-    trained = trainable(copy)
+    trained, _ = select(copy, chosen)
     g = GraphBuilder.extending(copy)
     predicted = list(copy.graph.outputs)
     copy.graph.outputs.clear()
