@@ -28,10 +28,14 @@ REFERENCE = {
     "ResNet-8, int8": ("pretrainedResnet_quant.tflite", True),
     "anomaly detection, int8": ("ad01_int8.tflite", True),
     "keyword spotting, f32 (hybrid file)": ("kws_ref_model_float32.tflite", False),
+    "keyword spotting, hybrid": ("kws_ref_model_float32.tflite", True),
     "ResNet-8, f32": ("pretrainedResnet.tflite", False),
     "anomaly detection, f32": ("ad01_fp32.tflite", False),
 }
 """MLPerf Tiny's reference networks: file under GANGLION_MODELS, whether it computes in int8."""
+
+HYBRID = frozenset({"keyword spotting, hybrid"})
+"""Built with `hybrid=True`: int8 products, floats between them, as LiteRT computes the file."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
     else:
         assert candidate.network is not None
         model = described(candidate.network, candidate.integer)
-    case = ready(candidate.name, model, folder, candidate.integer, source)
+    case = ready(candidate.name, model, folder, candidate.integer, source,
+                 hybrid=candidate.name in HYBRID)
     if candidate.network is None or candidate.integer:
         return case
     program = case.files["onnx"].with_name("net.pte")
@@ -123,7 +128,7 @@ def described(network: Network, integer: bool) -> ir.Model:
 
 
 def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path | None = None,
-          rows: int = 1) -> Case:
+          rows: int = 1, hybrid: bool = False) -> Case:
     """Fixes the batch, writes the .onnx file and, where it can be exported and none is given, the
     .tflite file, and builds and saves the artefact."""
     fixed = fix_batch(model, rows)
@@ -132,7 +137,7 @@ def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path 
     place.mkdir(parents=True, exist_ok=True)
     save(fixed, place / "net.onnx")
     start = time.perf_counter()
-    artifact = compile(model, name="net", batch=rows)
+    artifact = compile(model, name="net", batch=rows, hybrid=hybrid)
     seconds = time.perf_counter() - start
     artifact.save(place / "artefact")
     files = {"onnx": place / "net.onnx", "artefact": place / "artefact"}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ganglion.training import EarlyStopping as EarlyStopping
     from ganglion.training import History as History
     from ganglion.training import StopAtLoss as StopAtLoss
+    from ganglion.training import callbacks as callbacks
     from ganglion.training import losses as losses
     from ganglion.training import optimizers as optimizers
     from ganglion.training.device import compile_training as compile_training
@@ -54,7 +55,7 @@ PUBLIC = {
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
 MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
-           "losses": "ganglion.training.losses"}
+           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks"}
 """Public names that are modules themselves."""
 
 

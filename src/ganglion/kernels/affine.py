@@ -62,7 +62,8 @@ def fit(a: np.ndarray, b: np.ndarray, real: np.ndarray, codes: np.ndarray) -> Af
 
 def _near(start: np.ndarray, reach: int = 4) -> Iterator[tuple[float, float, float]]:
     """Float32 triples around `start`, the nearest first."""
-    ulps = np.maximum(np.spacing(np.abs(start)), np.float32([0, 0, LEAST_OFFSET]))
+    ulps = np.maximum(np.spacing(np.abs(start)),
+                      np.asarray([0, 0, LEAST_OFFSET], np.float32))
     steps = sorted(product(range(-reach, reach + 1), repeat=3), key=lambda s: sum(map(abs, s)))
     for step in steps:
         k0, k1, c = (start + ulps * np.asarray(step, np.float32)).tolist()

@@ -152,12 +152,6 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-def by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
-    """Per-channel values [O], each group's padded to whole vectors."""
-    wide = tiling.padded(spec.o // spec.groups, lanes)
-    return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
-
-
 def weights_by_group(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
     """[G, terms, O / G]; runs padded with zeros to `run` terms."""
     kh, kw = spec.kernel
@@ -220,8 +214,9 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
-        one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
-                                  isa.lanes, per_cycle)
+        columns = spec.o // spec.groups
+        one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
+                                  per_cycle, tiling.finish_cycles(columns, vectors, group))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 

@@ -46,10 +46,10 @@ class Epilogue:
 class MatMulSpec:
     """y[b, m, n] = Σ_k A[b, m, k] · B[b, k, n] (+ bias[n]).
 
-    `dtype`: "float32", or "int8"/"uint8" (of a, and of y if `requant` names no other; b is int8). a is stored [batch, M, K], or
-    [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when trans_b; strides of 0 in
-    `a_batch`/`b_batch` (elements) repeat one matrix. `b_const`: b is known when building and may be
-    packed. `bias`: None, "n" (one a column) .
+    `dtype`: "float32", or "int8"/"uint8" (of a, and of y if `requant` names no other; b is int8). a
+    is stored [batch, M, K], or [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when
+    trans_b; strides of 0 in `a_batch`/`b_batch` (elements) repeat one matrix. `b_const`: b is known
+    when building and may be packed. `bias`: None, "n" (one a column) .
     Operands: a, b, [bias: float32 or int32 [N]], [multiplier: float32 [N]], [r1...], y.
     """
 
@@ -214,7 +214,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         prepare = spec.m * spec.k / (4 * isa.lanes)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
-            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle))
+            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
+            each=tiling.finish_cycles(spec.n, vectors, group)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
                    accepts=accepts, cost=cost, pack=pack,
