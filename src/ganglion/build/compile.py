@@ -35,7 +35,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
             batch: int = 1, calibration: Calibration | None = None, check: bool = True,
             cc: str | None = None, isas: Sequence[str] | None = None,
             streaming: bool = False, samples: int = COUNT, tune: bool | float = False,
-            tuning_cache: str | Path | None = None) -> Artifact:
+            tuning_cache: str | Path | None = None, cores: int | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
@@ -45,23 +45,26 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     many inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
     this many seconds if a number, and keep the choices in `tuning_cache` (a file in this system's
     folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
-    device, is followed; where neither is given the cost model decides.
-    Raises UnsupportedOp, ModelError, DataError (calibration, batch or samples; a damaged or
+    device, is followed; where neither is given the cost model decides. `cores`: how many the steps
+    of a network above a million MACs are divided for, those of the target if None; 1 keeps it
+    whole, and its code smaller.
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged or
     unfitting tuning cache), TargetError (does not fit, or cannot be measured here),
     ToolchainError, CheckError.
     """
     require_model(model, "compile")
-    for argument, number in (("batch", batch), ("samples", samples)):
-        if not isinstance(number, int) or number < 1:
-            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     goal = target if isinstance(target, Target) else find_target(target)
     goal = goal if isas is None else goal.with_isas(isas)
+    cores = goal.cores if cores is None else cores
+    for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
+        if not isinstance(number, int) or number < 1:
+            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming)
-    plan = make_plan(ready, goal.isas, name or model.graph.name)
+    plan = make_plan(ready, goal.isas, name or model.graph.name, cores=cores)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
-        plan = make_plan(ready, goal.isas, name or model.graph.name, section.choices)
+        plan = make_plan(ready, goal.isas, name or model.graph.name, section.choices, cores)
     check_memory(plan, goal)
     sources = emit(plan)
     compiled = compile_sources(sources, goal, name=plan.name, cc=cc)

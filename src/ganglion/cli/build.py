@@ -24,6 +24,7 @@ class Request:
     streaming: bool
     tune: bool
     tune_cache: Path | None
+    cores: int | None = None
 
 
 def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: int,
@@ -50,7 +51,7 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
                      streaming=chosen.streaming, tune=chosen.tune,
-                     tuning_cache=chosen.tune_cache)
+                     tuning_cache=chosen.tune_cache, cores=chosen.cores)
     output.parent.mkdir(parents=True, exist_ok=True)
     artifact.save(output)
     if as_json:

@@ -51,7 +51,7 @@ class Constant:
 @dataclass(frozen=True)
 class Ref:
     """Where an operand's bytes are. `place`: "input", "output" (index), "arena", "state" (byte
-    offset), "const" (index in Plan.constants)."""
+    offset), "const" (index in Plan.constants, byte offset in it)."""
 
     place: str
     index: int
@@ -59,8 +59,20 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of a step: the same variant on a smaller spec. Its scratch is its worker's."""
+
+    spec: object
+    operands: tuple[Ref, ...]
+
+
+@dataclass(frozen=True)
 class Step:
-    """One kernel call. `node`: the Model's node(s) that it computes, for reports."""
+    """One kernel call. `node`: the Model's node(s) that it computes, for reports.
+
+    `pieces`: the same work for several cores, in any order or at the same time; empty where the
+    step is computed whole.
+    """
 
     node: str
     family: str
@@ -69,11 +81,13 @@ class Step:
     operands: tuple[Ref, ...]
     scratch: Ref | None = None
     macs: int = 0
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A network, decided to the last byte. `isas`: headers that the variants need."""
+    """A network, decided to the last byte. `isas`: headers that the variants need; `worker_bytes`:
+    scratch for each of the cores that compute pieces."""
 
     name: str
     inputs: tuple[Port, ...]
@@ -85,11 +99,17 @@ class Plan:
     state_bytes: int
     isas: tuple[str, ...]
     digest: str
+    worker_bytes: int = 0
 
     @property
     def const_bytes(self) -> int:
         """Bytes of weights and tables in the library's read-only part."""
         return sum(len(c.data) for c in self.constants)
+
+    @property
+    def divided(self) -> bool:
+        """Whether some step has pieces for several cores."""
+        return any(s.pieces for s in self.steps)
 
     @property
     def macs(self) -> int:
