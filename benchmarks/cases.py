@@ -15,6 +15,8 @@ from benchmarks.networks import INFERENCE, Network
 from benchmarks.work import macs, weight_bytes
 from ganglion.build import Artifact, compile
 from ganglion.compression import quantize
+from ganglion.errors import UnsupportedOp
+from ganglion.exporters.tflite import export
 from ganglion.frontends import READERS, load, save
 from ganglion.ops.graph import static_shape
 from ganglion.training.batch import fix_batch
@@ -26,10 +28,14 @@ REFERENCE = {
     "ResNet-8, int8": ("pretrainedResnet_quant.tflite", True),
     "anomaly detection, int8": ("ad01_int8.tflite", True),
     "keyword spotting, f32 (hybrid file)": ("kws_ref_model_float32.tflite", False),
+    "keyword spotting, hybrid": ("kws_ref_model_float32.tflite", True),
     "ResNet-8, f32": ("pretrainedResnet.tflite", False),
     "anomaly detection, f32": ("ad01_fp32.tflite", False),
 }
 """MLPerf Tiny's reference networks: file under GANGLION_MODELS, whether it computes in int8."""
+
+HYBRID = frozenset({"keyword spotting, hybrid"})
+"""Built with `hybrid=True`: int8 products, floats between them, as LiteRT computes the file."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Case:
     """`model`: batch and shapes fixed. `files`: by form, "artefact" (a folder), "onnx", "tflite".
 
     `inputs`: drawn, one array for each input. `integer`: whether its products are int8.
+    `unwritten`: runtimes whose file could not be written, and why.
     """
 
     name: str
@@ -46,6 +53,7 @@ class Case:
     integer: bool
     artifact: Artifact = field(repr=False)
     compile_seconds: float
+    unwritten: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
@@ -100,7 +108,8 @@ def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
     else:
         assert candidate.network is not None
         model = described(candidate.network, candidate.integer)
-    case = ready(candidate.name, model, folder, candidate.integer, source)
+    case = ready(candidate.name, model, folder, candidate.integer, source,
+                 hybrid=candidate.name in HYBRID)
     if candidate.network is None or candidate.integer:
         return case
     program = case.files["onnx"].with_name("net.pte")
@@ -119,21 +128,30 @@ def described(network: Network, integer: bool) -> ir.Model:
 
 
 def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path | None = None,
-          rows: int = 1) -> Case:
-    """Fixes the batch, writes the .onnx file, and builds and saves the artefact."""
+          rows: int = 1, hybrid: bool = False) -> Case:
+    """Fixes the batch, writes the .onnx file and, where it can be exported and none is given, the
+    .tflite file, and builds and saves the artefact."""
     fixed = fix_batch(model, rows)
     common.RemoveUnusedNodesPass()(fixed)
     place = folder / "".join(c if c.isalnum() else "_" for c in name)
     place.mkdir(parents=True, exist_ok=True)
     save(fixed, place / "net.onnx")
     start = time.perf_counter()
-    artifact = compile(model, name="net", batch=rows)
+    artifact = compile(model, name="net", batch=rows, hybrid=hybrid)
     seconds = time.perf_counter() - start
     artifact.save(place / "artefact")
     files = {"onnx": place / "net.onnx", "artefact": place / "artefact"}
-    if tflite is not None:
-        files["tflite"] = tflite
-    return Case(name, fixed, files, draw(fixed), integer, artifact, seconds)
+    refused = {}
+    try:
+        files["tflite"] = tflite or _exported(fixed, place / "net.tflite")
+    except UnsupportedOp as error:
+        refused["LiteRT"] = str(error)
+    return Case(name, fixed, files, draw(fixed), integer, artifact, seconds, refused)
+
+
+def _exported(model: ir.Model, path: Path) -> Path:
+    export(model, path)
+    return path
 
 
 def draw(model: ir.Model, seed: int = 0) -> list[np.ndarray]:

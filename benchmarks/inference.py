@@ -116,10 +116,10 @@ def figures(peaks: machine.Peaks) -> Row:
 def load_all(case: Case, installed: list[Runtime]) -> tuple[dict[str, Loaded], dict[str, str]]:
     """The network in every runtime that has a file of it and takes it; why the others do not."""
     loaded: dict[str, Loaded] = {}
-    refused: dict[str, str] = {}
+    refused = dict(case.unwritten)
     for runtime in installed:
         if runtime.form not in case.files:
-            refused[runtime.name] = f"no .{runtime.form} file"
+            refused.setdefault(runtime.name, f"no .{runtime.form} file")
             continue
         try:
             loaded[runtime.name] = runtime.load(case.files[runtime.form], case.inputs)

@@ -152,6 +152,27 @@ def resnet8(L: ModuleType) -> Described:
     return start, L.Dense(10, activation="softmax")(x)
 
 
+def visual_wake_words(L: ModuleType) -> Described:
+    """MobileNetV1 (Howard et al., 2017), width 0.25, on 96 x 96 x 3, two classes."""
+    body = [L.Conv2D(8, 3, strides=2, padding="same"), L.BatchNormalization(), L.ReLU()]
+    for filters, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1),
+                            (128, 1), (128, 1), (128, 1), (128, 1), (256, 2), (256, 1)):
+        body += [L.DepthwiseConv2D(3, strides=stride, padding="same"), L.BatchNormalization(),
+                 L.ReLU(), L.Conv2D(filters, 1, padding="same"), L.BatchNormalization(),
+                 L.ReLU()]
+    return chain(L.Input((96, 96, 3)), *body, L.AveragePooling2D(3), L.Flatten(),
+                 L.Dense(2, activation="softmax"))
+
+
+def streaming_wake_word(L: ModuleType) -> Described:
+    """Four separable convolutions along 30 frames of 40 features, down to one frame."""
+    body = []
+    for size, filters in ((3, 128), (5, 64), (10, 64), (15, 32)):
+        body += [L.DepthwiseConv2D((size, 1), use_bias=False),
+                 L.Conv2D(filters, 1, use_bias=False), L.BatchNormalization(), L.ReLU()]
+    return chain(L.Input((30, 1, 40)), *body, L.Flatten(), L.Dense(3))
+
+
 def mobilenet_v2(L: ModuleType) -> Described:
     """MobileNetV2 (Sandler et al., 2018), width 0.35, on 96 x 96 x 3, two classes."""
     start = L.Input((96, 96, 3))
@@ -198,6 +219,8 @@ INFERENCE: Sequence[Network] = (
     Network("1-D CNN 128x9", series_cnn, int8=True),
     Network("transformer 2x64, 32 tokens", transformer),
     Network("DS-CNN 49x10", ds_cnn, int8=True), Network("ResNet-8 32x32", resnet8, int8=True),
+    Network("visual wake words 96x96", visual_wake_words, int8=True),
+    Network("streaming wake word 30x40", streaming_wake_word, int8=True),
     Network("autoencoder 640-128-8-128-640", short_autoencoder, int8=True),
     Network("autoencoder 640-4x128-8-4x128-640", autoencoder, int8=True),
 )

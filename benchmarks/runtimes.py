@@ -44,10 +44,10 @@ def version(module: str) -> str | None:
     """Of an installed module; its own word where it runs from a source tree; None without it."""
     if util.find_spec(module) is None:
         return None
-    try:
-        return metadata.version(module.replace("_", "-"))
-    except metadata.PackageNotFoundError:
-        return str(getattr(import_module(module), "__version__", "unknown"))
+    distributions = metadata.packages_distributions().get(module)
+    if distributions:
+        return metadata.version(distributions[0])
+    return str(getattr(import_module(module), "__version__", "unknown"))
 
 
 def ganglion(path: Path, inputs: Arrays) -> Loaded:

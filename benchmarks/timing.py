@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from itertools import repeat
 
 Call = Callable[[], object]
+Turn = Callable[[float], float]
+"""Seconds that a turn may last → the median of its calls, µs a call."""
 Clock = Callable[[], int]
 """Nanoseconds from some start."""
 
@@ -26,14 +28,25 @@ def round_robin(calls: Mapping[str, Call], seconds: float, slice_seconds: float 
 
     Every call is made at least `FEWEST_ROUNDS` · `LEAST_SAMPLES` times, after a warm-up.
     """
-    counts = {name: calls_a_sample(call, clock) for name, call in calls.items()}
+    turns = {name: turn_of(call, clock) for name, call in calls.items()}
+    return take_turns(turns, seconds, slice_seconds)
+
+
+def take_turns(turns: Mapping[str, Turn], seconds: float,
+               slice_seconds: float = 0.02) -> dict[str, float]:
+    """The least of every contestant's turns, in µs a call; about `seconds` for each."""
     rounds = max(FEWEST_ROUNDS, round(seconds / slice_seconds))
-    best = dict.fromkeys(calls, float("inf"))
+    best = dict.fromkeys(turns, float("inf"))
     for _ in range(rounds):
-        for name, call in calls.items():
-            found = median(samples(call, counts[name], slice_seconds, clock))
-            best[name] = min(best[name], found)
+        for name, turn in turns.items():
+            best[name] = min(best[name], turn(slice_seconds))
     return best
+
+
+def turn_of(call: Call, clock: Clock = time.perf_counter_ns) -> Turn:
+    """The turns of a call of this process, which is warm afterwards."""
+    count = calls_a_sample(call, clock)
+    return lambda seconds: median(samples(call, count, seconds, clock))
 
 
 def calls_a_sample(call: Call, clock: Clock = time.perf_counter_ns) -> int:

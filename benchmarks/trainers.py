@@ -6,9 +6,10 @@ calls fastest on one CPU core.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +34,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Trainer:
-    """One way: `module` must be installed."""
+    """One way: `module` must be installed. `environment`: what tells it from another row that uses
+    the same library; it then runs in a process of its own (see `apart`). `beside`: what else it
+    needs that `module` does not require."""
 
     name: str
     module: str
     load: Callable[[Network, np.ndarray, np.ndarray], Step]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 def ganglion(network: Network, x: np.ndarray, y: np.ndarray) -> Step:
@@ -70,18 +75,27 @@ def jax(network: Network, x: np.ndarray, y: np.ndarray) -> Step:
 
 
 def keras(network: Network, x: np.ndarray, y: np.ndarray) -> Step:
-    """Keras on JAX: `train_on_batch` of a compiled model."""
+    """Keras on the back end that KERAS_BACKEND names: `train_on_batch` of a compiled model."""
+    call = partial(keras_model(network).train_on_batch, x, y)
+    return Step(call, lambda: float(np.asarray(call())))
+
+
+def keras_model(network: Network) -> Any:
+    """The network in Keras's layers, compiled."""
     import keras as library
 
     words = ModuleType("words")
     words.__dict__.update(vars(library.layers), Input=library.Input)
     model = library.Model(*network.describe(words))
     model.compile(optimizer=network.optimizer, loss=network.loss)
-    call = partial(model.train_on_batch, x, y)
-    return Step(call, lambda: float(np.asarray(call())))
+    return model
 
+
+TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "TF_NUM_INTRAOP_THREADS": "1",
+              "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 TRAINERS: Mapping[str, Trainer] = {t.name: t for t in (
     Trainer("ganglion", "ganglion", ganglion), Trainer("PyTorch", "torch", torch),
-    Trainer("JAX", "jax", jax), Trainer("Keras on JAX", "keras", keras))}
+    Trainer("JAX", "jax", jax), Trainer("Keras on JAX", "keras", keras, beside=("jax",)),
+    Trainer("Keras on TensorFlow", "tensorflow", keras, TENSORFLOW))}
 """Ours first."""

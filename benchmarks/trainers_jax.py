@@ -19,7 +19,18 @@ MOMENTUM, EPSILON = 0.99, 1e-3
 
 
 def jax_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """One jitted step; gives the loss when it is done."""
+    """One jitted step on a fixed batch; gives the loss when it is done."""
+    import jax.numpy as jnp
+
+    step, _ = jax_learner(network, x)
+    given, target = jnp.asarray(x), jnp.asarray(y)
+    return lambda: step(given, target).block_until_ready()
+
+
+def jax_learner(network: Network, x: np.ndarray) -> tuple[Callable[[Any, Any], Any],
+                                                          Callable[[Any], Any]]:
+    """A jitted step(x, y) that gives the loss, its state's memory donated; outputs(x), in
+    training mode, as logits."""
     import jax
     import jax.numpy as jnp
 
@@ -52,15 +63,15 @@ def jax_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], Any
     state = {"weights": weights, "t": jnp.zeros(())}
     if network.optimizer == "adam":
         state |= {"m": zeros, "v": jax.tree.map(jnp.zeros_like, weights)}
-    given, target = jnp.asarray(x), jnp.asarray(y)
     compiled = jax.jit(step, donate_argnums=0)
+    judged = jax.jit(lambda weights, given: forward(weights, given)[0])
     kept = [state]
 
-    def call() -> Any:
+    def call(given: Any, target: Any) -> Any:
         kept[0], loss = compiled(kept[0], given, target)
-        return loss.block_until_ready()
+        return loss
 
-    return call
+    return call, lambda given: judged(kept[0]["weights"], given)
 
 
 def starting_weights(network: Network, x: np.ndarray) -> list[Weights]:

@@ -11,13 +11,35 @@ from ganglion import layers as L
 
 
 def torch_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """One step of PyTorch on one thread; gives the loss as a tensor."""
+    """One step of PyTorch on a fixed batch; gives the loss as a tensor."""
+    step = _trainer(network, graph(network, x))
+    given, target = _tensor(x), _labels(y)
+    return lambda: step(given, target)
+
+
+def torch_learner(network: Network, x: np.ndarray) -> tuple[Callable[[Any, Any], Any],
+                                                            Callable[[Any], Any]]:
+    """A step(x, y) on arrays that gives the loss, and outputs(x) as logits."""
+    import torch
+
+    module = graph(network, x)
+    step = _trainer(network, module)
+
+    def outputs(given: np.ndarray) -> Any:
+        module.eval()
+        with torch.no_grad():
+            found = module(_tensor(given))
+        module.train()
+        return found
+
+    return lambda given, target: step(_tensor(given), _labels(target)), outputs
+
+
+def _trainer(network: Network, module: Any) -> Callable[[Any, Any], Any]:
+    """One step of the module's weights on one thread, for tensors."""
     import torch
 
     torch.set_num_threads(1)
-    given = _tensor(x)
-    target = torch.from_numpy(y.astype(np.int64) if y.dtype.kind == "i" else y)
-    module = graph(network, x)
     kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
     rate = {"adam": 1e-3, "sgd": 1e-2}[network.optimizer]
     optimizer = kinds[network.optimizer](module.parameters(), lr=rate, fused=True)
@@ -26,7 +48,7 @@ def torch_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], A
               "binary_crossentropy": torch.nn.functional.binary_cross_entropy_with_logits}
     loss_of = losses[network.loss]
 
-    def step() -> Any:
+    def step(given: Any, target: Any) -> Any:
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of(module(given), target)
         loss.backward()
@@ -34,6 +56,11 @@ def torch_step(network: Network, x: np.ndarray, y: np.ndarray) -> Callable[[], A
         return loss
 
     return step
+
+
+def _labels(y: np.ndarray) -> Any:
+    import torch
+    return torch.from_numpy(y.astype(np.int64) if y.dtype.kind == "i" else y)
 
 
 def _tensor(x: np.ndarray) -> Any:

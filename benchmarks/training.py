@@ -6,18 +6,22 @@ training.json, training.md and training.png into the folder.
 
 import argparse
 import math
+import os
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, report, work
+from benchmarks import learning, machine, report, work
+from benchmarks.apart import Apart
 from benchmarks.core import pin
+from benchmarks.installed import installed_bytes
 from benchmarks.networks import TRAINING, Network
 from benchmarks.runtimes import version
-from benchmarks.timing import round_robin
+from benchmarks.timing import take_turns, turn_of
 from benchmarks.trainers import BATCH, TRAINERS
 from ganglion.errors import GanglionError
 from ganglion.ops.graph import static_shape
@@ -50,7 +54,8 @@ def main() -> None:
             # Forward, the gradient of the inputs and that of the weights.
             bound = peaks.bound_us(3 * row["macs"] * BATCH, 0, False)
             row |= {"bound_us": bound, "bound_share": bound / row["us"][OURS]}
-    found |= {"networks": rows, "load_after": machine.load(),
+    found |= {"networks": rows, "learning": [] if options.only else learned(),
+              "load_after": machine.load(),
               "float_gmacs": peaks.float_macs / 1e9}
     report.write_training(found, options.output)
     _say((options.output / "training.md").read_text())
@@ -70,11 +75,19 @@ def measure(network: Network, seconds: float) -> Row:
     model = fix_batch(network.model(), 1)
     x, y = batch(network, static_shape(model.graph.inputs[0])[1:],
                  static_shape(model.graph.outputs[0])[1:])
-    steps = {t.name: t.load(network, x, y) for t in TRAINERS.values() if version(t.module)}
-    first = {name: step.loss() for name, step in steps.items()}
-    times = round_robin({name: step.call for name, step in steps.items()}, seconds, 0.05)
-    last = {name: step.loss() for name, step in steps.items()}
-    for name in steps:
+    with ExitStack() as processes:
+        turns, losses = {}, {}
+        for trainer in (t for t in TRAINERS.values() if version(t.module)):
+            if trainer.environment:
+                other = processes.enter_context(Apart(trainer, network, x, y))
+                losses[trainer.name], turns[trainer.name] = other.loss, other.turn
+            else:
+                step = trainer.load(network, x, y)
+                losses[trainer.name], turns[trainer.name] = step.loss, turn_of(step.call)
+        first = {name: loss() for name, loss in losses.items()}
+        times = take_turns(turns, seconds, 0.05)
+        last = {name: loss() for name, loss in losses.items()}
+    for name in losses:
         if not last[name] < first[name] or not math.isfinite(last[name]):
             raise SystemExit(f"{network.name}: {name} did not learn its batch "
                              f"({first[name]} -> {last[name]})")
@@ -83,6 +96,20 @@ def measure(network: Network, seconds: float) -> Row:
             "best_peer": min(peers, key=peers.__getitem__, default=""),
             "ratio": min(peers.values()) / times[OURS] if peers else None,
             "samples_a_second": BATCH / times[OURS] * 1e6, "loss_first": first, "loss_last": last}
+
+
+def learned() -> list[Row]:
+    """Of every trainer: seconds to an accuracy, peak memory and installed bytes; empty without
+    GANGLION_DATA."""
+    if "GANGLION_DATA" not in os.environ:
+        _say("GANGLION_DATA is not set: no MNIST, so no seconds to an accuracy")
+        return []
+    rows = []
+    for trainer in (t for t in TRAINERS.values() if version(t.module)):
+        rows.append({"name": trainer.name, **learning.apart(trainer.name),
+                     "installed_bytes": installed_bytes(trainer.module, *trainer.beside)})
+        _say(f"{trainer.name}: {rows[-1]['seconds']} s to {learning.WANTED:.1%} on MNIST")
+    return rows
 
 
 def batch(network: Network, inputs: tuple[int, ...], outputs: tuple[int, ...]

@@ -25,10 +25,11 @@ ALLOWED = {
     "exporters": {"ops", "passes"},
     "toolchain": set(),
     "runtime": set(),
+    "data": set(),
     "build": {"ops", "passes", "kernels", "plan", "emit", "toolchain", "runtime"},
-    "training": {"ops", "passes", "build", "runtime"},
+    "training": {"data", "ops", "passes", "build", "runtime"},
     "compression": {"ops", "passes", "training", "build"},
-    "cli": {"ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "exporters",
+    "cli": {"data", "ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "exporters",
             "toolchain", "runtime", "build", "training", "compression"},
 }
 """What each folder may import besides itself and the leaves."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx_ir import Model as Model
 
+    from ganglion import data as data
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
+    from ganglion.compression.aware import quantize_aware as quantize_aware
     from ganglion.compression.prune import prune as prune
     from ganglion.compression.quantize import quantize as quantize
     from ganglion.exporters.tflite import export as export
@@ -23,13 +25,17 @@ if TYPE_CHECKING:
     from ganglion.layers import Input as Input
     from ganglion.layers import Sequential as Sequential
     from ganglion.runtime import Session as Session
+    from ganglion.runtime import Trainer as Trainer
     from ganglion.training import EarlyStopping as EarlyStopping
     from ganglion.training import History as History
     from ganglion.training import StopAtLoss as StopAtLoss
+    from ganglion.training import callbacks as callbacks
     from ganglion.training import losses as losses
     from ganglion.training import optimizers as optimizers
+    from ganglion.training.device import compile_training as compile_training
     from ganglion.training.evaluate import evaluate as evaluate
     from ganglion.training.fit import fit as fit
+    from ganglion.training.weights import write_back as write_back
 
 __version__ = "0.1.0"
 
@@ -38,16 +44,19 @@ PUBLIC = {
     "ganglion.frontends": ("load", "save"),
     "ganglion.frontends.keras": ("from_keras",),
     "ganglion.training": ("fit", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
-    "ganglion.compression": ("quantize", "prune", "prune_channels"),
+    "ganglion.training.device": ("compile_training",),
+    "ganglion.training.weights": ("write_back",),
+    "ganglion.compression": ("quantize", "quantize_aware", "prune", "prune_channels"),
     "ganglion.build": ("compile", "Artifact"),
     "ganglion.exporters.tflite": ("export",),
-    "ganglion.runtime": ("Session",),
+    "ganglion.runtime": ("Session", "Trainer"),
     "onnx_ir": ("Model",),
 }
 """Where each public name lives."""
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
-MODULES = {"optimizers": "ganglion.training.optimizers", "losses": "ganglion.training.losses"}
+MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
+           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks"}
 """Public names that are modules themselves."""
 
 

@@ -128,6 +128,17 @@ def test_compile_checks_an_int8_build_bit_for_bit(ganglion, files):
     assert gg.Session("a/b/out").name == "digits"
 
 
+def test_a_network_of_int8_weights_is_built_and_exported_hybrid(ganglion, files):
+    report = answered(ganglion("quantize", files.net, "--weights-only", "-o", "w.onnx", "--json"))
+    assert report["output_bytes"] < report["input_bytes"]
+    built = ganglion("compile", "w.onnx", "-o", "out", "--hybrid")
+    assert built.code == 0, built.err
+    assert "hybrid_" in Path("out/tiny.c").read_text(encoding="utf-8")
+    for more in ([], ["--hybrid"]):
+        assert ganglion("export", "w.onnx", "-o", f"n{len(more)}.tflite", *more).code == 0
+    assert Path("n1.tflite").stat().st_size < Path("n0.tflite").stat().st_size
+
+
 def test_compile_gives_sources_for_any_compiler(ganglion, files):
     answer = ganglion("compile", files.net, "-o", "out", "--target", "generic")
     assert answer.code == 0

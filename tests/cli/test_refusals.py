@@ -36,6 +36,10 @@ def test_no_command_shows_the_help(ganglion):
     assert "inspect" in answer.out + answer.err
 
 
+def test_quantising_activations_without_inputs_is_refused(ganglion, files):
+    refused(ganglion("quantize", files.net, "-o", "q.onnx"), 2, "--calibrate", "--weights-only")
+
+
 def test_a_missing_file_is_named(ganglion, files):
     refused(ganglion("inspect", "none.onnx"), 2, "none.onnx", "no such file")
     refused(ganglion("evaluate", files.net, "--data", "none.npz"), 2, "none.npz")

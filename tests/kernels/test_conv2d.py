@@ -10,6 +10,8 @@ RELU = (("input", 0), ("const", 0.0), ("max", 0, 1))
 ADD = (("input", 0), ("input", 1), ("add", 0, 1))
 CODES = Requant(x_zero_point=-7, zero_point=5, lo=-128, hi=127)
 UNSIGNED = Requant(x_zero_point=128, zero_point=3, lo=3, hi=200)
+TO_UNSIGNED = Requant(-7, 0, 0, 190, y_dtype="uint8", below_one=True)
+TO_SIGNED = Requant(128, -5, -128, 127, y_dtype="int8", below_one=True)
 SAME3 = (1, 1, 1, 1)
 
 SHAPES = [
@@ -39,6 +41,8 @@ FLOAT += [Conv2dSpec("float32", **SHAPES[1], epilogue=Epilogue(RELU)),
           Conv2dSpec("float32", **SHAPES[4], epilogue=Epilogue(ADD, 1))]
 EXACT = [Conv2dSpec("int8", **shape, requant=CODES) for shape in SHAPES]
 EXACT += [Conv2dSpec("uint8", **SHAPES[i], requant=UNSIGNED) for i in (1, 2, 3, 5)]
+EXACT += [Conv2dSpec("int8", **SHAPES[i], requant=TO_UNSIGNED) for i in (4, 9, 13)]
+EXACT += [Conv2dSpec("uint8", **SHAPES[i], requant=TO_SIGNED) for i in (4, 11, 13)]
 
 
 def rounding(spec: Conv2dSpec) -> float:

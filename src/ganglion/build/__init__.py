@@ -2,5 +2,6 @@
 
 from ganglion.build.artifact import Artifact
 from ganglion.build.compile import compile
+from ganglion.toolchain.targets import Target
 
-__all__ = ["Artifact", "compile"]
+__all__ = ["Artifact", "Target", "compile"]

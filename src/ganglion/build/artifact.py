@@ -8,7 +8,7 @@ from pathlib import Path
 from ganglion.errors import TargetError
 from ganglion.files import replace_folder
 from ganglion.plan.types import Plan
-from ganglion.runtime import Session
+from ganglion.runtime import Session, Trainer
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,19 @@ class Artifact:
 
     def session(self) -> Session:
         """Loads the library into this process. Raises TargetError for another machine's build."""
+        self._require_library()
+        return Session.from_files(self.files)
+
+    def trainer(self) -> Trainer:
+        """Loads what `compile_training` built into this process. Raises as `session`, and DataError
+        for a build that does not train."""
+        self._require_library()
+        return Trainer.from_files(self.files)
+
+    def _require_library(self) -> None:
         if self.library is None:
             raise TargetError(f"target {self.target!r} gives C sources only; compile for 'host' to "
                               "run the network here")
-        return Session.from_files(self.files)
 
 
 def manifest_bytes(manifest: Mapping[str, object]) -> bytes:

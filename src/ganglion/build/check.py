@@ -6,8 +6,9 @@ float64, then again several times with the inputs and every node's result distur
 size that float32 rounding has there: 4 · 2^-24 · |y| for an input or an element-wise node,
 4 · 2^-24 · sqrt(k) · max|y| for one that adds k terms, which may cancel (rounding errors of a sum
 grow as the square root of its length, Higham and Mary, "A New Approach to Probabilistic Rounding
-Error Analysis", SIAM J. Sci. Comput. 41, 2019). What the noise changes in an output, times
-`SAFETY`, is that output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
+Error Analysis", SIAM J. Sci. Comput. 41, 2019), 2^-8 · max|y| for a hybrid one, whose input may
+round to the next of 256 codes. What the noise changes in an output, times `SAFETY`, is that
+output's tolerance (the idea of Monte Carlo arithmetic, Parker 1997).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ import onnx_ir as ir
 from ganglion.errors import CheckError
 from ganglion.ops.base import GANGLION_DOMAIN, Pointwise
 from ganglion.ops.evaluate import evaluate
+from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find
 
@@ -30,6 +32,9 @@ Run = Callable[[Arrays], dict[str, np.ndarray]]
 DRAWS = 3
 SAFETY = 8.0
 UNIT = 2.0 ** -24
+MOVED_LEAST, MOVED_SHARE = 4, 1e-3
+"""How many elements of a FakeQuantize the noise moves by a step."""
+STEP = 2.0 ** -8
 INEXACT = {"Exp", "Log", "Tanh", "Erf", "Sigmoid", "Sin", "Cos", "Pow", "Softplus", "Gelu", "Elu",
            "Selu", "Mish", "Celu"}
 
@@ -79,14 +84,15 @@ def is_exact(model: ir.Model) -> bool:
     Integer operators, moves, and element-wise float operations that IEEE 754 rounds correctly, as
     long as some of the network is integer: a float network's sums are never exact.
     """
-    integer = any((n.domain == GANGLION_DOMAIN and n.op_type.startswith(("QLinear", "Table")))
+    integer = any((n.domain == GANGLION_DOMAIN
+                   and n.op_type.startswith(("QLinear", "Table", "Hybrid")))
                   or n.op_type.startswith(("QLinear", "Quantize", "Dequantize"))
                   for n in model.graph)
     return integer and all(_node_is_exact(n) for n in model.graph)
 
 
 def _node_is_exact(node: ir.Node) -> bool:
-    if node.op_type.startswith("QLinear") or node.op_type in (
+    if node.op_type.startswith(("QLinear", "Hybrid")) or node.op_type in (
             "QuantizeLinear", "DequantizeLinear", "Table"):
         return True
     row = find(node.domain, node.op_type)
@@ -125,6 +131,7 @@ class _Noise:
 
     def __init__(self, generator: np.random.Generator) -> None:
         self.generator = generator
+        self.steps: dict[ir.Value, np.ndarray] = {}
 
     def inputs(self, sample: Arrays) -> dict[str, np.ndarray]:
         """The inputs themselves, disturbed: a node that takes a mean off them (normalisation)
@@ -136,10 +143,33 @@ class _Noise:
         row = find(node.domain, node.op_type)
         alone = row is not None and isinstance(row.lower, Pointwise)
         size = 4 * UNIT * sqrt(terms(node))
+        if node.op_type.startswith("Hybrid"):
+            size = max(size, STEP)  # rounding before it may have moved a number to the next code
         # A cell's state is a mixture by gates: what 1 - gate loses is of the size of 1.
         least = 1.0 if node.op_type.startswith(("LSTM", "GRU", "RNN")) else 0.0
+        if is_fake_quantize(node):
+            outputs = (self._rounded_otherwise(node, outputs[0]),)
+        for value, y in zip(node.outputs, outputs):
+            if any(is_fake_quantize(u.node) and u.idx == 1 for u in value.uses()):
+                self.steps[value] = y
         return tuple(self._disturb(y, np.abs(y) if alone else max(_largest(y), least), size)
                      if y.dtype.kind == "f" and y.size else y for y in outputs)
+
+    def _rounded_otherwise(self, node: ir.Node, y: np.ndarray) -> np.ndarray:
+        """A few elements one step up or down: what stands between two codes may go either way,
+        and noise of a rounding's size would rarely show it."""
+        scale = node.inputs[1]
+        if scale is None or not y.size:
+            return y
+        constant = scale.const_value
+        step = self.steps.get(scale) if constant is None else constant.numpy()
+        if step is None:
+            return y
+        moved = np.array(y, np.float64)
+        count = max(MOVED_LEAST, int(MOVED_SHARE * y.size))
+        at = np.unravel_index(self.generator.integers(0, y.size, count), y.shape)
+        moved[at] += self.generator.choice([-1.0, 1.0], count) * np.broadcast_to(step, y.shape)[at]
+        return moved
 
     def _disturb(self, y: np.ndarray, scale: np.ndarray | float, size: float) -> np.ndarray:
         return y.astype(np.float64) + size * scale * self.generator.uniform(-1, 1, y.shape)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
+from ganglion.build.budget import require_within, within
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
@@ -18,8 +19,12 @@ from ganglion.emit.c import emit
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
+from ganglion.passes.hybrid import ToHybrid
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.unsigned_codes import UnsignedCodes
+from ganglion.plan.choices import NO_CHOICES, Choices
+from ganglion.plan.join import join
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources, compiler_version
@@ -34,22 +39,30 @@ MANIFEST_FORMAT = 1
 def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
             batch: int = 1, calibration: Calibration | None = None, check: bool = True,
             cc: str | None = None, isas: Sequence[str] | None = None,
-            streaming: bool = False, samples: int = COUNT, tune: bool | float = False,
-            tuning_cache: str | Path | None = None, cores: int | None = None) -> Artifact:
+            streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
+            tune: bool | float = False, tuning_cache: str | Path | None = None,
+            entries: Mapping[str, ir.Model] | None = None,
+            memory_bytes: int | None = None, cores: int | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
     dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
     ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
-    `streaming`: one time step a call, with the recurrent state kept between calls. `samples`: how
-    many inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
+    `streaming`: one time step a call, with the recurrent state kept between calls. `hybrid`:
+    products of float activations by weights stored as int8 are taken in int8, the activations
+    quantised on the fly (`passes.hybrid`): faster, and rounded to 256 steps. `samples`: how many
+    inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
     this many seconds if a number, and keep the choices in `tuning_cache` (a file in this system's
     folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
-    device, is followed; where neither is given the cost model decides. `cores`: how many the steps
+    device, is followed; where neither is given the cost model decides. `entries`: further functions
+    over the same state, by name: Models that bind nothing but what `model` binds; each is checked
+    on its own. `memory_bytes`: what arena and state may take together; a training step computes
+    activations a second time rather than take more (`build.budget`). `cores`: how many the steps
     of a network above a million MACs are divided for, those of the target if None; 1 keeps it
     whole, and its code smaller.
-    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged or
-    unfitting tuning cache), TargetError (does not fit, or cannot be measured here),
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged
+    or unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
+    or cannot be measured here),
     ToolchainError, CheckError.
     """
     require_model(model, "compile")
@@ -60,18 +73,34 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
         if not isinstance(number, int) or number < 1:
             raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     _require_numbers(model)
-    ready = ready_to_plan(model, batch, streaming)
-    plan = make_plan(ready, goal.isas, name or model.graph.name, cores=cores)
+    ready = ready_to_plan(model, batch, streaming, hybrid)
+    ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas))
+    functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
+    plan = _planned(functions, goal, name, cores)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
-        plan = make_plan(ready, goal.isas, name or model.graph.name, section.choices, cores)
+        plan = _planned(functions, goal, name, cores, section.choices)
     check_memory(plan, goal)
+    require_within(plan, memory_bytes)
     sources = emit(plan)
-    compiled = compile_sources(sources, goal, name=plan.name, cc=cc)
+    compiled = compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions))
     figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
     if check:
-        figures = _checked(ready, plan, goal, sources, compiled, calibration, samples)
+        found = {n: _checked(m, n, plan, goal, sources, compiled, calibration, samples)
+                 for n, m in functions.items()}
+        figures = {**found.pop("run"), **({"entries": found} if found else {})}
     return _artifact(plan, goal, sources, compiled, figures, section)
+
+
+def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None, cores: int,
+             choices: Choices = NO_CHOICES) -> Plan:
+    """The plan of "run", divided for `cores`, joined by those of the other functions."""
+    first, *others = ((n, make_plan(m, target.isas, name or m.graph.name, choices,
+                                    cores if n == "run" else 1)) for n, m in functions.items())
+    plan = first[1]
+    for function, other in others:
+        plan = join(plan, function, other)
+    return plan
 
 
 def _measured(plan: Plan, target: Target, tune: bool | float, path: str | Path | None,
@@ -97,28 +126,44 @@ def _require_numbers(model: ir.Model) -> None:
                              "it again, with a smaller learning rate")
 
 
-def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False) -> ir.Model:
-    """The Model as the planner takes it: prepared, integer islands made integer operators."""
+def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
+                  hybrid: bool = False) -> ir.Model:
+    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
+    codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
+    int8 weights."""
     if streaming:
         from ganglion.passes.stream import stream
         model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
+    UnsignedCodes()(ready)
+    if hybrid:
+        ToHybrid()(ready)
     return ready
 
 
-def _checked(model: ir.Model, plan: Plan, target: Target, sources: Mapping[str, str],
-             compiled: Compiled, calibration: Calibration | None, count: int
-             ) -> Mapping[str, object]:
+def _checked(model: ir.Model, function: str, plan: Plan, target: Target,
+             sources: Mapping[str, str], compiled: Compiled, calibration: Calibration | None,
+             count: int) -> Mapping[str, object]:
     inputs = free_inputs(model, {b.input for b in bindings(model)})
+    if function != "run":
+        calibration = _shared(calibration, inputs)
     samples = drawn(inputs, count) if calibration is None else given(inputs, calibration, count)
     if not available(target):
         return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
     if target.emulator == "native":
-        run = native_run(_artifact(plan, target, sources, compiled, {}), model)
+        run = native_run(_artifact(plan, target, sources, compiled, {}), model,
+                         function)
     else:
-        run = emulated_run(plan, target, sources, model)
+        run = emulated_run(plan, target, sources, model, function)
     return check_build(model, run, samples)
+
+
+def _shared(calibration: Calibration | None, inputs: Sequence[ir.Value]) -> Calibration | None:
+    """What a further function takes of the inputs that were given by name for the first one."""
+    if not isinstance(calibration, Mapping) or not all(v.name in calibration for v in inputs):
+        return None
+    return {str(v.name): calibration[str(v.name)] for v in inputs}
 
 
 def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: Compiled,
@@ -130,6 +175,7 @@ def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: 
         "compiler": compiled.compiler, "flags": list(compiled.flags),
         "arena_bytes": plan.arena_bytes, "state_bytes": plan.state_bytes,
         "const_bytes": plan.const_bytes, "macs": plan.macs, "digest": plan.digest,
+        **({"entries": {e.name: e.arena_bytes for e in plan.entries}} if plan.entries else {}),
         "choice": _choice(plan, section), "check": dict(figures),
         "files": {n: hashlib.sha256(data).hexdigest() for n, data in sorted(files.items())}}
     files["manifest.json"] = manifest_bytes(manifest)

@@ -14,12 +14,13 @@ from ganglion.toolchain.emulators import emulate
 from ganglion.toolchain.targets import Target
 
 
-def native_run(artifact: Artifact, model: ir.Model) -> Run:
+def native_run(artifact: Artifact, model: ir.Model, function: str = "run") -> Run:
     """Calls the library in this process; for a network with state, one call from its first state,
     whose new state is compared under the names of the bound outputs."""
     session = artifact.session()
-    inputs = [p.name for p in session.inputs]
-    outputs = [p.name for p in session.outputs]
+    described = session.function(function)
+    inputs = [p.name for p in described.inputs]
+    outputs = [p.name for p in described.outputs]
     bound = bindings(model)
 
     def run(sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -28,23 +29,25 @@ def native_run(artifact: Artifact, model: ir.Model) -> Run:
             found = session.run(*arrays)
             return dict(zip(outputs, found if isinstance(found, tuple) else (found,)))
         stream = session.stream()
-        found = stream.run(*arrays)
+        found = stream.call(function, *arrays)
         answers = dict(zip(outputs, found if isinstance(found, tuple) else (found,)))
         return answers | {b.output: stream.get(b.input) for b in bound}
 
     return run
 
 
-def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str], model: ir.Model) -> Run:
+def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str], model: ir.Model,
+                 function: str = "run") -> Run:
     """Runs the generated C as a process for another machine, a process for each sample; the state
     is compared as in `native_run`."""
-    network = emulate(sources, target, describe(plan))
-    names = [p.name for p in plan.inputs]
+    network = emulate(sources, target, describe(plan), function=function)
+    entry = next((e for e in plan.entries if e.name == function), plan)
+    names = [p.name for p in entry.inputs]
     bound = bindings(model)
 
     def run(sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         found, state = network.run_with_state([sample[n] for n in names])
-        answers = dict(zip((p.name for p in plan.outputs), found))
+        answers = dict(zip((p.name for p in entry.outputs), found))
         return answers | {b.output: state[b.input] for b in bound}
 
     return run

@@ -96,16 +96,22 @@ def evaluate(
 @app.command()
 def quantize(
     model: ModelPath,
-    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz with x, .npy or .csv")],
     output: Out,
+    calibrate: Annotated[Path | None, typer.Option(help="real inputs: .npz with x, .npy or .csv")
+                         ] = None,
     method: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
     rows: Annotated[int, typer.Option(min=1, help="how many inputs to calibrate on")] = 200,
+    weights_only: Annotated[bool, typer.Option("--weights-only", help="store the weights as int8, "
+                                               "compute in float; needs no inputs")] = False,
     json: Json = False,
 ) -> None:
-    """Make a network int8, calibrated on real inputs."""
-    from ganglion.cli.build import run_quantize
+    """Make a network int8, calibrated on real inputs, or its weights alone."""
+    from ganglion.cli.build import run_quantize, run_quantize_weights
 
-    run_quantize(model, calibrate, output, method, rows, json)
+    if weights_only:
+        run_quantize_weights(model, output, json)
+    else:
+        run_quantize(model, calibrate, output, method, rows, json)
 
 
 @app.command()
@@ -122,6 +128,8 @@ def compile(
                                                        "repeat for several")] = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
                                             "kept")] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="take products with weights stored as "
+                                         "int8 in int8, floats quantised on the fly")] = False,
     tune: Annotated[bool, typer.Option("--tune", help="measure the kernels' variants on this "
                                        "machine; keep what is found")] = False,
     tune_cache: Annotated[Path | None, typer.Option(help="the file of measured choices: written "
@@ -133,8 +141,8 @@ def compile(
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
 
-    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, tune,
-                                       tune_cache, cores), json)
+    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, hybrid,
+                                       tune, tune_cache, cores), json)
 
 
 @app.command()
@@ -142,6 +150,8 @@ def export(
     model: ModelPath,
     output: Out,
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="keep int8 weights of float layers "
+                                         "int8")] = False,
     check: Annotated[str | None, typer.Option(help="edgetpu: tell what an Edge TPU would run")
                      ] = None,
     json: Json = False,
@@ -149,7 +159,7 @@ def export(
     """Write a network as .tflite, for LiteRT."""
     from ganglion.cli.export import run as run_export
 
-    run_export(model, output, batch, check, json)
+    run_export(model, output, batch, hybrid, check, json)
 
 
 @app.command()

@@ -1,25 +1,22 @@
-"""Reading what a user keeps data in: .npz, .npy, .csv and images."""
+"""Files for a network given on the command line: arrays by the names of its inputs and outputs,
+rows in the shapes that it takes."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import DataError, TrustError
+from ganglion.data.images import IMAGES, read_image
+from ganglion.data.tables import read_csv, read_npy, read_npz
+from ganglion.errors import DataError
 from ganglion.runtime import Port
 
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 TRAINING, HELD_OUT = ("", "_train"), ("_test", "_val")
 """What may follow the names of arrays in an .npz."""
 
 Arrays = np.ndarray | list[np.ndarray]
 """One array, or one for each of several inputs or outputs."""
-
-UNREADABLE = (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error)
-"""What NumPy raises for files that are damaged, or are none of its own."""
 
 
 def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> tuple[Arrays, Arrays]:
@@ -91,40 +88,6 @@ def read_x(path: Path) -> np.ndarray:
     raise DataError(f"{path}: holds {sorted(arrays)}; expected an array x")
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an .npz. Raises DataError for another file, TrustError for pickles."""
-    _must_exist(path)
-    if path.suffix != ".npz":
-        raise DataError(f"{path}: expected an .npz, an .npy or a .csv, found {path.suffix!r}")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-
-
-def read_npy(path: Path) -> np.ndarray:
-    """An .npy. Raises DataError for another file, TrustError for pickles."""
-    _must_exist(path)
-    try:
-        with path.open("rb") as file:
-            array = np.load(file, allow_pickle=False)
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    return np.asarray(array)
-
-
-def read_csv(path: Path) -> np.ndarray:
-    """A .csv of numbers as float32 [rows, columns]; a first line of names is skipped."""
-    _must_exist(path)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    skip = 1 if lines and not _is_numbers(lines[0]) else 0
-    try:
-        return np.loadtxt(lines[skip:], delimiter=",", dtype=np.float32, ndmin=2)
-    except ValueError as error:
-        raise DataError(f"{path}: not a table of numbers separated by commas: {error}") from error
-
-
 def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     """One input for `run`, shaped for a port: .npy, .npz, .csv, or an image.
 
@@ -133,7 +96,7 @@ def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     flat rows are folded.
     """
     if path.suffix.lower() in IMAGES:
-        pixels = read_image(path, port)
+        pixels = _pixels(path, port)
         return pixels if scale == 1.0 else pixels * np.float32(scale)
     array, row = read_x(path), port.shape[1:]
     if array.shape == port.shape:
@@ -151,23 +114,12 @@ def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     return array
 
 
-def read_image(path: Path, port: Port) -> np.ndarray:
+def _pixels(path: Path, port: Port) -> np.ndarray:
     """An image as the port's [1, height, width, channels] (or [1, height, width])."""
-    from PIL import Image, UnidentifiedImageError
-
-    _must_exist(path)
     if len(port.shape) not in (3, 4):
         raise DataError(f"{path}: the network takes {list(port.shape)}, not an image")
-    channels = port.shape[3] if len(port.shape) == 4 else 1
-    if channels not in (1, 3, 4):
-        raise DataError(f"{path}: the network takes {channels} channels; images have 1, 3 or 4")
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-    try:
-        with Image.open(path) as image:
-            pixels = image.convert(mode).resize((port.shape[2], port.shape[1]))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image: {error}") from error
-    return np.asarray(pixels).reshape(1, *port.shape[1:])
+    height, width, channels = (*port.shape[1:], 1)[:3]
+    return read_image(path, height, width, channels).reshape(1, *port.shape[1:])
 
 
 def as_input(value: ir.Value, x: np.ndarray) -> np.ndarray:
@@ -188,23 +140,3 @@ def check_output(path: Path, *suffixes: str) -> None:
         raise DataError(f"{path} is a folder; name a file to write")
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}; make it first")
-
-
-def _is_numbers(line: str) -> bool:
-    try:
-        [float(cell) for cell in line.split(",")]
-    except ValueError:
-        return False
-    return True
-
-
-def _must_exist(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-
-
-def _unreadable(path: Path, error: Exception) -> DataError | TrustError:
-    if "pickle" in str(error):
-        return TrustError(f"{path}: holds pickled Python objects, which can run code when loaded; "
-                          "save plain arrays instead")
-    return DataError(f"{path}: not readable, is it cut short? ({error})")

@@ -15,6 +15,7 @@ from ganglion.plan.planner import dump
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.targets import host
+from ganglion.training.selection import layer_of
 
 CODES = ("QuantizeLinear", "DequantizeLinear")
 PARAMETER_TYPES = {ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32}
@@ -84,12 +85,6 @@ def describe(model: ir.Model, ready: ir.Model, plan: Plan) -> list[Layer]:
             row.output = str(node.outputs[0].shape)
             row.dtype = "" if value is None or value.dtype is None else str(value.dtype.numpy())
     return list(layers.values())
-
-
-def layer_of(node: ir.Node) -> str:
-    """The layer that a node belongs to, or the path in front of its name, or the name."""
-    name = str(node.name).strip("/")
-    return node.metadata_props.get("ganglion.layer") or name.rpartition("/")[0] or name
 
 
 def _home(node: ir.Node) -> str:

@@ -41,7 +41,7 @@ class Conv2dSpec:
 
     g = o // (O / G). x: [N, H, W, C]; w: [O, kh, kw, C / G]; y: [N, P, Q, O]; pixels outside x are
     0 (int8: x_zero_point). `pads` = (top, left, bottom, right).
-    `dtype`: "float32", "int8" or "uint8" (of x and y; w is int8).
+    `dtype`: "float32", "int8" or "uint8" (of x, and of y if `requant` names no other; w is int8).
     Operands: x, w, [bias: float32 or int32 [O]], [multiplier: float32 [O]], [r1...], y.
     `w_const`: false in a training step, where w changes from call to call.
     """
@@ -69,6 +69,10 @@ class Conv2dSpec:
         p = (self.h + top + bottom - (self.kernel[0] - 1) * self.dilations[0] - 1)
         q = (self.w + left + right - (self.kernel[1] - 1) * self.dilations[1] - 1)
         return p // self.strides[0] + 1, q // self.strides[1] + 1
+
+    @property
+    def y_dtype(self) -> str:
+        return (self.requant.y_dtype if self.requant else "") or self.dtype
 
     def geometry(self, group: int) -> Geometry:
         """`group`: terms of one dot product, 1 for float32."""
@@ -106,7 +110,7 @@ def operands(spec: Conv2dSpec) -> list[Operand]:
         found.append(Operand("multiplier", "float32", spec.o, "const"))
     extras = tuple(f"r{i + 1}" for i in range(spec.epilogue.extra if spec.epilogue else 0))
     found += [Operand(name, "float32", out) for name in extras]
-    found.append(Operand("y", spec.dtype, out, "output", alias=extras))
+    found.append(Operand("y", spec.y_dtype, out, "output", alias=extras))
     return found
 
 
@@ -136,7 +140,7 @@ def reference(spec: Conv2dSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
     if spec.bias:
         sums = sums + arrays["bias"].astype(wide)
     if spec.requant:
-        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.dtype)
+        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.y_dtype)
     else:
         y = finish(spec.epilogue, sums, arrays)
     return {"y": y.reshape(-1)}
@@ -148,13 +152,7 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-def _by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
-    """Per-channel values [O], each group's padded to whole vectors."""
-    wide = tiling.padded(spec.o // spec.groups, lanes)
-    return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
-
-
-def _weights(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
+def weights_by_group(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
     """[G, terms, O / G]; runs padded with zeros to `run` terms."""
     kh, kw = spec.kernel
     each = spec.c // spec.groups
@@ -171,7 +169,7 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not spec.w_const:
             return consts
-        each = _weights(spec, consts["w"], spec.geometry(1).run)
+        each = weights_by_group(spec, consts["w"], spec.geometry(1).run)
         return {**consts, "w": np.concatenate([tiling.panels(w, width, isa.lanes) for w in each])}
 
     def scratch_bytes(spec: Conv2dSpec) -> int:
@@ -198,21 +196,27 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
 
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
-        bias = consts["bias"].reshape(spec.groups, -1) if spec.bias else [None] * spec.groups
-        wide = tiling.padded(spec.o // spec.groups, isa.lanes)
+        each = spec.o // spec.groups
+        order = tiling.pack_order(each, vectors if group == 4 else 1)
+        weights = weights_by_group(spec, consts["w"], spec.geometry(group).run)[..., order]
+        bias = (consts["bias"].reshape(spec.groups, -1)[:, order] if spec.bias
+                else [None] * spec.groups)
+        factors = consts["multiplier"].reshape(spec.groups, -1)[:, order]
+        wide = tiling.padded(each, isa.lanes)
         parts = []
-        for w, b in zip(_weights(spec, consts["w"], spec.geometry(group).run), bias):
+        for w, b in zip(weights, bias):
             sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
             parts += [tiling.padded_to(sums, wide).view(np.int8),
                       tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
         return {**consts, "w": np.concatenate(parts),
-                "multiplier": _by_group(spec, consts["multiplier"], isa.lanes)}
+                "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in factors])}
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
-        one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
-                                  isa.lanes, per_cycle)
+        columns = spec.o // spec.groups
+        one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
+                                  per_cycle, tiling.finish_cycles(columns, vectors, group))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 

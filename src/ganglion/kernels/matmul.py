@@ -18,13 +18,16 @@ class Requant:
     y = clamp(rint(float(acc) * multiplier[o]) + zero_point, lo, hi), rint half to even, where
     acc = Σ (x - x_zero_point) · w + bias[o]; w is symmetric (zero point 0).
     `multiplier` (float32 [O]) is a const operand; lo and hi lie within the output's dtype and hold
-    a fused ReLU or clip.
+    a fused ReLU or clip. `y_dtype`: the output's, "" where it is the input's. `below_one`: every
+    multiplier is below 1, so that no product leaves int32 and saturating is left to packing.
     """
 
     x_zero_point: int
     zero_point: int
     lo: int
     hi: int
+    y_dtype: str = ""
+    below_one: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,10 @@ class Epilogue:
 class MatMulSpec:
     """y[b, m, n] = Σ_k A[b, m, k] · B[b, k, n] (+ bias[n]).
 
-    `dtype`: "float32", or "int8"/"uint8" (of a and y; b is int8). a is stored [batch, M, K], or
-    [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when trans_b; strides of 0 in
-    `a_batch`/`b_batch` (elements) repeat one matrix. `b_const`: b is known when building and may be
-    packed. `bias`: None, "n" (one a column) .
+    `dtype`: "float32", or "int8"/"uint8" (of a, and of y if `requant` names no other; b is int8). a
+    is stored [batch, M, K], or [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when
+    trans_b; strides of 0 in `a_batch`/`b_batch` (elements) repeat one matrix. `b_const`: b is known
+    when building and may be packed. `bias`: None, "n" (one a column) .
     Operands: a, b, [bias: float32 or int32 [N]], [multiplier: float32 [N]], [r1...], y.
     """
 
@@ -64,6 +67,10 @@ class MatMulSpec:
     requant: Requant | None = None
     epilogue: Epilogue | None = None
 
+    @property
+    def y_dtype(self) -> str:
+        return (self.requant.y_dtype if self.requant else "") or self.dtype
+
 
 def operands(spec: MatMulSpec) -> list[Operand]:
     """The arrays of a matrix product, in parameter order."""
@@ -80,7 +87,7 @@ def operands(spec: MatMulSpec) -> list[Operand]:
         found.append(Operand("multiplier", "float32", spec.n, "const"))
     extra = spec.epilogue.extra if spec.epilogue else 0
     found += [Operand(f"r{i + 1}", "float32", out) for i in range(extra)]
-    found.append(Operand("y", spec.dtype, out, "output", alias=tuple(
+    found.append(Operand("y", spec.y_dtype, out, "output", alias=tuple(
         f"r{i + 1}" for i in range(extra))))
     return found
 
@@ -116,7 +123,7 @@ def reference(spec: MatMulSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
         sums = sums + arrays["bias"].astype(wide)
     sums = np.broadcast_to(sums, (spec.batch, spec.m, spec.n))
     if spec.requant:
-        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.dtype)
+        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.y_dtype)
     else:
         y = finish(spec.epilogue, sums, arrays)
     return {"y": y.reshape(-1)}
@@ -189,11 +196,13 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
     def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
-        found = {**consts, "multiplier": tiling.padded_to(consts["multiplier"].reshape(-1), wide)}
+        order = tiling.pack_order(spec.n, vectors if group == 4 else 1)
+        factors = consts["multiplier"].reshape(-1)[order]
+        found = {**consts, "multiplier": tiling.padded_to(factors, wide)}
+        bias = consts["bias"].reshape(-1)[order] if spec.bias else None
         parts = []
-        for b in _matrices(spec, consts["b"]):
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b,
-                                 consts.get("bias"))
+        for b in _matrices(spec, consts["b"])[..., order]:
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, bias)
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:
@@ -205,7 +214,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         prepare = spec.m * spec.k / (4 * isa.lanes)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
-            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle))
+            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
+            each=tiling.finish_cycles(spec.n, vectors, group)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
                    accepts=accepts, cost=cost, pack=pack,

@@ -11,6 +11,7 @@ MODULES = (
     "conv_grad",
     "conv_transpose",
     "depthwise",
+    "hybrid",
     "matmul",
     "move",
     "normalize",

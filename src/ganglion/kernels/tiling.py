@@ -83,6 +83,19 @@ def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
     return np.asarray((sums if bias is None else sums + bias).astype(np.int32))
 
 
+def pack_order(columns: int, vectors: int) -> np.ndarray:
+    """The columns in the order in which tiles of `vectors` vectors of 16 hold them, [columns].
+
+    Packing four vectors of sums to bytes takes four lanes of each in turn. Where a tile is a
+    multiple of four vectors wide, columns are dealt out so that this leaves them in their order.
+    """
+    order = np.arange(columns)
+    if vectors % 4 == 0:
+        whole = columns // 64 * 64
+        order[:whole] = order[:whole].reshape(-1, 4, 4, 4).swapaxes(1, 2).reshape(-1)
+    return order
+
+
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
@@ -95,22 +108,40 @@ def dots_per_cycle(lanes: int, group: int) -> float:
     return 0.5 if lanes == 4 else 1.3
 
 
-def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1) -> float:
-    """Estimated cycles of one tile: arithmetic, loads or the latency of a sum, whichever binds."""
+def finish_cycles(columns: int, vectors: int, group: int) -> float:
+    """Estimated cycles from a vector of sums to codes: least where packing leaves them in order."""
+    if group != 4:
+        return 3.0
+    return 2.0 if columns % 64 == 0 and vectors % 4 == 0 else 2.6
+
+
+def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1,
+                each: float = 3.0) -> float:
+    """Estimated cycles of one tile: arithmetic, loads or the latency of a sum, whichever binds, and
+    `each` for finishing a vector of sums."""
     arithmetic = rows * vectors / per_cycle
-    return k * max(arithmetic, (rows + vectors) / 2, 4 / chains) + 3 * rows * vectors + 8
+    return k * max(arithmetic, (rows + vectors) / 2, 4 / chains) + each * rows * vectors + 8
 
 
 def product_cycles(m: int, n: int, k: int, rows: int, width: int, lanes: int,
-                   per_cycle: float, chains: int = 1) -> float:
+                   per_cycle: float, chains: int = 1, each: float = 3.0) -> float:
     """Estimated cycles of a product cut into tiles, remainders included."""
     total = 0.0
     for m0, m1, row_step in splits(m, rows):
         for n0, n1, columns in splits(n, width):
             count = (m1 - m0) // row_step * ((n1 - n0) // columns)
             vectors = -(-columns // lanes)
-            total += count * tile_cycles(row_step, vectors, k, per_cycle, chains)
+            total += count * tile_cycles(row_step, vectors, k, per_cycle, chains, each)
     return total
+
+
+def halves(lanes: int) -> list[int]:
+    """Vectors left after each round of taking two to one, `lanes` a power of two.
+
+    >>> halves(8)
+    [4, 2, 1]
+    """
+    return [lanes >> k for k in range(1, lanes.bit_length())]
 
 
 @cache
@@ -129,11 +160,11 @@ def pixel_tile(p: int, q: int, rows: int) -> tuple[int, int]:
 
 
 def pixel_cycles(p: int, q: int, n: int, k: int, rows: int, width: int, lanes: int,
-                 per_cycle: float) -> float:
+                 per_cycle: float, each: float = 3.0) -> float:
     """Estimated cycles of a convolution over P × Q pixels with n outputs and k terms each."""
     height, across = pixel_tile(p, q, rows)
     return sum(product_cycles((p1 - p0) // h * ((q1 - q0) // w) * h * w, n, k, h * w, width, lanes,
-                              per_cycle)
+                              per_cycle, each=each)
                for p0, p1, h in splits(p, height) for q0, q1, w in splits(q, across))
 
 

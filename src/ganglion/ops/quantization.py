@@ -3,7 +3,7 @@
 Activations are int8 or uint8 with one scale and zero point a tensor (scalar inputs); weights int8
 with zero point 0 and one scale, or one a output channel; biases int32 of scale x_scale · w_scale.
 Requantisation: see `ops.integer`. Sums must fit int32; the pass `passes.integer` proves it.
-None of them has a gradient: quantise after training.
+None of them has a gradient: networks learn through `ops.fake_quantization`.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,7 +129,7 @@ def _table(attrs: Attrs, x: Array, table: Array) -> tuple[Array]:
     return (table[x.astype(np.int64) - np.iinfo(x.dtype).min],)
 
 
-def _like_float(name: str, operands: Sequence[int], keep: Sequence[str], dtype: int) -> Infer:
+def like_float(name: str, operands: Sequence[int], keep: Sequence[str], dtype: int) -> Infer:
     """Shapes as ONNX infers them for the float operator `name`; dtype of input number `dtype`."""
     def infer(attrs: Attrs, inputs: Inputs) -> Types:
         floats = [_float_twin(inputs[i]) for i in operands]
@@ -143,12 +143,13 @@ def _like_float(name: str, operands: Sequence[int], keep: Sequence[str], dtype: 
 
 
 def _float_twin(value: ir.Value | None) -> ir.Value:
-    present = _present(value)
-    return ir.Value(name=present.name, type=ir.TensorType(ir.DataType.FLOAT),
-                    shape=ir.Shape(static_shape(present)))
+    given = present(value)
+    return ir.Value(name=given.name, type=ir.TensorType(ir.DataType.FLOAT),
+                    shape=ir.Shape(static_shape(given)))
 
 
-def _present(value: ir.Value | None) -> ir.Value:
+def present(value: ir.Value | None) -> ir.Value:
+    """A required input. Raises UnsupportedOp when it is absent."""
     if value is None:
         raise UnsupportedOp("a quantised operator lacks an input that it needs; only the bias is "
                             "optional")
@@ -156,16 +157,16 @@ def _present(value: ir.Value | None) -> ir.Value:
 
 
 def _dtype(value: ir.Value | None) -> ir.DataType:
-    return _present(value).dtype or ir.DataType.INT8
+    return present(value).dtype or ir.DataType.INT8
 
 
 def _same(dtype: int) -> Infer:
     """The first input's shape with the dtype of input number `dtype`."""
-    return lambda attrs, inputs: [(_dtype(inputs[dtype]), static_shape(_present(inputs[0])))]
+    return lambda attrs, inputs: [(_dtype(inputs[dtype]), static_shape(present(inputs[0])))]
 
 
 def _infer_gemm(attrs: Attrs, inputs: Inputs) -> Types:
-    a, b = static_shape(_present(inputs[0])), static_shape(_present(inputs[3]))
+    a, b = static_shape(present(inputs[0])), static_shape(present(inputs[3]))
     n = b[0] if get_int(attrs, "transB", 0) else b[1]
     rows = (a[1],) if get_int(attrs, "transA", 0) else a[:-1]
     return [(_dtype(inputs[8]), (*rows, n))]
@@ -193,20 +194,20 @@ ROWS = (
        reference=_matmul),
     # (x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, [bias]); attributes of Conv, lo, hi.
     _own("QLinearConv", "qlinear_conv", _convolution(integer.conv_sums),
-         _like_float("Conv", (0, 3), CONV_ATTRS, 7), "ONNX QLinearConv-10 with a clamp"),
+         like_float("Conv", (0, 3), CONV_ATTRS, 7), "ONNX QLinearConv-10 with a clamp"),
     # The same inputs; attributes of ConvTranspose, lo, hi; w_scale is one or one a channel of y.
     _own("QLinearConvTranspose", "qlinear_conv_transpose",
          _convolution(integer.conv_transpose_sums),
-         _like_float("ConvTranspose", (0, 3), (*CONV_ATTRS, "output_padding", "output_shape"), 7),
+         like_float("ConvTranspose", (0, 3), (*CONV_ATTRS, "output_padding", "output_shape"), 7),
          "ONNX ConvTranspose-11 on integers"),
     # (a, a_scale, a_zp, b, b_scale, b_zp, [bias], y_scale, y_zp); transA, transB, lo, hi.
     # a: [..., M, K] (transA: [K, M]); b: [K, N] (transB: [N, K]); b_scale: [N] or one.
     _own("QLinearGemm", "qlinear_gemm", _gemm, _infer_gemm, "ONNX Gemm-13 on integers"),
     # (x, x_scale, x_zp, y_scale, y_zp) for the rest; attributes of the float operator.
     _own("QLinearAveragePool", "qlinear_pool", _average_pool,
-         _like_float("AveragePool", (0,), POOL_ATTRS, 4), "ONNX AveragePool-22 on integers"),
+         like_float("AveragePool", (0,), POOL_ATTRS, 4), "ONNX AveragePool-22 on integers"),
     _own("QLinearGlobalAveragePool", "qlinear_pool", _global_average_pool,
-         _like_float("GlobalAveragePool", (0,), (), 4), "ONNX GlobalAveragePool-22 on integers"),
+         like_float("GlobalAveragePool", (0,), (), 4), "ONNX GlobalAveragePool-22 on integers"),
     _own("QLinearSoftmax", "qlinear_softmax", _softmax, _same(4), "ONNX Softmax-13 on integers"),
     # (x, table [256]): y = table[x - lowest code of x's dtype].
     _own("Table", "table", _table, _same(1), "a function of one 8-bit code, written out"),

@@ -12,6 +12,8 @@ def rows() -> dict[tuple[str, str], Op]:
         activation,
         arithmetic,
         convolution,
+        fake_quantization,
+        hybrid,
         indexing,
         linear,
         movement,
@@ -27,7 +29,8 @@ def rows() -> dict[tuple[str, str], Op]:
 
     table: dict[tuple[str, str], Op] = {}
     for family in (activation, arithmetic, linear, convolution, pooling, normalization, reduction,
-                   softmax, movement, indexing, resize, recurrent, random, quantization):
+                   softmax, movement, indexing, resize, recurrent, random, quantization,
+                   fake_quantization, hybrid):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")

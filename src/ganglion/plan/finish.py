@@ -43,7 +43,7 @@ def finish(lowerer: Lowerer, model: ir.Model, name: str, digest: str, cores: int
     isas = sorted({d.variant.isa.name for d in lowerer.drafts})
     return Plan(name, tuple(_port(v, model) for v in inputs),
                 tuple(_port(v, model) for v in outputs), state, tuple(constants.found), steps,
-                arena_bytes, state_bytes, tuple(isas), digest, worker_bytes)
+                arena_bytes, state_bytes, tuple(isas), digest, worker_bytes=worker_bytes)
 
 
 def _port(value: ir.Value, model: ir.Model) -> Port:
@@ -52,9 +52,11 @@ def _port(value: ir.Value, model: ir.Model) -> Port:
     shape = tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
     scale = value.metadata_props.get("ganglion.scale")
     zero_point = value.metadata_props.get("ganglion.zero_point")
+    default = value.metadata_props.get("ganglion.default")
     return Port(str(value.name), str(value.dtype.numpy()), shape,
                 None if scale is None else float(scale),
-                None if zero_point is None else int(zero_point))
+                None if zero_point is None else int(zero_point),
+                None if default is None else float(default))
 
 
 def _accesses(draft: Draft) -> list[tuple[Storage, str]]:
@@ -175,7 +177,9 @@ def _state(lowerer: Lowerer, model: ir.Model) -> tuple[tuple[StateTensor, ...], 
         order = view.order() if view.strides != dense_strides(
             view.shape, row_major(len(view.shape))) else row_major(len(view.shape))
         data = as_constant(binding.input, np.ascontiguousarray(array.transpose(order))).data
-        found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data))
+        weight = named[binding.input].metadata_props.get("ganglion.weight") == "true"
+        found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data,
+                                 weight))
         offset += aligned(len(data))
     return tuple(found), offset
 

@@ -10,7 +10,7 @@ class Port:
     """One input or output of the generated function, as the caller sees it.
 
     Row-major [shape] of dtype; `scale` and `zero_point` where the element is quantised per tensor:
-    real = (element - zero_point) * scale.
+    real = (element - zero_point) * scale. `default`: what a caller without a wish gives.
     """
 
     name: str
@@ -18,13 +18,15 @@ class Port:
     shape: tuple[int, ...]
     scale: float | None = None
     zero_point: int | None = None
+    default: float | None = None
 
 
 @dataclass(frozen=True)
 class StateTensor:
     """A tensor that lives between calls: bytes [offset, offset + nbytes) of the state block.
 
-    `order`: its axes as they lie in memory, outermost first.
+    `order`: its axes as they lie in memory, outermost first. `weight`: whether it is a weight of
+    the network, which a deployed build takes over.
     """
 
     name: str
@@ -33,6 +35,7 @@ class StateTensor:
     order: tuple[int, ...]
     offset: int
     initial: bytes
+    weight: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,24 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A further function of a network, called as its first one is, with an arena and the same
+    state."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    steps: tuple[Step, ...]
+    arena_bytes: int
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A network, decided to the last byte. `isas`: headers that the variants need; `worker_bytes`:
-    scratch for each of the cores that compute pieces."""
+    """A network, decided to the last byte. `isas`: headers that the variants need.
+
+    `arena_bytes`: enough for each of its functions, which are `run` and the `entries`;
+    `worker_bytes`: scratch for each of the cores that compute pieces of `run`.
+    """
 
     name: str
     inputs: tuple[Port, ...]
@@ -99,6 +117,7 @@ class Plan:
     state_bytes: int
     isas: tuple[str, ...]
     digest: str
+    entries: tuple[Entry, ...] = ()
     worker_bytes: int = 0
 
     @property

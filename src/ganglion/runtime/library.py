@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion import cpu
-from ganglion.errors import ModelError, TargetError, TrustError
-from ganglion.runtime.ports import Description, parse_description
+from ganglion.errors import DataError, ModelError, TargetError, TrustError
+from ganglion.runtime.ports import Description, Function, parse_description
 
 MANIFEST = "manifest.json"
 SUFFIXES = (".so", ".dylib", ".dll")
@@ -38,6 +38,25 @@ class Loaded:
     run: int
     run_with: int = 0
     worker_bytes: int = 0
+
+    def function(self, name: str) -> Function:
+        """What a call of NAME_<name> takes and gives. Raises DataError for an unknown name."""
+        first = Function("run", self.description.inputs, self.description.outputs,
+                         self.arena_bytes)
+        known = {f.name: f for f in (first, *self.description.entries)}
+        if name not in known:
+            raise DataError(f"network {self.description.name!r} has no function {name!r}; it has "
+                            f"{', '.join(map(repr, known))}")
+        return known[name]
+
+    def address(self, name: str) -> int:
+        """Where NAME_<name> is. Raises ModelError where the library lacks it."""
+        try:
+            found = self.handle[f"{self.description.name}_{name}"]
+        except AttributeError as error:
+            raise ModelError(f"the library lacks the function {name!r} that its description "
+                             f"names: build the network again") from error
+        return ctypes.cast(found, ctypes.c_void_p).value or 0
 
     def reset(self, state: int) -> None:
         """Write the initial state to the block at this address."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ class Port:
     """One input or output: row-major [shape] of dtype.
 
     `scale` and `zero_point` where the element is quantised: real = (element - zero_point) * scale.
+    `default`: what a caller without a wish gives, where there is such a number.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Port:
     shape: tuple[int, ...]
     scale: float | None = None
     zero_point: int | None = None
+    default: float | None = None
 
     @property
     def nbytes(self) -> int:
@@ -35,7 +38,8 @@ class Port:
 class StateTensor:
     """A tensor that lives between calls, at `offset` bytes into the state block.
 
-    `order`: its axes as they lie in memory, outermost first.
+    `order`: its axes as they lie in memory, outermost first. `weight`: whether it is a weight of
+    the network.
     """
 
     name: str
@@ -43,6 +47,7 @@ class StateTensor:
     shape: tuple[int, ...]
     offset: int
     order: tuple[int, ...]
+    weight: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -57,10 +62,21 @@ class StateTensor:
 
 
 @dataclass(frozen=True)
+class Function:
+    """One C function of a library: `NAME_<name>`; `arena_bytes`: the working memory of a call."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    arena_bytes: int
+
+
+@dataclass(frozen=True)
 class Description:
     """A network's own description, read from the constant `NAME_description` in its library.
 
-    `digest` names the Model that it was built from.
+    `digest` names the Model that it was built from. `inputs` and `outputs` are those of its first
+    function, `run`; `entries` are the further ones over the same state.
     """
 
     name: str
@@ -68,6 +84,7 @@ class Description:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     state: tuple[StateTensor, ...]
+    entries: tuple[Function, ...] = ()
 
     @property
     def one_row(self) -> bool:
@@ -85,7 +102,8 @@ def parse_description(text: bytes) -> Description:
                              f"runtime reads version 1: build the network again, or update")
         return Description(str(raw["name"]), str(raw["digest"]), _ports(raw["inputs"]),
                            _ports(raw["outputs"]),
-                           tuple(_state(tensor) for tensor in raw["state"]))
+                           tuple(_state(tensor) for tensor in raw["state"]),
+                           tuple(_function(*item) for item in raw.get("entries", {}).items()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"the library's description is malformed ({error}): build the network "
                          f"again") from error
@@ -95,11 +113,16 @@ def _ports(raw: Sequence[Mapping[str, object]]) -> tuple[Port, ...]:
     return tuple(_port(port) for port in raw)
 
 
+def _function(name: str, raw: Mapping[str, Any]) -> Function:
+    return Function(name, _ports(raw["inputs"]), _ports(raw["outputs"]), int(raw["arena_bytes"]))
+
+
 def _port(raw: Mapping[str, object]) -> Port:
-    scale, zero_point = raw.get("scale"), raw.get("zero_point")
+    scale, zero_point, default = raw.get("scale"), raw.get("zero_point"), raw.get("default")
     return Port(str(raw["name"]), _dtype(raw["dtype"]), _shape(raw["shape"]),
                 None if scale is None else float(str(scale)),
-                None if zero_point is None else int(str(zero_point)))
+                None if zero_point is None else int(str(zero_point)),
+                None if default is None else float(str(default)))
 
 
 def _state(raw: Mapping[str, object]) -> StateTensor:
@@ -108,7 +131,7 @@ def _state(raw: Mapping[str, object]) -> StateTensor:
     if sorted(order) != list(range(len(shape))):
         raise ValueError(f"order {order} names not every axis of shape {shape}")
     return StateTensor(str(raw["name"]), _dtype(raw["dtype"]), shape, int(str(raw["offset"])),
-                       order)
+                       order, raw.get("weight") is True)
 
 
 def _dtype(raw: object) -> np.dtype[np.generic]:

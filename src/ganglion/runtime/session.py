@@ -13,7 +13,7 @@ from ganglion.errors import DataError
 from ganglion.runtime.arrays import Array, Given, arrange, convert, dequantize, quantize
 from ganglion.runtime.binding import BINDING, Core, core_of
 from ganglion.runtime.library import Loaded, load_files, load_path
-from ganglion.runtime.ports import Port
+from ganglion.runtime.ports import Function, Port, StateTensor
 from ganglion.runtime.stream import Stream
 
 WORTH_SECONDS = 300e-6
@@ -97,6 +97,21 @@ class Session:
     def state_bytes(self) -> int:
         """Memory kept between the calls of a stream; 0 for a network without state."""
         return self._loaded.state_bytes
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The names of its functions: "run", then those that streams may `call` besides."""
+        return ("run", *(f.name for f in self._loaded.description.entries))
+
+    @property
+    def state(self) -> tuple[StateTensor, ...]:
+        """What a stream keeps between calls."""
+        return self._loaded.description.state
+
+    def function(self, name: str = "run") -> Function:
+        """What a function of the library takes and gives: `run`, or a further one that streams
+        may call. Raises DataError for an unknown name."""
+        return self._loaded.function(name)
 
     def run(self, *inputs: Given, threads: int | None = None) -> Array | tuple[Array, ...]:
         """The outputs, freshly allocated: one array, or a tuple in the order of `outputs`.

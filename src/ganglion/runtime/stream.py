@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ganglion.errors import DataError
 from ganglion.runtime.arrays import Array, Given, aligned_block, arrange, convert
-from ganglion.runtime.binding import core_of
+from ganglion.runtime.binding import Core, core_of, core_type
 from ganglion.runtime.library import Loaded
 from ganglion.runtime.ports import Port, StateTensor
 
@@ -29,8 +29,10 @@ class Stream:
         self._state = self._block[:loaded.state_bytes]
         self._inputs, self._outputs = loaded.description.inputs, loaded.description.outputs
         self._tensors = {tensor.name: tensor for tensor in loaded.description.state}
+        self._binding = binding
         self._core = core_of(loaded, binding, self._block)
         self._threads = threads
+        self._cores = {"run": self._core}
         self.reset()
 
     @property
@@ -44,11 +46,17 @@ class Stream:
         exact = self._core.run_exact(inputs, self._threads)
         if exact is not None:
             return exact[0] if len(exact) == 1 else exact
-        arrays = tuple(convert(port, value, False)
-                       for port, value in zip(self._inputs, arrange(self._inputs, inputs)))
-        outputs = tuple(np.empty(port.shape, port.dtype) for port in self._outputs)
-        self._core.run_into(arrays, outputs, self._threads)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return self._converted(self._core, self._inputs, self._outputs, inputs)
+
+    def call(self, function: str, *inputs: Given) -> Array | tuple[Array, ...]:
+        """One call of another function of the library on this state; else as `run`, which is
+        `call("run", ...)`. Raises DataError for an unknown name."""
+        described = self._loaded.function(function)
+        if function not in self._cores:
+            self._cores[function] = core_type(self._binding)(
+                self._loaded.address(function), described.arena_bytes, self._block,
+                described.inputs, described.outputs)
+        return self._converted(self._cores[function], described.inputs, described.outputs, inputs)
 
     def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:
         """One step without allocating, as `Session.run_into`."""
@@ -92,6 +100,14 @@ class Stream:
             raise DataError(f"the saved state is damaged: {len(payload)} bytes, expected "
                             f"{self._loaded.state_bytes} with the checksum in front")
         self._state[...] = np.frombuffer(payload, np.uint8)
+
+    def _converted(self, core: Core, ins: Sequence[Port], outs: Sequence[Port],
+                   given: Sequence[Given]) -> Array | tuple[Array, ...]:
+        arrays = tuple(convert(port, value, False)
+                       for port, value in zip(ins, arrange(ins, given)))
+        outputs = tuple(np.empty(port.shape, port.dtype) for port in outs)
+        core.run_into(arrays, outputs, self._threads)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def _tensor(self, name: str) -> StateTensor:
         if name not in self._tensors:

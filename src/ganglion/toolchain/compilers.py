@@ -68,12 +68,14 @@ class Compiled:
 
 
 def compile_sources(files: Mapping[str, str], target: Target, *, name: str,
-                    cc: str | None = None, timeout: float = TIMEOUT_SECONDS) -> Compiled:
+                    cc: str | None = None, timeout: float = TIMEOUT_SECONDS,
+                    functions: Sequence[str] = ("run",)) -> Compiled:
     """Compile the `.c` files among `files` (name → text) into one file for `target`.
 
     `name`: the network's C name, which every exported symbol starts with; the result is `name` plus
     the target's suffix. `cc`: another compiler's command line ("gcc", "arm-none-eabi-gcc
-    -mcpu=cortex-m4 -mfloat-abi=hard") that takes gcc's options. `timeout`: seconds.
+    -mcpu=cortex-m4 -mfloat-abi=hard") that takes gcc's options. `timeout`: seconds. `functions`:
+    what a WebAssembly module exports, without the name in front.
     Raises ToolchainError with the command and the compiler's output when it fails.
     """
     if target.kind.name == "sources":
@@ -82,7 +84,7 @@ def compile_sources(files: Mapping[str, str], target: Target, *, name: str,
     sources = sorted(file for file in files if file.endswith(".c"))
     link = list(target.kind.flags)
     if target.kind is WASM:
-        exports = ("arena_bytes", "state_bytes", "description", "reset", "run")
+        exports = ("arena_bytes", "state_bytes", "description", "reset", *functions)
         link += [f"-Wl,--export={name}_{symbol}" for symbol in exports]
     command = [*compiler_command(cc, target), *COMMON_FLAGS, *target.machine_flags, *target.flags,
                "-idirafter", STUBS, *link, *sources, "-o", library]

@@ -75,13 +75,15 @@ def available(target: Target) -> bool:
 class Emulated:
     """A build ready to run as its target would: compiled once, for any number of runs.
 
-    `binary`: a program, or a WebAssembly module.
+    `binary`: a program, or a WebAssembly module. `function`: the one of the network's that is
+    called, whose inputs and outputs `description` gives.
     """
 
     target: Target
     description: Mapping[str, object]
     binary: bytes
     timeout: float
+    function: str = "run"
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs. `inputs`: an array per input of the description, each of its port's shape
@@ -96,7 +98,7 @@ class Emulated:
         rows, single = _rows(self.description, inputs)
         name = str(self.description["name"])
         if self.target.emulator == "wasmtime":
-            raw = _run_wasm(self.binary, name, rows)
+            raw = _run_wasm(self.binary, name, self.function, rows)
         else:
             raw = _run_program(self.binary, name, rows, _is_foreign(self.target), self.timeout)
         row_bytes = rows.count * sum(rows.out_bytes)
@@ -108,8 +110,11 @@ class Emulated:
 
 
 def emulate(files: Mapping[str, str], target: Target, description: Mapping[str, object], *,
-            cc: str | None = None, sanitize: bool = False, timeout: float = 600.0) -> Emulated:
+            cc: str | None = None, sanitize: bool = False, timeout: float = 600.0,
+            function: str = "run") -> Emulated:
     """Compile generated sources to run here as `target` would run them.
+
+    `function`: which of the network's functions a run calls: "run", or an entry of `description`.
 
     `sanitize`: with the address and undefined-behaviour sanitizers, for this machine's own
     processor; needs cc="gcc" or "clang". `timeout`: seconds, for the compile and for each run.
@@ -117,15 +122,16 @@ def emulate(files: Mapping[str, str], target: Target, description: Mapping[str, 
     """
     if not available(target):
         raise TargetError(_how_to(target))
-    name = str(description["name"])
+    name, description = str(description["name"]), _described(description, function)
     if target.emulator == "wasmtime":
-        made = compile_sources(files, target, name=name, cc=cc, timeout=timeout)
-        return Emulated(target, description, made.files[str(made.library)], timeout)
+        made = compile_sources(files, target, name=name, cc=cc, timeout=timeout,
+                               functions=(function,))
+        return Emulated(target, description, made.files[str(made.library)], timeout, function)
     if sanitize and (_is_foreign(target) or cc is None):
         raise ToolchainError("the sanitizers run on this machine's own processor with its own "
                              "compiler: give cc='gcc' and the target 'host'")
-    program = _program(files, target, name, cc, sanitize, timeout)
-    return Emulated(target, description, program, timeout)
+    program = _program(files, target, name, function, cc, sanitize, timeout)
+    return Emulated(target, description, program, timeout, function)
 
 
 def run_emulated(files: Mapping[str, str], target: Target, description: Mapping[str, object],
@@ -134,6 +140,17 @@ def run_emulated(files: Mapping[str, str], target: Target, description: Mapping[
     """Compile and run once: see `emulate` and `Emulated.run`."""
     return emulate(files, target, description, cc=cc, sanitize=sanitize,
                    timeout=timeout).run(inputs)
+
+
+def _described(description: Mapping[str, object], function: str) -> Mapping[str, object]:
+    """The description with the inputs and outputs of this function; DataError without it."""
+    entries = description.get("entries", {})
+    if function == "run" or not isinstance(entries, Mapping):
+        return description
+    if function not in entries:
+        raise DataError(f"the network has no function {function!r}; it has "
+                        f"{', '.join(['run', *entries])}")
+    return {**description, **entries[function]}
 
 
 def _how_to(target: Target) -> str:
@@ -227,8 +244,8 @@ def _run_program(program: bytes, name: str, rows: Rows, foreign: bool, timeout: 
         return run_process(command, cwd=Path(folder), timeout=timeout, given=rows.data, env=env)
 
 
-def _program(files: Mapping[str, str], target: Target, name: str, cc: str | None, sanitize: bool,
-             timeout: float) -> bytes:
+def _program(files: Mapping[str, str], target: Target, name: str, function: str, cc: str | None,
+             sanitize: bool, timeout: float) -> bytes:
     """The network and the harness as one program; a static one where it runs under qemu."""
     harness = (resources.files("ganglion.toolchain") / "harness.c").read_text(encoding="utf-8")
     command = compiler_command(cc, target)
@@ -238,11 +255,12 @@ def _program(files: Mapping[str, str], target: Target, name: str, cc: str | None
         extra = ("-static",)
     sources = sorted(file for file in files if file.endswith(".c"))
     command += [*COMMON_FLAGS, *target.machine_flags, *target.flags, *extra, f"-DNAME={name}",
-                f'-DHEADER="{name}.h"', *sources, "harness-main.c", "-o", "program"]
+                f"-DFUNCTION={function}", f'-DHEADER="{name}.h"', *sources, "harness-main.c",
+                "-o", "program"]
     return build({**files, "harness-main.c": harness}, command, "program", timeout=timeout)
 
 
-def _run_wasm(module: bytes, name: str, rows: Rows) -> bytes:
+def _run_wasm(module: bytes, name: str, function: str, rows: Rows) -> bytes:
     """Rows through a WebAssembly module, whose own memory holds everything."""
     import wasmtime
 
@@ -250,7 +268,7 @@ def _run_wasm(module: bytes, name: str, rows: Rows) -> bytes:
     store = wasmtime.Store(engine)
     try:
         instance = wasmtime.Instance(store, wasmtime.Module(engine, module), [])
-        return _WasmNetwork(store, instance, name, rows).run(rows)
+        return _WasmNetwork(store, instance, name, rows).run(rows, function)
     except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
         raise ToolchainError(f"wasmtime can't run the module of {name!r}: {error}") from error
 
@@ -270,9 +288,9 @@ class _WasmNetwork:
         self._in_table = self._table(self._in)
         self._out_table = self._table(self._out)
 
-    def run(self, rows: Rows) -> bytes:
+    def run(self, rows: Rows, function: str) -> bytes:
         reset = cast("wasmtime.Func", self._exports[f"{self._name}_reset"])
-        run = cast("wasmtime.Func", self._exports[f"{self._name}_run"])
+        run = cast("wasmtime.Func", self._exports[f"{self._name}_{function}"])
         reset(self._store, self._state)
         answers, at = [], 0
         for _ in range(rows.count):
@@ -280,7 +298,7 @@ class _WasmNetwork:
                 self._memory.write(self._store, rows.data[at:at + nbytes], place)
                 at += nbytes
             if run(self._store, self._in_table, self._out_table, self._state, self._arena):
-                raise ToolchainError(f"{self._name}_run refused its memory under wasmtime")
+                raise ToolchainError(f"{self._name}_{function} refused its memory under wasmtime")
             answers += [bytes(self._memory.read(self._store, place, place + nbytes))
                         for place, nbytes in zip(self._out, rows.out_bytes)]
         end = self._state + self._size("state_bytes")

@@ -1,6 +1,7 @@
 /* Runs a generated network as a process: rows of inputs from standard input, rows of outputs to
    standard output, both as raw bytes, port after port. The state is reset once, before the first
-   row, and written behind the last one. Compiled with -DNAME=net and -DHEADER="net.h".
+   row, and written behind the last one. Compiled with -DNAME=net, -DHEADER="net.h" and
+   -DFUNCTION=run, or another of the network's functions.
 
    arguments: ROWS INPUTS BYTES_OF_EACH_INPUT... OUTPUTS BYTES_OF_EACH_OUTPUT...
    exit code: 0, or 2 wrong arguments, 3 no memory, 4 inputs end early, 5 the network refused its
@@ -59,7 +60,7 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < n_in; k++)
             if (fread(in[k], 1, in_bytes[k], stdin) != in_bytes[k])
                 return 4;
-        if (JOIN(NAME, run)((const void *const *)in, (void *const *)out, state, arena))
+        if (JOIN(NAME, FUNCTION)((const void *const *)in, (void *const *)out, state, arena))
             return 5;
         for (size_t k = 0; k < n_out; k++)
             if (fwrite(out[k], 1, out_bytes[k], stdout) != out_bytes[k])

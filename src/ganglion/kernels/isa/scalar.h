@@ -149,3 +149,16 @@ GG_INLINE int64_t gg_integer(float a, int64_t lo, int64_t hi)
         return lo;
     return a >= (float)hi ? hi : (int64_t)a;
 }
+/* 256 steps over [lo, hi], which holds 0: a step's size, what numbers are multiplied by, and the
+ * code of 0; all zero where there is next to no range */
+GG_INLINE float gg_steps(float lo, float hi, float *inverse, int32_t *zero)
+{
+    float range = hi - lo;
+    *inverse = 0.0f;
+    *zero = 0;
+    if (!(range >= 1e-30f))
+        return 0.0f;
+    *inverse = 255.0f / range;
+    *zero = v1f_sat(-lo * *inverse, 0.0f, 255.0f);
+    return range / 255.0f;
+}

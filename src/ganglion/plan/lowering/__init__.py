@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering import (
+    hybrid,
     linear,
     moves,
     quantized,
@@ -19,8 +20,9 @@ from ganglion.plan.lowering.moves import lower_view
 __all__ = ["EPILOGUE_AXIS", "LOWERINGS", "lower_view"]
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
-    **linear.LOWERINGS, **moves.LOWERINGS, **quantized.LOWERINGS, **recurrent.LOWERINGS,
-    **reductions.LOWERINGS, **sampling.LOWERINGS, **spatial.LOWERINGS}
+    **hybrid.LOWERINGS, **linear.LOWERINGS, **moves.LOWERINGS, **quantized.LOWERINGS,
+    **recurrent.LOWERINGS, **reductions.LOWERINGS, **sampling.LOWERINGS, **spatial.LOWERINGS}
 
-EPILOGUE_AXIS: Mapping[str, int] = {"conv": 1, "conv_transpose": 1, "matmul": -1, "gemm": -1}
+EPILOGUE_AXIS: Mapping[str, int] = {"conv": 1, "conv_transpose": 1, "matmul": -1, "gemm": -1,
+                                      "hybrid_conv": 1, "hybrid_gemm": -1}
 """Kernels that take an element-wise group as epilogue, and the axis along which a bias lies."""

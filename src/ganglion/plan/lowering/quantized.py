@@ -51,7 +51,9 @@ def requant(lowerer: Lowerer, node: ir.Node, scales: tuple[int, int, int],
     multiplier = np.broadcast_to(multiplier.reshape(-1), (channels,)).astype(np.float32)
     dtype = lowerer.array(node.inputs[zero_points[2]], node, "zero point").dtype
     lo, hi = clamp_range(attributes(node), dtype)
-    return (Requant(x_zero, y_zero, lo, hi),
+    given = lowerer.array(node.inputs[zero_points[0]], node, "zero point").dtype
+    return (Requant(x_zero, y_zero, lo, hi, "" if given == dtype else str(dtype),
+                    bool((multiplier < 1).all())),
             lowerer.constant(f"{node.name}_multiplier", multiplier))
 
 

@@ -1,0 +1,162 @@
+"""Arrays and tables in files: .npy, .npz and .csv, read whole and checked."""
+
+import csv
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ganglion.errors import DataError, TrustError
+
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error)
+"""What NumPy raises for files that are damaged, or are none of its own."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a loader gives: `x` [rows, ...], `y` [rows, ...], and the names of the classes that
+    the numbers in `y` count, where the source names them."""
+
+    x: np.ndarray
+    y: np.ndarray
+    classes: tuple[str, ...] = ()
+
+
+def load_npz(path: str | Path, x: str = "x", y: str = "y") -> Samples:
+    """The arrays named `x` and `y` of an .npz.
+
+    Raises DataError when they are not there or of different lengths, TrustError for pickles.
+    """
+    arrays = read_npz(Path(path))
+    for name in (x, y):
+        if name not in arrays:
+            raise DataError(f"{path}: has no array {name!r}, it holds {sorted(arrays)}; say which "
+                            "ones to take: load_npz(path, x=..., y=...)")
+    given, targets = arrays[x], arrays[y]
+    if given.ndim == 0 or targets.ndim == 0 or len(given) != len(targets):
+        raise DataError(f"{path}: {x} has shape {list(given.shape)} and {y} {list(targets.shape)}; "
+                        "expected one row of each for every sample")
+    return Samples(given, targets)
+
+
+def load_csv(path: str | Path, target: int | str = -1) -> Samples:
+    """A table with one sample a line: x float32 [rows, columns - 1], y the column `target`.
+
+    `target`: a column's number (negative from the end) or its name in the first line. If the
+    targets are words, they are numbered in sorted order, and `classes` says which is which;
+    otherwise y is float32. Raises DataError with the line and column of what is no number.
+    """
+    header, rows, first = _cells(Path(path))
+    column = _column(path, header, len(rows[0]), target)
+    words = [row.pop(column).strip() for row in rows]
+    x = _numbers(path, rows, first, skipped=column)
+    if all(_is_number(word) for word in words):
+        return Samples(x, np.array(words, np.float32))
+    classes = sorted(set(words))
+    return Samples(x, np.array([classes.index(word) for word in words]), tuple(classes))
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an .npz. Raises DataError for another file, TrustError for pickles."""
+    must_exist(path)
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: expected an .npz, an .npy or a .csv, found {path.suffix!r}")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """An .npy. Raises DataError for another file, TrustError for pickles."""
+    must_exist(path)
+    try:
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return np.asarray(array)
+
+
+def read_csv(path: Path) -> np.ndarray:
+    """A .csv of numbers as float32 [rows, columns]; a first line of names is skipped.
+
+    Raises DataError with the line and column of what is no number, and for ragged lines.
+    """
+    _, rows, first = _cells(path)
+    return _numbers(path, rows, first)
+
+
+def must_exist(path: Path) -> None:
+    """DataError unless `path` is a file."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+
+
+def _cells(path: Path) -> tuple[list[str] | None, list[list[str]], list[int]]:
+    """The first line if it holds a name, the cells of the others, the number of each's line."""
+    must_exist(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            read = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a table of text: {error}; save it as .csv in UTF-8") \
+            from error
+    named = bool(read) and not any(_is_number(cell) for cell in read[0][1])
+    header = read[0][1] if named else None
+    rows, lines = [row for _, row in read[named:]], [line for line, _ in read[named:]]
+    if not rows:
+        raise DataError(f"{path}: has no lines of numbers")
+    for row, line in zip(rows, lines):
+        if len(row) != len(rows[0]):
+            raise DataError(f"{path}, line {line}: {len(row)} columns; expected {len(rows[0])} as "
+                            "in the line where the numbers start")
+    return header, rows, lines
+
+
+def _numbers(path: str | Path, rows: Sequence[Sequence[str]], lines: Sequence[int],
+             skipped: int | None = None) -> np.ndarray:
+    try:
+        return np.array([[float(cell) for cell in row] for row in rows], np.float32)
+    except ValueError:
+        line, column, cell = next(
+            (line, k, cell) for row, line in zip(rows, lines)
+            for k, cell in enumerate(row) if not _is_number(cell))
+        column += 1 if skipped is None or column < skipped else 2
+        raise DataError(f"{path}, line {line}, column {column}: {cell!r} is no number; fill or "
+                        "drop the line, or number the words") from None
+
+
+def _column(path: str | Path, header: Sequence[str] | None, count: int,
+            target: int | str) -> int:
+    if isinstance(target, str):
+        names = [] if header is None else [name.strip() for name in header]
+        if target not in names:
+            raise DataError(f"{path}: no column {target!r}; "
+                            + (f"the first line names {names}" if names else
+                               "the first line holds no names, so give the column's number"))
+        return names.index(target)
+    if count < 2 or not -count <= target < count:
+        raise DataError(f"{path}: target={target}, but there are {count} columns; expected one "
+                        "for the target and at least one more")
+    return target % count
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, error: Exception) -> DataError | TrustError:
+    if "pickle" in str(error):
+        return TrustError(f"{path}: holds pickled Python objects, which can run code when loaded; "
+                          "save plain arrays instead")
+    return DataError(f"{path}: not readable, is it cut short? ({error})")

@@ -1,0 +1,112 @@
+"""Training as an artefact: a step and its answers as C functions over one state block.
+
+step (the library's first function):  x..., target..., learning_rate [] -> loss [], losses...
+evaluate:                             x..., target... -> loss [N], losses..., predictions...
+predict:                              x... -> predictions...
+
+The trained weights, running statistics, optimiser's slots and generators are the state; frozen
+weights are constants that all three share.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.build import Artifact, Target, compile
+from ganglion.build.budget import LOSS
+from ganglion.build.samples import drawn, free_inputs
+from ganglion.errors import DataError
+from ganglion.ops.base import Array
+from ganglion.ops.bindings import bindings
+from ganglion.ops.graph import GraphBuilder, require_model
+from ganglion.training import losses as loss_module
+from ganglion.training import optimizers
+from ganglion.training.batch import fix_batch
+from ganglion.training.data import Arrays, prepare
+from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.selection import Selection
+from ganglion.training.state import State
+from ganglion.training.step import build_evaluation, build_step, trained_names
+
+DEFAULT = "ganglion.default"
+WEIGHT = "ganglion.weight"
+
+
+def compile_training(model: ir.Model, target: str | Target = "host", *, loss: LossSpec,
+                     optimizer: str | optimizers.Optimizer = "rmsprop", batch_size: int = 32,
+                     trainable: Selection = None, memory_bytes: int | None = None, seed: int = 0,
+                     masks: Mapping[str, Array] | None = None, name: str | None = None,
+                     calibration: tuple[Arrays, Arrays] | None = None, check: bool = True,
+                     cc: str | None = None, isas: Sequence[str] | None = None) -> Artifact:
+    """Builds what trains `model` on a device: `ganglion.runtime.Trainer` or C calls it.
+
+    `loss`, `optimizer`, `batch_size`, `trainable`, `seed`, `masks`: as in `fit`. `calibration`:
+    (x, y) of at least `batch_size` rows to check the build on; drawn ones otherwise.
+    `memory_bytes`: what arena and state may take together; activations are computed a second time
+    rather than kept where that is needed, with the same bits. The other
+    arguments are those of `compile`. `target`: any of the table; for one that does not run here the
+    folder holds what to link or copy there.
+    Raises what `fit` and `compile` raise.
+    """
+    require_model(model, "compile_training")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise DataError(f"batch_size={batch_size!r}: expected a whole number from 1 up")
+    chosen = choose_losses(loss, len(model.graph.outputs))
+    method = optimizers.get(optimizer)
+    step, entries = functions(model, chosen, method, batch_size, trainable=trainable, seed=seed,
+                              masks=masks)
+    sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
+    return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
+                   calibration=sample, check=check, cc=cc, isas=isas,
+                   memory_bytes=memory_bytes, cores=1)
+
+
+def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
+              optimizer: optimizers.Optimizer, rows: int, *, trainable: Selection = None,
+              seed: int = 0, masks: Mapping[str, Array] | None = None
+              ) -> tuple[ir.Model, dict[str, ir.Model]]:
+    """The step's Model, and those of "evaluate" and "predict", which bind the trained weights."""
+    step = build_step(model, losses, optimizer, rows, seed=seed, predictions=False, masks=masks,
+                      chosen=trainable)
+    names = trained_names(model, step)
+    for value in step.graph.inputs:
+        if value.name in names:
+            value.metadata_props[WEIGHT] = "true"
+        if value.name == "learning_rate":
+            value.metadata_props[DEFAULT] = repr(optimizer.rate_at(0))
+    step.metadata_props[LOSS] = "loss"
+    evaluation = build_evaluation(model, losses, rows, names, trainable)
+    answer = fix_batch(model, rows)
+    _bind(evaluation, model, names)
+    _bind(answer, model, names)
+    return step, {"evaluate": evaluation, "predict": answer}
+
+
+def _bind(model: ir.Model, original: ir.Model, names: Sequence[str]) -> None:
+    """Makes the named weights state that the Model reads and leaves as it is."""
+    state = State(GraphBuilder.extending(model))
+    inputs = {v.name: v for v in model.graph.inputs}
+    for name in names:
+        value = inputs.get(name) or model.graph.initializers[name]
+        value.const_value = original.graph.initializers[name].const_value
+        model.graph.initializers[name] = value
+        state.adopt(value)
+    state.finish(model)
+
+
+def _sample(model: ir.Model, losses: Sequence[loss_module.Loss], step: ir.Model, rows: int,
+            rate: float, given: tuple[Arrays, Arrays] | None) -> dict[str, np.ndarray]:
+    """What the build is checked on, by the names of the step's inputs: one batch."""
+    free = [v for v in free_inputs(step, {b.input for b in bindings(step)})
+            if v.name != "learning_rate"]
+    learning_rate = {"learning_rate": np.asarray(rate, np.float32)}
+    if given is None:
+        return drawn(free, 1)[0] | learning_rate
+    if len(given) != 2:
+        raise DataError(f"calibration has {len(given)} entries; expected (x, y)")
+    data = prepare(fix_batch(model, rows), losses, *given)
+    if data.rows < rows:
+        raise DataError(f"calibration has {data.rows} rows; a step takes {rows}: give as many, or "
+                        "leave it out")
+    return dict(zip((str(v.name) for v in free), data.take(np.arange(rows)))) | learning_rate
