@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
+from ganglion.build.budget import require_within, within
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
@@ -40,7 +41,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
             cc: str | None = None, isas: Sequence[str] | None = None,
             streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
             tune: bool | float = False, tuning_cache: str | Path | None = None,
-            entries: Mapping[str, ir.Model] | None = None) -> Artifact:
+            entries: Mapping[str, ir.Model] | None = None,
+            memory_bytes: int | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
@@ -54,9 +56,11 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
     device, is followed; where neither is given the cost model decides. `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
-    on its own.
+    on its own. `memory_bytes`: what arena and state may take together; a training step computes
+    activations a second time rather than take more (`build.budget`).
     Raises UnsupportedOp, ModelError, DataError (calibration, batch or samples; a damaged or
-    unfitting tuning cache), TargetError (does not fit, or cannot be measured here),
+    unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
+    or cannot be measured here),
     ToolchainError, CheckError.
     """
     require_model(model, "compile")
@@ -67,12 +71,14 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     goal = goal if isas is None else goal.with_isas(isas)
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming, hybrid)
+    ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
     plan = _planned(functions, goal, name)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
         plan = _planned(functions, goal, name, section.choices)
     check_memory(plan, goal)
+    require_within(plan, memory_bytes)
     sources = emit(plan)
     compiled = compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions))
     figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}

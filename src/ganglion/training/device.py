@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build import Artifact, Target, compile
+from ganglion.build.budget import LOSS
 from ganglion.build.samples import drawn, free_inputs
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
@@ -35,14 +36,16 @@ WEIGHT = "ganglion.weight"
 
 def compile_training(model: ir.Model, target: str | Target = "host", *, loss: LossSpec,
                      optimizer: str | optimizers.Optimizer = "rmsprop", batch_size: int = 32,
-                     trainable: Selection = None, seed: int = 0,
+                     trainable: Selection = None, memory_bytes: int | None = None, seed: int = 0,
                      masks: Mapping[str, Array] | None = None, name: str | None = None,
                      calibration: tuple[Arrays, Arrays] | None = None, check: bool = True,
                      cc: str | None = None, isas: Sequence[str] | None = None) -> Artifact:
     """Builds what trains `model` on a device: `ganglion.runtime.Trainer` or C calls it.
 
     `loss`, `optimizer`, `batch_size`, `trainable`, `seed`, `masks`: as in `fit`. `calibration`:
-    (x, y) of at least `batch_size` rows to check the build on; drawn ones otherwise. The other
+    (x, y) of at least `batch_size` rows to check the build on; drawn ones otherwise.
+    `memory_bytes`: what arena and state may take together; activations are computed a second time
+    rather than kept where that is needed, with the same bits. The other
     arguments are those of `compile`. `target`: any of the table; for one that does not run here the
     folder holds what to link or copy there.
     Raises what `fit` and `compile` raise.
@@ -59,7 +62,8 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
                               masks=masks)
     sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
     return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
-                   calibration=sample, check=check, cc=cc, isas=isas)
+                   calibration=sample, check=check, cc=cc, isas=isas,
+                   memory_bytes=memory_bytes)
 
 
 def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
@@ -75,6 +79,7 @@ def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
             value.metadata_props[WEIGHT] = "true"
         if value.name == "learning_rate":
             value.metadata_props[DEFAULT] = repr(optimizer.rate_at(0))
+    step.metadata_props[LOSS] = "loss"
     evaluation = build_evaluation(model, losses, rows, names, trainable)
     answer = fix_batch(model, rows)
     _bind(evaluation, model, names)

@@ -115,7 +115,7 @@ class ArraySource:
 
 
 class StreamSource:
-    """Batches from an iterable of (x, y).
+    """Batches from an iterable of (x, y) or (x, y, sample_weight).
 
     One that starts anew whenever it is iterated (a list, a class with `__iter__`) does so every
     epoch; a generator goes on from epoch to epoch. Wrong batches raise DataError with their number.
@@ -149,7 +149,12 @@ class StreamSource:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Dataset]:
         for k, batch in enumerate(self._taken(epoch, start), start):
-            data = self._prepared(batch, f"epoch {epoch + 1}, batch {k + 1}")
+            place = f"epoch {epoch + 1}, batch {k + 1}"
+            data = self._prepared(batch, place)
+            if data.weight_ranks != self._first.weight_ranks:
+                raise DataError(f"{place}: its sample weights have {data.weight_ranks} dimensions, "
+                                f"those of the first batch {self._first.weight_ranks}; give every "
+                                "batch the same kind of weights, or none")
             yield self._augment(data, epoch, k)
 
     def marks(self) -> tuple[dict[str, object], Sequence[Array]]:
