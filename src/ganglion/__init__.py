@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
+    from ganglion.compression.aware import quantize_aware as quantize_aware
     from ganglion.compression.prune import prune as prune
     from ganglion.compression.quantize import quantize as quantize
     from ganglion.exporters.tflite import export as export
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ganglion.training import EarlyStopping as EarlyStopping
     from ganglion.training import History as History
     from ganglion.training import StopAtLoss as StopAtLoss
+    from ganglion.training import callbacks as callbacks
     from ganglion.training import losses as losses
     from ganglion.training import optimizers as optimizers
     from ganglion.training.device import compile_training as compile_training
@@ -44,7 +46,7 @@ PUBLIC = {
     "ganglion.training": ("fit", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.training.device": ("compile_training",),
     "ganglion.training.weights": ("write_back",),
-    "ganglion.compression": ("quantize", "prune", "prune_channels"),
+    "ganglion.compression": ("quantize", "quantize_aware", "prune", "prune_channels"),
     "ganglion.build": ("compile", "Artifact"),
     "ganglion.exporters.tflite": ("export",),
     "ganglion.runtime": ("Session", "Trainer"),
@@ -54,7 +56,7 @@ PUBLIC = {
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
 MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
-           "losses": "ganglion.training.losses"}
+           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks"}
 """Public names that are modules themselves."""
 
 

@@ -52,7 +52,7 @@ def test_wrong_arrays_are_refused(x: np.ndarray, y: np.ndarray, loss: str, messa
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"loss": "hinge"}, "unknown loss"), ({"optimizer": "adagrad"}, "unknown optimizer"),
+    ({"loss": "hinge"}, "unknown loss"), ({"optimizer": "adadelta"}, "unknown optimizer"),
     ({"metrics": ["auc"]}, "unknown metric"), ({"metrics": "accuracy"}, "expected a list"),
     ({"epochs": -1}, "epochs"), ({"batch_size": 0}, "batch_size"), ({"seed": -1}, "seed"),
     ({"epochs": 2.5}, "epochs"), ({"validation_split": 1.0}, "between 0 and 1"),

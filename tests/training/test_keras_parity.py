@@ -78,6 +78,14 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, float | bool]]] = {
     "adam": ("Adam", {}),
     "amsgrad": ("Adam", {"learning_rate": 0.02, "beta_1": 0.8, "amsgrad": True}),
     "adamw": ("AdamW", {"learning_rate": 0.01}),
+    "adagrad": ("Adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.3}),
+    "adamax": ("Adamax", {"learning_rate": 0.02, "beta_2": 0.9}),
+    "lion": ("Lion", {"learning_rate": 0.01, "weight_decay": 0.1}),
+    "accumulated": ("Adam", {"learning_rate": 0.02, "gradient_accumulation_steps": 4,
+                             "weight_decay": 0.1, "global_clipnorm": 0.1}),
+    "averaged": ("SGD", {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.6}),
+    "accumulated and averaged": ("SGD", {"learning_rate": 0.1, "momentum": 0.9, "use_ema": True,
+                                         "ema_momentum": 0.6, "gradient_accumulation_steps": 2}),
     "clipvalue": ("SGD", {"learning_rate": 0.1, "clipvalue": 0.02}),
     "clipnorm": ("SGD", {"learning_rate": 0.1, "clipnorm": 0.1}),
     "global_clipnorm": ("SGD", {"learning_rate": 0.1, "global_clipnorm": 0.1}),
@@ -99,7 +107,7 @@ def test_a_last_batch_of_fewer_rows_counts_as_keras_counts_it() -> None:
     _agree(_dense(2, "linear"), x, x[:, :2], "mse", "adam", "mse", "adam")
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "Adamax", "Lion"])
 def test_defaults_are_those_of_keras(name: str) -> None:
     ours, theirs = getattr(optimizers, name)(), getattr(keras.optimizers, name)().get_config()
     for argument, value in vars(ours).items():

@@ -4,7 +4,7 @@ Grouped too; depthwise (groups == channels) has variants of its own in `depthwis
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -152,12 +152,6 @@ def macs(spec: Conv2dSpec) -> int:
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
 
 
-def by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
-    """Per-channel values [O], each group's padded to whole vectors."""
-    wide = tiling.padded(spec.o // spec.groups, lanes)
-    return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
-
-
 def weights_by_group(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
     """[G, terms, O / G]; runs padded with zeros to `run` terms."""
     kh, kw = spec.kernel
@@ -205,17 +199,20 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
         each = spec.o // spec.groups
         order = tiling.pack_order(each, vectors if group == 4 else 1)
         weights = weights_by_group(spec, consts["w"], spec.geometry(group).run)[..., order]
-        bias = (consts["bias"].reshape(spec.groups, -1)[:, order] if spec.bias
-                else [None] * spec.groups)
-        factors = consts["multiplier"].reshape(spec.groups, -1)[:, order]
+        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        bias = consts["bias"].reshape(-1) if spec.bias else None
+        start, factors = requant.begin(spec.dtype, consts["w"].reshape(spec.o, -1), bias,
+                                       consts["multiplier"])
+        start = start if bias is None else start + bias
         wide = tiling.padded(each, isa.lanes)
         parts = []
-        for w, b in zip(weights, bias):
+        for w, b in zip(weights, start.reshape(spec.groups, -1)[:, order]):
             sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
             parts += [tiling.padded_to(sums, wide).view(np.int8),
                       tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
         return {**consts, "w": np.concatenate(parts),
-                "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in factors])}
+                "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in
+                                              factors.reshape(-1, each)[:, order]])}
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)

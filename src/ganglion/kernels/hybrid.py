@@ -16,7 +16,7 @@ import numpy as np
 
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.conv2d import Conv2dSpec, by_group, macs, weights_by_group, windows
+from ganglion.kernels.conv2d import Conv2dSpec, macs, weights_by_group, windows
 from ganglion.kernels.isa import AVX2, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.matmul import Epilogue, finish
 
@@ -147,8 +147,10 @@ def _conv_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Hybr
     def pack(spec: HybridConvSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [part for w in weights_by_group(spec, consts["w"], spec.geometry(group).run)
                  for part in _packed(spec, isa, width, group, w)]
+        scales = consts["scale"].reshape(spec.groups, -1)
+        wide = tiling.padded(spec.o // spec.groups, isa.lanes)
         return {**consts, "w": np.concatenate(parts),
-                "scale": by_group(spec, consts["scale"], isa.lanes)}
+                "scale": np.concatenate([tiling.padded_to(s, wide) for s in scales])}
 
     def cost(spec: HybridConvSpec) -> float:
         g = spec.geometry(group)

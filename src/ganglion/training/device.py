@@ -56,7 +56,7 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     method = optimizers.get(optimizer)
     step, entries = functions(model, chosen, method, batch_size, trainable=trainable, seed=seed,
                               masks=masks)
-    sample = _sample(model, chosen, step, batch_size, method.learning_rate, calibration)
+    sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
     return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
                    calibration=sample, check=check, cc=cc, isas=isas,
                    memory_bytes=memory_bytes)
@@ -74,7 +74,7 @@ def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
         if value.name in names:
             value.metadata_props[WEIGHT] = "true"
         if value.name == "learning_rate":
-            value.metadata_props[DEFAULT] = repr(float(optimizer.learning_rate))
+            value.metadata_props[DEFAULT] = repr(optimizer.rate_at(0))
     step.metadata_props[LOSS] = "loss"
     evaluation = build_evaluation(model, losses, rows, names, trainable)
     answer = fix_batch(model, rows)

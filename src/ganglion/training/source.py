@@ -17,16 +17,21 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.training.data import Arrays, Dataset, batches, epoch_order, prepare
 from ganglion.training.losses import Loss
+from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 
-Batch = tuple[Arrays, Arrays]
-"""What a stream gives at each step: (x, y)."""
+Batch = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
+"""What a stream gives at each step: (x, y), or (x, y, sample_weight)."""
 
 
 class Source(Protocol):
-    """`rows`: of a whole batch; others may be shorter. `steps`: batches in an epoch."""
+    """`rows`: of a whole batch; others may be shorter, unless `even`. `steps`: batches in an
+    epoch."""
 
     @property
     def rows(self) -> int: ...
+
+    @property
+    def even(self) -> bool: ...
 
     @property
     def steps(self) -> int: ...
@@ -52,7 +57,7 @@ class Augment:
         if not self.steps:
             return batch
         made = Dataset(*augmented(self.steps, batch.inputs, batch.targets, seed=self.seed,
-                                  epoch=epoch, batch=number))
+                                  epoch=epoch, batch=number), batch.weights)
         for before, after in zip(batch.arrays, made.arrays, strict=True):
             if before.shape != after.shape or before.dtype != after.dtype:
                 names = ", ".join(type(step).__name__ for step in self.steps)
@@ -87,6 +92,10 @@ class ArraySource:
         return min(self.batch_size, self.data.rows)
 
     @property
+    def even(self) -> bool:
+        return self.data.rows % self.rows == 0
+
+    @property
     def steps(self) -> int:
         return -(-self.data.rows // self.rows)
 
@@ -106,19 +115,21 @@ class ArraySource:
 
 
 class StreamSource:
-    """Batches from an iterable of (x, y).
+    """Batches from an iterable of (x, y) or (x, y, sample_weight).
 
     One that starts anew whenever it is iterated (a list, a class with `__iter__`) does so every
     epoch; a generator goes on from epoch to epoch. Wrong batches raise DataError with their number.
     """
 
     def __init__(self, model: ir.Model, losses: Sequence[Loss], stream: Arrays | Iterable[Batch],
-                 steps: int | None, augment: Augment) -> None:
+                 steps: int | None, augment: Augment,
+                 class_weight: ClassWeight | None = None) -> None:
         """`model`: of one row, as `prepare` takes it. `steps`: None for all that `stream` has."""
         if isinstance(stream, np.ndarray) or not isinstance(stream, Iterable):
             raise DataError(f"x is a {type(stream).__name__} and there is no y; give the targets, "
                             "or an iterable of batches (x, y)")
         self._model, self._losses, self._augment = model, losses, augment
+        self._classes = class_weight
         self._stream: Iterable[object] = stream
         given = iter(stream)
         self._restarts = given is not stream
@@ -127,7 +138,7 @@ class StreamSource:
         except StopIteration:
             raise DataError("x gives no batch at all; expected an iterable of (x, y), one batch "
                             "each") from None
-        self.steps = _steps(stream, steps)
+        self.steps, self.even = _steps(stream, steps), False
         self._head: list[object] = [] if self._restarts else [head]
         self._rest, self._at = given, 0
         self._first = self._prepared(head, "batch 1")
@@ -138,7 +149,12 @@ class StreamSource:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Dataset]:
         for k, batch in enumerate(self._taken(epoch, start), start):
-            data = self._prepared(batch, f"epoch {epoch + 1}, batch {k + 1}")
+            place = f"epoch {epoch + 1}, batch {k + 1}"
+            data = self._prepared(batch, place)
+            if data.weight_ranks != self._first.weight_ranks:
+                raise DataError(f"{place}: its sample weights have {data.weight_ranks} dimensions, "
+                                f"those of the first batch {self._first.weight_ranks}; give every "
+                                "batch the same kind of weights, or none")
             yield self._augment(data, epoch, k)
 
     def marks(self) -> tuple[dict[str, object], Sequence[Array]]:
@@ -168,11 +184,14 @@ class StreamSource:
             yield batch
 
     def _prepared(self, batch: object, place: str) -> Dataset:
-        if not isinstance(batch, tuple) or len(batch) != 2:
+        if not isinstance(batch, tuple) or len(batch) not in (2, 3):
             found = f"{len(batch)} things" if isinstance(batch, tuple) else type(batch).__name__
-            raise DataError(f"{place}: found {found}; expected a tuple (x, y)")
+            raise DataError(f"{place}: found {found}; expected a tuple (x, y) or "
+                            "(x, y, sample_weight)")
         try:
-            return prepare(self._model, self._losses, *batch)
+            data = prepare(self._model, self._losses, *batch[:2])
+            data = with_weights(data, self._model.graph.outputs, *batch[2:])
+            return data if self._classes is None else of_classes(data, self._classes)
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
 

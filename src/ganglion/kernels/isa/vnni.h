@@ -48,6 +48,11 @@ GG_INLINE v16i v16q_rounded(v16i sum, const float *factors)
 {
     return v16f_to_i(v16f_mul(v16i_to_f(sum), v16f_load(factors)));
 }
+/* the same of sums that began at the bits of 1.5 * 2^23: see rescale.py */
+GG_INLINE v16i v16q_fused(v16i sum, const float *factors, const float *offsets)
+{
+    return v16f_to_i(v16f_fma(v16i_asf(sum), v16f_load(factors), v16f_load(offsets)));
+}
 GG_INLINE v16q v16q_words(v16i a, v16i b, int zero)
 {
     v16q words = _mm512_packs_epi32(a, b);
