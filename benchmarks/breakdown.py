@@ -80,6 +80,7 @@ def instrumented(source: str, name: str, count: int) -> str:
     """
     head = f"int {name}_run("
     body = source[source.rindex(head):]
+    body = body[:body.index("\n}\n") + 3]
     found = CALL.findall(body)
     if len(found) != count:
         raise ValueError(f"{len(found)} calls in the run function for {count} steps")
