@@ -10,8 +10,19 @@ import numpy as np
 
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import (
+    AVX2,
+    AVX512,
+    AVXVNNI,
+    DOTPROD,
+    NEON,
+    SCALAR,
+    SIMD128,
+    VNNI,
+    Isa,
+)
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
+from ganglion.kernels.narrow import narrow
 
 
 @dataclass(frozen=True)
@@ -286,6 +297,9 @@ VARIANTS = (
     *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (24, 1), (6, 4))),
+    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
+    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
 )
