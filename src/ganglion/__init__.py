@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
+    from ganglion.compression.aware import quantize_aware as quantize_aware
     from ganglion.compression.prune import prune as prune
     from ganglion.compression.quantize import quantize as quantize
     from ganglion.exporters.tflite import export as export
@@ -45,7 +46,7 @@ PUBLIC = {
     "ganglion.training": ("fit", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.training.device": ("compile_training",),
     "ganglion.training.weights": ("write_back",),
-    "ganglion.compression": ("quantize", "prune", "prune_channels"),
+    "ganglion.compression": ("quantize", "quantize_aware", "prune", "prune_channels"),
     "ganglion.build": ("compile", "Artifact"),
     "ganglion.exporters.tflite": ("export",),
     "ganglion.runtime": ("Session", "Trainer"),

@@ -58,7 +58,7 @@ def test_the_gradient_is_that_of_clipping_with_the_rounding_error_held(
     model = differentiate(network(shape, broadcast, codes, gain), "loss", ["x", "s"])
     found = evaluate(model, {"x": x, "s": s, "d": d}, dtype=np.float64)
     v = x / s
-    inside = (v >= low - zero) & (v <= high - zero)
+    inside = (v >= low - zero - 0.5) & (v <= high - zero + 0.5)
     e = np.where(inside, np.rint(v) - v, 0.0)
 
     def loss(x: np.ndarray, s: np.ndarray) -> float:
@@ -76,8 +76,8 @@ def test_the_gradient_is_that_of_clipping_with_the_rounding_error_held(
             np.testing.assert_allclose(found[f"grad.{name}"][index], slope, rtol=1e-4, atol=1e-5)
 
 
-def test_no_gradient_passes_outside_the_range() -> None:
-    x = np.float32([[-9.0, -0.7, 0.0, 0.69, 0.71, 9.0]])
+def test_no_gradient_passes_beyond_half_a_step_outside_the_range() -> None:
+    x = np.float32([[-9.0, -0.7, 0.0, 0.74, 0.76, 9.0]])
     model = differentiate(network((1, 6), (), (0, -7, 7)), "loss", ["x"])
     found = evaluate(model, {"x": x, "s": np.float32(0.1), "d": np.ones((1, 6), np.float32)})
     np.testing.assert_array_equal(found["grad.x"], [[0, 1, 1, 1, 0, 0]])

@@ -21,6 +21,7 @@ import onnx_ir as ir
 from ganglion.errors import CheckError
 from ganglion.ops.base import GANGLION_DOMAIN, Pointwise
 from ganglion.ops.evaluate import evaluate
+from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find
 
@@ -31,6 +32,8 @@ Run = Callable[[Arrays], dict[str, np.ndarray]]
 DRAWS = 3
 SAFETY = 8.0
 UNIT = 2.0 ** -24
+MOVED_LEAST, MOVED_SHARE = 4, 1e-3
+"""How many elements of a FakeQuantize the noise moves by a step."""
 STEP = 2.0 ** -8
 INEXACT = {"Exp", "Log", "Tanh", "Erf", "Sigmoid", "Sin", "Cos", "Pow", "Softplus", "Gelu", "Elu",
            "Selu", "Mish", "Celu"}
@@ -128,6 +131,7 @@ class _Noise:
 
     def __init__(self, generator: np.random.Generator) -> None:
         self.generator = generator
+        self.steps: dict[ir.Value, np.ndarray] = {}
 
     def inputs(self, sample: Arrays) -> dict[str, np.ndarray]:
         """The inputs themselves, disturbed: a node that takes a mean off them (normalisation)
@@ -143,8 +147,29 @@ class _Noise:
             size = max(size, STEP)  # rounding before it may have moved a number to the next code
         # A cell's state is a mixture by gates: what 1 - gate loses is of the size of 1.
         least = 1.0 if node.op_type.startswith(("LSTM", "GRU", "RNN")) else 0.0
+        if is_fake_quantize(node):
+            outputs = (self._rounded_otherwise(node, outputs[0]),)
+        for value, y in zip(node.outputs, outputs):
+            if any(is_fake_quantize(u.node) and u.idx == 1 for u in value.uses()):
+                self.steps[value] = y
         return tuple(self._disturb(y, np.abs(y) if alone else max(_largest(y), least), size)
                      if y.dtype.kind == "f" and y.size else y for y in outputs)
+
+    def _rounded_otherwise(self, node: ir.Node, y: np.ndarray) -> np.ndarray:
+        """A few elements one step up or down: what stands between two codes may go either way,
+        and noise of a rounding's size would rarely show it."""
+        scale = node.inputs[1]
+        if scale is None or not y.size:
+            return y
+        constant = scale.const_value
+        step = self.steps.get(scale) if constant is None else constant.numpy()
+        if step is None:
+            return y
+        moved = np.array(y, np.float64)
+        count = max(MOVED_LEAST, int(MOVED_SHARE * y.size))
+        at = np.unravel_index(self.generator.integers(0, y.size, count), y.shape)
+        moved[at] += self.generator.choice([-1.0, 1.0], count) * np.broadcast_to(step, y.shape)[at]
+        return moved
 
     def _disturb(self, y: np.ndarray, scale: np.ndarray | float, size: float) -> np.ndarray:
         return y.astype(np.float64) + size * scale * self.generator.uniform(-1, 1, y.shape)

@@ -94,20 +94,40 @@ def _below(step: float) -> float:
     return max(float(nearest), LEAST_SCALE)
 
 
-def weight_scales(w: np.ndarray, axis: int | None, least: np.ndarray | float = 0.0) -> np.ndarray:
-    """float32 scales of symmetric int8 weights, one a slice along `axis`, or a single one.
+def weight_scales(w: np.ndarray, axis: int | None, least: np.ndarray | float = 0.0,
+                  high: int = HIGH) -> np.ndarray:
+    """float32 scales of symmetric weights, one a slice along `axis`, or a single one.
 
     `least`: scales are not below this, so that a bias fits its int32. All-zero slices get 1.
+    `high`: the greatest code, 127 of int8.
     """
     axes = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else None
     most = np.abs(w.astype(np.float64)).max(axis=axes, initial=0.0)
-    scales = np.where(most == 0, 1.0, np.maximum(most / HIGH, LEAST_SCALE))
+    scales = np.where(most == 0, 1.0, np.maximum(most / high, LEAST_SCALE))
     return np.asarray(np.maximum(scales, least), np.float32)
 
 
-def quantized_weights(w: np.ndarray, scales: np.ndarray, axis: int | None) -> np.ndarray:
-    """int8 codes in [-127, 127], rounded half to even; `scales` as `weight_scales` gives them."""
-    if axis is not None:
-        scales = scales.reshape([-1 if i == axis else 1 for i in range(w.ndim)])
-    codes: np.ndarray = np.clip(np.rint(w / scales), -HIGH, HIGH).astype(np.int8)
+def quantized_weights(w: np.ndarray, scales: np.ndarray, axis: int | None,
+                      high: int = HIGH) -> np.ndarray:
+    """int8 codes in [-high, high], rounded half to even; `scales` as `weight_scales` gives them."""
+    codes: np.ndarray = np.clip(np.rint(w / along(scales, axis, w.ndim)), -high,
+                                high).astype(np.int8)
     return codes
+
+
+def along(scales: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """Scales shaped to broadcast along `axis` of a tensor; [1] where there is a single one."""
+    return scales.reshape([-1 if i == axis else 1 for i in range(rank)] if axis is not None else 1)
+
+
+def least_error_scales(w: np.ndarray, axis: int | None, high: int) -> np.ndarray:
+    """As `weight_scales`, each shrunk to where the squared error of the codes is least."""
+    widest = weight_scales(w, axis, high=high)
+    axes = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else None
+    best, least = widest, np.full(widest.shape, np.inf)
+    for factor in np.linspace(1.0, 0.3, 36):
+        scales = np.asarray(widest * factor, np.float32)
+        real = quantized_weights(w, scales, axis, high) * along(scales, axis, w.ndim)
+        error = np.asarray(((real - w.astype(np.float64)) ** 2).sum(axis=axes))
+        best, least = np.where(error < least, scales, best), np.minimum(error, least)
+    return np.asarray(best, np.float32)

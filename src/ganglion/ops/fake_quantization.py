@@ -9,10 +9,12 @@ Rounding has no useful gradient, so the identity stands in for it (the straight-
 Bengio, Léonard and Courville, arXiv:1308.3432, 2013; Jacob et al., CVPR 2018, section 3). What the
 chain rule then gives:
 
-    dy/dx     = 1 where low <= x / scale + zero_point <= high, else 0
+    dy/dx     = 1 where low - 0.5 <= x / scale + zero_point <= high + 0.5, else 0
     dy/dscale = rint(v) - v inside, v = x / scale; low - zero_point or high - zero_point outside
 
-(the second is equation 3 of Esser et al., "Learned Step Size Quantization", ICLR 2020).
+(the second is equation 3 of Esser et al., "Learned Step Size Quantization", ICLR 2020). The range
+reaches half a step beyond its last codes, to where clipping begins to do more than rounding does:
+so the largest weight of a channel, from which its scale was taken, does not lie on the edge.
 The attribute `gain` multiplies the gradient of the scale (their section 2.2), 1 if absent.
 """
 
@@ -60,8 +62,8 @@ def _vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list
     attrs = attributes(node)
     zero, low, high = codes_of(attrs)
     v = g.div(x, scale)
-    inside = g.op("And", g.op("GreaterOrEqual", v, g.scalar(low - zero, v)),
-                  g.op("LessOrEqual", v, g.scalar(high - zero, v)))
+    inside = g.op("And", g.op("GreaterOrEqual", v, g.scalar(low - zero - 0.5, v)),
+                  g.op("LessOrEqual", v, g.scalar(high - zero + 0.5, v)))
     steps = g.div(node.outputs[0], scale)
     slope = g.where(inside, g.sub(steps, v), steps)
     gain = get_float(attrs, "gain", 1.0)

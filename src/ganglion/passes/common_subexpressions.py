@@ -11,11 +11,16 @@ class CommonSubexpressions(Pass):
     """a = Relu(x); b = Relu(x)  ⇒  a = Relu(x), read twice
 
     Equal constants become one first. Values are equal when operator, attributes and inputs are;
-    random operators never are, nor is state, nor what is computed again on purpose. Exact.
+    random operators never are, nor is state, nor what is computed again on purpose. Exact. Without
+    `constants` equal ones stay apart, as weights do that will be trained on.
     """
 
+    def __init__(self, *, constants: bool = True) -> None:
+        super().__init__()
+        self.constants = constants
+
     def rewrite(self, model: ir.Model) -> bool:
-        return self._constants(model) | self._nodes(model)
+        return (self.constants and self._constants(model)) | self._nodes(model)
 
     def _constants(self, model: ir.Model) -> bool:
         seen: dict[tuple[object, ...], ir.Value] = {}

@@ -132,7 +132,11 @@ def replace_linear(model: ir.Model, linear: Linear, last: ir.Node, weight: np.nd
     b = g.constant(bias.astype(np.float32), f"{name}_b", share=False)
     if node.op_type == "MatMul":
         product = before(last, g.op("MatMul", node.inputs[0], w, hint=name))
-        return redirect(last.outputs[0], before(last, g.op("Add", product, b)))
+        total = before(last, g.op("Add", product, b))
+        for new, old in ((product.producer(), node), (total.producer(), linear.end)):
+            if new is not None:
+                new.metadata_props.update(old.metadata_props)
+        return redirect(last.outputs[0], total)
     made = ir.node(node.op_type, [node.inputs[0], w, b], dict(node.attributes), name=g.fresh(name))
     made.metadata_props.update(node.metadata_props)
     return redirect(last.outputs[0], put(g, last, made).outputs[0])

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError
+from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder, static_shape
 
 EPSILON = 1e-7
@@ -148,10 +149,13 @@ class SparseCategoricalCrossentropy(Loss):
 def logits_of(prediction: ir.Value, activation: str) -> ir.Value | None:
     """The input of the `activation` node that gives `prediction`, None if another node does.
 
-    Identity nodes are looked through. A Softmax counts when it runs over the last axis.
+    Identity and the rounding of a network that will be quantised are looked through: a loss of
+    rounded probabilities would be deaf below a step. A Softmax counts when it runs over the last
+    axis.
     """
     node = prediction.producer()
-    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None:
+    while (node is not None and (node.op_type == "Identity" or is_fake_quantize(node))
+           and node.inputs[0] is not None):
         node = node.inputs[0].producer()
     if node is None or node.op_type != activation or node.inputs[0] is None:
         return None

@@ -13,6 +13,8 @@ import onnx_ir as ir
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
+from ganglion.ops.fake_quantization import NAME as FAKE_QUANTIZE
+from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder
 
 TRAINABLE = "ganglion.trainable"
@@ -20,27 +22,29 @@ UNTRAINABLE = "ganglion.untrainable"
 """Mark of a node: the reason why it cannot be trained."""
 REGULARIZER = "ganglion.regularizer"
 
-_LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
+LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "Add": (0, 1),
     "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "BatchNormalization": (1, 2),
-    "LayerNormalization": (1, 2), "Gather": (0,), "PRelu": (1,),
+    "LayerNormalization": (1, 2), "Gather": (0,), "PRelu": (1,), FAKE_QUANTIZE: (1,),
 }
 """Operator -> numbers of the inputs that hold what is learned."""
 
-_MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
-"""Exporters put these between an initializer and the operator that learns it."""
+_MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity",
+                    FAKE_QUANTIZE, "Exp"})
+"""What may stand between an initializer and the operator that learns it: exporters move weights,
+quantisation rounds them and keeps the logarithm of a scale."""
 
 
 def trainable(model: ir.Model) -> list[ir.Value]:
     """The initializers to train, in the graph's order: float, at least one dimension.
 
-    With marks: those marked "true". Without any mark: those that `_LEARNED_INPUTS` names.
+    With marks: those marked "true". Without any mark: those that `LEARNED_INPUTS` names.
     """
     graph = model.graph
-    candidates = [v for v in graph.initializers.values() if _is_float_array(v)]
+    candidates = [v for v in graph.initializers.values() if is_float_array(v)]
     if any(TRAINABLE in v.metadata_props for v in graph.initializers.values()):
         return [v for v in candidates if v.metadata_props.get(TRAINABLE) == "true"]
-    learned = {_origin(v) for node in graph for k in _LEARNED_INPUTS.get(node.op_type, ())
+    learned = {origin(v) for node in graph for k in LEARNED_INPUTS.get(node.op_type, ())
                if k < len(node.inputs) and (v := node.inputs[k]) is not None}
     statistics = {v for node in graph if node.op_type == "BatchNormalization"
                   for v in node.inputs[3:5]}
@@ -54,7 +58,8 @@ def require_trainable(model: ir.Model) -> None:
         reason = node.metadata_props.get(UNTRAINABLE)
         if reason is not None:
             raise ModelError(f"node {node.name!r} ({node.op_type}) cannot be trained: {reason}")
-        if "Quantize" in node.op_type or node.op_type.startswith("QLinear"):
+        rounds = "Quantize" in node.op_type or node.op_type.startswith("QLinear")
+        if rounds and not is_fake_quantize(node):
             raise ModelError(
                 f"node {node.name!r} ({node.op_type}): the network is quantised, and its rounded "
                 "weights have no gradient; train the float network, then quantise the result")
@@ -62,7 +67,7 @@ def require_trainable(model: ir.Model) -> None:
         raise ModelError(f"the network keeps state between calls ({bindings(model)[0].input!r}); "
                          "train the network that takes whole sequences, then make it streaming")
     for name, value in model.graph.initializers.items():
-        if _is_float_array(value) and value.const_value is not None:
+        if is_float_array(value) and value.const_value is not None:
             bad = int((~np.isfinite(value.const_value.numpy().astype(np.float32))).sum())
             if bad:
                 raise ModelError(f"{bad} values of weight {name!r} are NaN or infinite; "
@@ -105,8 +110,8 @@ def write_back(model: ir.Model, values: Mapping[str, Array]) -> ir.Model:
     return copy
 
 
-def _origin(value: ir.Value) -> ir.Value:
-    """The value that this one shows in another shape or order."""
+def origin(value: ir.Value) -> ir.Value:
+    """The value that this one shows in another shape or order, or rounded."""
     node = value.producer()
     while node is not None and node.op_type in _MOVES and node.inputs[0] is not None:
         value = node.inputs[0]
@@ -114,7 +119,7 @@ def _origin(value: ir.Value) -> ir.Value:
     return value
 
 
-def _is_float_array(value: ir.Value) -> bool:
+def is_float_array(value: ir.Value) -> bool:
     return (value.dtype is not None and value.dtype.is_floating_point()
             and value.shape is not None and len(value.shape) >= 1)
 

@@ -1,0 +1,98 @@
+"""Where a network is rounded: the one description that quantising and training towards it share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ganglion.compression.scales import HIGH, Scale
+from ganglion.compression.selection import PRODUCTS, weight_axis
+from ganglion.passes.qdq import Editor, array_of, is_constant
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+LEAST_COMPRESSED_BYTES = 256
+"""Smaller constants of operators that stay float are left as they are."""
+
+
+Place = tuple[ir.Node, int]
+"""An input of a node."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The codes of one activation: those `readers` read `value` rounded, the caller of the graph
+    too where `output` holds."""
+
+    value: ir.Value
+    scale: Scale
+    readers: tuple[Place, ...]
+    output: bool
+    dtype: ir.DataType = ir.DataType.INT8
+
+
+@dataclass(frozen=True)
+class WeightRounding:
+    """The codes -high .. high of a weight. `scale`: one or one a channel; None: by its range."""
+
+    scale: np.ndarray | None = None
+    high: int = HIGH
+
+
+def roundings(scales: Mapping[ir.Value, Scale], chosen: Mapping[ir.Node, None],
+              io: str) -> list[Rounding]:
+    """Those readers that compute on codes read codes, and all readers of what an integer node
+    makes, the graph's outputs among them."""
+    found = []
+    for value, scale in scales.items():
+        codes = value.producer() in chosen or io == "int8"
+        readers = tuple((u.node, u.idx) for u in value.uses() if u.node in chosen or codes)
+        found.append(Rounding(value, scale, readers, value.is_graph_output() and codes))
+    return found
+
+
+def stored_places(node: ir.Node, product: bool) -> list[tuple[int, int | None]]:
+    """Constants of a node computing in float32 that are worth storing as codes: (input, axis).
+
+    `product`: a matrix product's or convolution's weights too.
+    """
+    if node.domain != "":
+        return []
+    places: tuple[tuple[int, int | None], ...] = ()
+    if node.op_type in RECURRENT:
+        places = ((1, 1), (2, 1))
+    elif node.op_type == "Gather":
+        places = ((0, None),)
+    elif product and node.op_type in PRODUCTS:
+        places = ((1, weight_axis(node)),)
+    return [(place, axis) for place, axis in places if _large(node.inputs[place])]
+
+
+def _large(value: ir.Value | None) -> bool:
+    return (value is not None and is_constant(value) and value.dtype == ir.DataType.FLOAT
+            and array_of(value).nbytes >= LEAST_COMPRESSED_BYTES)
+
+
+def weight_of(node: ir.Node) -> ir.Value | None:
+    """The constant weights of a product that computes on codes."""
+    value = node.inputs[1] if node.op_type in PRODUCTS else None
+    return value if value is not None and is_constant(value) else None
+
+
+def take_output(edit: Editor, old: ir.Value, new: ir.Value) -> None:
+    """`new` becomes the graph output in the place and under the name of `old`."""
+    name = old.name
+    place = list(edit.graph.outputs).index(old)
+    edit.graph.outputs[place] = new
+    old.name, new.name = edit.fresh(f"{name}_float"), name
+
+
+def insert_after(edit: Editor, maker: ir.Node | None, node: ir.Node) -> ir.Value:
+    """Puts a new node of one output behind `maker`, in front of all without one."""
+    if maker is not None:
+        edit.graph.insert_after(maker, node)
+    elif len(edit.graph):
+        edit.graph.insert_before(edit.graph[0], node)
+    else:
+        edit.graph.append(node)
+    return node.outputs[0]
