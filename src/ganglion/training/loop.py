@@ -143,9 +143,6 @@ class _Loop:
         rate = np.asarray(self._rate(), np.float32)
         if self.padded:
             batch = uniform(batch)
-        if batch.weight_ranks != self.first.weight_ranks:
-            raise DataError(f"step {self.at.step + 1}: sample weights of other dimensions than "
-                            "those of the first batch, or none; expected the same in every batch")
         if batch.rows == self.rows:
             outputs = self.full.run(*batch.arrays, rate)
         elif self.padded and batch.rows < self.rows:
