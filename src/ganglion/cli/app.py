@@ -19,7 +19,23 @@ app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
 
 ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tflite")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or inside of one "
+                                             "inference")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+
+LossName = Annotated[str, typer.Option(help="auto, or a loss by Keras's name")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, adamax or "
+                                            "lion")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left out")]
+BatchSize = Annotated[int, typer.Option(min=1, help="rows a step")]
+TargetName = Annotated[str, typer.Option(help="see `ganglion targets`")]
+Compiler = Annotated[str | None, typer.Option(help="another C compiler's command line")]
+CName = Annotated[str | None, typer.Option(help="the network's name in C")]
+Isas = Annotated[list[str] | None, typer.Option(help="use this instruction set; repeat for "
+                                                "several")]
+Trainable = Annotated[list[str] | None, typer.Option(
+    help="train only this: a pattern of layers' or weights' names, biases, or last:K; repeat for "
+         "several")]
 
 
 def _version(wanted: bool) -> None:
@@ -59,12 +75,10 @@ def train(
                                        "last")],
     output: Out,
     epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 1,
-    loss: Annotated[str, typer.Option(help="auto, or a loss by Keras's name")] = "auto",
-    optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, adamax or "
-                                           "lion")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left "
-                                                          "out")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="rows a step")] = 32,
+    loss: LossName = "auto",
+    optimizer: OptimizerName = "adam",
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 32,
     validation_split: Annotated[float, typer.Option(
         min=0, max=0.9, help="the last part of the data, held out")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="of the order of the data and of dropout")] = 0,
@@ -88,16 +102,46 @@ def train(
     checkpoint_steps: Annotated[int | None, typer.Option(
         min=1, help="write the checkpoint after every so many steps too")] = None,
     log: Annotated[Path | None, typer.Option(help="write the history as .csv")] = None,
+    trainable: Trainable = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
+    from ganglion.cli.device import selection
     from ganglion.cli.learning import Learning
     from ganglion.cli.train import Settings, run
 
     learning = Learning(optimizer, learning_rate, schedule, warmup, weight_decay, clip_value,
                         clip_norm, global_clip_norm, accumulate)
     run(model, data, output, Settings(epochs, loss, batch_size, validation_split, seed, learning,
-                                      class_weight, checkpoint, checkpoint_steps, log), json)
+                                      class_weight, checkpoint, checkpoint_steps, log,
+                                      selection(trainable)), json)
+
+
+@app.command()
+def compile_training(
+    model: ModelPath,
+    output: Out,
+    target: TargetName = "host",
+    loss: LossName = "auto",
+    optimizer: OptimizerName = "adam",
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 32,
+    trainable: Trainable = None,
+    memory: Annotated[int | None, typer.Option(min=1, help="bytes that arena and state may take "
+                                               "together")] = None,
+    data: Annotated[Path | None, typer.Option(help="pairs to check the build on: .npz with x and "
+                                              "y, or .csv")] = None,
+    name: CName = None,
+    cc: Compiler = None,
+    isa: Isas = None,
+    seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
+    json: Json = False,
+) -> None:
+    """Turn the training of a network into C: step, evaluate, predict, for a device that learns."""
+    from ganglion.cli.device import Request, run
+
+    run(model, output, Request(target, loss, optimizer, learning_rate, batch_size, trainable,
+                               memory, data, name, cc, isa, seed), json)
 
 
 @app.command()
@@ -138,14 +182,13 @@ def quantize(
 def compile(
     model: ModelPath,
     output: Out,
-    target: Annotated[str, typer.Option(help="see `ganglion targets`")] = "host",
-    cc: Annotated[str | None, typer.Option(help="another C compiler's command line")] = None,
-    name: Annotated[str | None, typer.Option(help="the network's name in C")] = None,
+    target: TargetName = "host",
+    cc: Compiler = None,
+    name: CName = None,
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
     calibrate: Annotated[Path | None, typer.Option(help="real inputs to check the build on")
                          ] = None,
-    isa: Annotated[list[str] | None, typer.Option(help="use this instruction set; "
-                                                       "repeat for several")] = None,
+    isa: Isas = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
                                             "kept")] = False,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="take products with weights stored as "
@@ -154,13 +197,15 @@ def compile(
                                        "machine; keep what is found")] = False,
     tune_cache: Annotated[Path | None, typer.Option(help="the file of measured choices: written "
                                                     "with --tune, followed without")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="divide large steps for so many cores; "
+                                              "the target's by default")] = None,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
 
     run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, hybrid,
-                                       tune, tune_cache), json)
+                                       tune, tune_cache, cores), json)
 
 
 @app.command()
@@ -205,24 +250,26 @@ def run(
                                                 "several outputs")] = None,
     scale: Annotated[float, typer.Option(help="multiply an image's pixels, 0 to 255, by this")
                      ] = 1.0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Run a built network on an input; rows are steps for one built with --streaming."""
     from ganglion.cli.run import run as run_network
 
-    run_network(build, inputs, output, scale, json)
+    run_network(build, inputs, output, scale, threads, json)
 
 
 @app.command()
 def bench(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
     seconds: Annotated[float, typer.Option(min=0.1, help="how long to measure")] = 2.0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Measure latency, arena, flash and the overhead of a call."""
     from ganglion.cli.bench import run as run_bench
 
-    run_bench(build, seconds, json)
+    run_bench(build, seconds, threads, json)
 
 
 @app.command()

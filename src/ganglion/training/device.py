@@ -63,7 +63,7 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
     return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
                    calibration=sample, check=check, cc=cc, isas=isas,
-                   memory_bytes=memory_bytes)
+                   memory_bytes=memory_bytes, cores=1)
 
 
 def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
