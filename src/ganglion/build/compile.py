@@ -42,7 +42,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
             streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
             tune: bool | float = False, tuning_cache: str | Path | None = None,
             entries: Mapping[str, ir.Model] | None = None,
-            memory_bytes: int | None = None) -> Artifact:
+            memory_bytes: int | None = None, cores: int | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
@@ -57,26 +57,29 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     device, is followed; where neither is given the cost model decides. `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
     on its own. `memory_bytes`: what arena and state may take together; a training step computes
-    activations a second time rather than take more (`build.budget`).
-    Raises UnsupportedOp, ModelError, DataError (calibration, batch or samples; a damaged or
-    unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
+    activations a second time rather than take more (`build.budget`). `cores`: how many the steps
+    of a network above a million MACs are divided for, those of the target if None; 1 keeps it
+    whole, and its code smaller.
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged
+    or unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
     or cannot be measured here),
     ToolchainError, CheckError.
     """
     require_model(model, "compile")
-    for argument, number in (("batch", batch), ("samples", samples)):
-        if not isinstance(number, int) or number < 1:
-            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     goal = target if isinstance(target, Target) else find_target(target)
     goal = goal if isas is None else goal.with_isas(isas)
+    cores = goal.cores if cores is None else cores
+    for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
+        if not isinstance(number, int) or number < 1:
+            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming, hybrid)
     ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
-    plan = _planned(functions, goal, name)
+    plan = _planned(functions, goal, name, cores)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
-        plan = _planned(functions, goal, name, section.choices)
+        plan = _planned(functions, goal, name, cores, section.choices)
     check_memory(plan, goal)
     require_within(plan, memory_bytes)
     sources = emit(plan)
@@ -89,11 +92,11 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     return _artifact(plan, goal, sources, compiled, figures, section)
 
 
-def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None,
+def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None, cores: int,
              choices: Choices = NO_CHOICES) -> Plan:
-    """The plan of "run", joined by those of the other functions."""
-    first, *others = ((n, make_plan(m, target.isas, name or m.graph.name, choices))
-                      for n, m in functions.items())
+    """The plan of "run", divided for `cores`, joined by those of the other functions."""
+    first, *others = ((n, make_plan(m, target.isas, name or m.graph.name, choices,
+                                    cores if n == "run" else 1)) for n, m in functions.items())
     plan = first[1]
     for function, other in others:
         plan = join(plan, function, other)

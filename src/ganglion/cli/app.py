@@ -19,6 +19,8 @@ app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
 
 ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tflite")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or inside of one "
+                                             "inference")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 
 LossName = Annotated[str, typer.Option(help="auto, or a loss by Keras's name")]
@@ -173,13 +175,15 @@ def compile(
                                        "machine; keep what is found")] = False,
     tune_cache: Annotated[Path | None, typer.Option(help="the file of measured choices: written "
                                                     "with --tune, followed without")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="divide large steps for so many cores; "
+                                              "the target's by default")] = None,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
 
     run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, hybrid,
-                                       tune, tune_cache), json)
+                                       tune, tune_cache, cores), json)
 
 
 @app.command()
@@ -224,24 +228,26 @@ def run(
                                                 "several outputs")] = None,
     scale: Annotated[float, typer.Option(help="multiply an image's pixels, 0 to 255, by this")
                      ] = 1.0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Run a built network on an input; rows are steps for one built with --streaming."""
     from ganglion.cli.run import run as run_network
 
-    run_network(build, inputs, output, scale, json)
+    run_network(build, inputs, output, scale, threads, json)
 
 
 @app.command()
 def bench(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
     seconds: Annotated[float, typer.Option(min=0.1, help="how long to measure")] = 2.0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Measure latency, arena, flash and the overhead of a call."""
     from ganglion.cli.bench import run as run_bench
 
-    run_bench(build, seconds, json)
+    run_bench(build, seconds, threads, json)
 
 
 @app.command()

@@ -26,6 +26,7 @@ class Request:
     hybrid: bool
     tune: bool
     tune_cache: Path | None
+    cores: int | None = None
 
 
 def run_quantize_weights(path: Path, output: Path, as_json: bool) -> None:
@@ -67,7 +68,7 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
                      streaming=chosen.streaming, hybrid=chosen.hybrid, tune=chosen.tune,
-                     tuning_cache=chosen.tune_cache)
+                     tuning_cache=chosen.tune_cache, cores=chosen.cores)
     output.parent.mkdir(parents=True, exist_ok=True)
     artifact.save(output)
     if as_json:

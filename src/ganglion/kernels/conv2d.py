@@ -74,6 +74,13 @@ class Conv2dSpec:
     def y_dtype(self) -> str:
         return (self.requant.y_dtype if self.requant else "") or self.dtype
 
+    def folded(self, count: int) -> "Conv2dSpec":
+        """The same sums, `count` neighbouring output columns as channels of one: the kernel is
+        wider by their steps, with zeros where a column does not look; y lies the same."""
+        wider = (count - 1) * self.strides[1]
+        return replace(self, o=count * self.o, kernel=(self.kernel[0], self.kernel[1] + wider),
+                       strides=(self.strides[0], count * self.strides[1]))
+
     def geometry(self, group: int) -> Geometry:
         """`group`: terms of one dot product, 1 for float32."""
         (kh, kw), (dh, dw) = self.kernel, self.dilations
@@ -233,6 +240,36 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
                    scratch_bytes=scratch_bytes)
 
 
+def _folded_consts(spec: Conv2dSpec, consts: dict[str, np.ndarray], count: int
+                   ) -> dict[str, np.ndarray]:
+    """The constants of `spec.folded(count)`."""
+    (kh, kw), step = spec.kernel, spec.strides[1]
+    w = np.zeros((count, spec.o, kh, kw + (count - 1) * step, spec.c), np.int8)
+    for column in range(count):
+        w[column, :, :, column * step:column * step + kw] = consts["w"].reshape(
+            spec.o, kh, kw, spec.c)
+    return {name: w.reshape(-1) if name == "w" else np.tile(array.reshape(-1), count)
+            for name, array in consts.items()}
+
+
+def _folded_variant(isa: Isa, rows: int, count: int, group: int) -> Variant[Conv2dSpec]:
+    """For few output channels: `count` columns fill a vector. See `Conv2dSpec.folded`."""
+    plain = _code_variant(isa, rows, 1, group)
+    assert plain.pack is not None
+    pack = plain.pack
+
+    def accepts(spec: Conv2dSpec) -> bool:
+        fits = spec.o * count <= isa.lanes and spec.out_hw[1] % count == 0
+        return plain.accepts(spec) and fits and spec.groups == spec.dilations[1] == 1
+
+    return Variant(f"conv2d_q8_{count}_columns__{isa.name}", isa, "conv2d_folded.c.j2", accepts,
+                   cost=lambda spec: plain.cost(spec.folded(count)),
+                   tile={**plain.tile, "count": count},
+                   pack=lambda spec, consts: pack(spec.folded(count),
+                                                  _folded_consts(spec, consts, count)),
+                   scratch_bytes=lambda spec: plain.scratch_bytes(spec.folded(count)))
+
+
 def _winograd_accepts(spec: Conv2dSpec) -> bool:
     plain = spec.strides == spec.dilations == (1, 1) and spec.groups == 1
     return spec.dtype == "float32" and spec.kernel == (3, 3) and plain and spec.w_const
@@ -289,6 +326,7 @@ VARIANTS = (
     *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
 )

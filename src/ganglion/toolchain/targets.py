@@ -5,6 +5,7 @@ comes out, and how much memory there is. Adding a target is adding a row.
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,9 @@ from functools import cache
 
 from ganglion import cpu
 from ganglion.errors import TargetError
+
+MOST_CORES = 16
+"""One inference of a network of the kind that this is for keeps no more busy."""
 
 KIB = 1024
 MIB = 1024 * 1024
@@ -59,7 +63,7 @@ class Target:
     `triple`, `cpu`: zig's names of the machine, None where zig is not told. `flags`: for every
     compiler. `emulator`: "native" (this machine may run it), "qemu-aarch64", "wasmtime" or None.
     `flash_bytes`, `ram_bytes`: the memory that code and constants, arena and state must fit;
-    None where it is plenty.
+    None where it is plenty. `cores`: how many one inference may use.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Target:
     emulator: str | None = None
     flash_bytes: int | None = None
     ram_bytes: int | None = None
+    cores: int = 1
 
     def with_isas(self, isas: Iterable[str]) -> "Target":
         """This target with fewer instruction sets, in the row's own order.
@@ -99,10 +104,11 @@ class Target:
 
 FIXED = (
     Target("x86-64-v3", "x86_64-linux-gnu", ("avx2", "scalar"), ELF,
-           "64-bit PC with AVX2 and FMA (most since 2013), Linux", emulator="native"),
+           "64-bit PC with AVX2 and FMA (most since 2013), Linux", emulator="native",
+           cores=4),
     Target("raspberrypi4", "aarch64-linux-gnu", ("neon", "scalar"), ELF,
            "Raspberry Pi 4 and 400: Cortex-A72, 64-bit Linux", cpu="cortex_a72",
-           emulator="qemu-aarch64"),
+           emulator="qemu-aarch64", cores=4),
     Target("wasm32", "wasm32-freestanding", ("simd128", "scalar"), WASM,
            "WebAssembly with 128-bit vectors: browsers, Node.js, wasmtime", emulator="wasmtime"),
     Target("cortex-m4", "thumb-freestanding-eabihf", ("scalar",), OBJECT,
@@ -125,7 +131,8 @@ def host() -> Target:
         machine, system = "arm", "linux-gnueabihf"
     known = system is not None and machine in {"x86_64", "aarch64", "arm", "riscv64"}
     return Target("host", f"{machine}-{system}" if known else None, cpu.isas(), kind,
-                  f"this machine: {machine}, {sys.platform}", emulator="native")
+                  f"this machine: {machine}, {sys.platform}", emulator="native",
+                  cores=min(os.cpu_count() or 1, MOST_CORES))
 
 
 def targets() -> dict[str, Target]:
