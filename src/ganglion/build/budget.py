@@ -21,6 +21,7 @@ from ganglion.ops.graph import static_shape
 from ganglion.passes.recompute import Forward, forward_part, recompute
 from ganglion.passes.shorten_lives import ShortenLives
 from ganglion.plan.types import Plan
+from ganglion.toolchain.targets import Target
 
 BOUNDS = 12
 """How many bounds are tried."""
@@ -91,6 +92,12 @@ def within(model: ir.Model, memory_bytes: int | None, planned: Planned) -> ir.Mo
     best = _refined(best, memory_bytes, attempt)
     require_within(best.plan, memory_bytes)
     return best.model
+
+
+def budget(memory_bytes: int | None, target: Target) -> int | None:
+    """The least of what was asked for and what the target has."""
+    limits = [b for b in (memory_bytes, target.ram_bytes) if b is not None]
+    return min(limits, default=None)
 
 
 def require_within(plan: Plan, memory_bytes: int | None) -> None:
