@@ -19,6 +19,7 @@ from ganglion.build.check import terms
 from ganglion.errors import DataError, TargetError
 from ganglion.ops.graph import static_shape
 from ganglion.passes.recompute import Forward, forward_part, recompute
+from ganglion.passes.scale_earlier import ScaleEarlier
 from ganglion.passes.shorten_lives import ShortenLives
 from ganglion.plan.types import Plan
 from ganglion.toolchain.targets import Target
@@ -76,6 +77,7 @@ def within(model: ir.Model, memory_bytes: int | None, planned: Planned) -> ir.Mo
     if loss is None:
         return model
     ordered = model.clone(deep_copy=True)
+    ScaleEarlier()(ordered)
     ShortenLives()(ordered)
     if memory_bytes is None:
         return ordered
