@@ -7,7 +7,18 @@ import numpy as np
 
 from ganglion.kernels import rescale, tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import (
+    AVX2,
+    AVX512,
+    AVXVNNI,
+    DOTPROD,
+    NEON,
+    SCALAR,
+    SIMD128,
+    VNNI,
+    Isa,
+)
+from ganglion.kernels.narrow import narrow
 from ganglion.kernels.program import Program, evaluate
 
 
@@ -223,7 +234,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
         matrices = _matrices(spec, consts["b"])
-        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        packs = group == 4 and isa.lanes == 16
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
         bias = consts["bias"].reshape(-1) if spec.bias else None
         start, factors = requant.begin(spec.dtype, matrices[0].T, bias, consts["multiplier"])
         order = tiling.pack_order(spec.n, vectors if group == 4 else 1)
@@ -267,6 +279,9 @@ VARIANTS = (
     *(_dot_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (1, 8), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (1, 8), (6, 4), (28, 1))),
+    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (1, 8), (6, 4), (24, 1))),
+    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (1, 6), (12, 1), (4, 3))),
+    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (1, 6), (12, 1), (6, 3))),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (1, 8), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (1, 4))),
 )
