@@ -17,7 +17,7 @@ from ganglion.build import Artifact, compile
 from ganglion.compression import quantize
 from ganglion.errors import UnsupportedOp
 from ganglion.exporters.tflite import export
-from ganglion.frontends import READERS, load, save
+from ganglion.frontends import load, save
 from ganglion.ops.graph import static_shape
 from ganglion.training.batch import fix_batch
 
@@ -94,20 +94,10 @@ def candidates() -> Iterator[Candidate]:
 
 def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
     """Reads or describes the network and writes its files below `folder`."""
-    source: Path | None = None
-    if candidate.tflite is not None:
-        root = os.environ.get("GANGLION_MODELS")
-        if root is None:
-            return Skipped(candidate.name, "GANGLION_MODELS is not set")
-        source = Path(root) / candidate.tflite
-        if not source.is_file():
-            return Skipped(candidate.name, f"{source.name} is not in GANGLION_MODELS")
-        if ".tflite" not in READERS:
-            return Skipped(candidate.name, "no reader of .tflite files yet")
-        model = load(source)
-    else:
-        assert candidate.network is not None
-        model = described(candidate.network, candidate.integer)
+    found = read(candidate)
+    if isinstance(found, Skipped):
+        return found
+    model, source = found
     case = ready(candidate.name, model, folder, candidate.integer, source,
                  hybrid=candidate.name in HYBRID)
     if candidate.network is None or candidate.integer:
@@ -115,6 +105,20 @@ def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
     program = case.files["onnx"].with_name("net.pte")
     exported = executorch_file.write(candidate.network, program)
     return replace(case, files={**case.files, "pte": program}) if exported else case
+
+
+def read(candidate: Candidate) -> tuple[ir.Model, Path | None] | Skipped:
+    """The network as it is given to `compile`, and the file that it came from."""
+    if candidate.tflite is None:
+        assert candidate.network is not None
+        return described(candidate.network, candidate.integer), None
+    root = os.environ.get("GANGLION_MODELS")
+    if root is None:
+        return Skipped(candidate.name, "GANGLION_MODELS is not set")
+    source = Path(root) / candidate.tflite
+    if not source.is_file():
+        return Skipped(candidate.name, f"{source.name} is not in GANGLION_MODELS")
+    return load(source), source
 
 
 def described(network: Network, integer: bool) -> ir.Model:

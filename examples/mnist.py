@@ -24,7 +24,7 @@ URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 """From keras/src/datasets/mnist.py."""
 
-EPOCHS, BATCH, RATE, DECAY, GOAL = 8, 64, 0.002, 0.6, 0.985
+EPOCHS, BATCH, RATE, DECAY, GOAL = 12, 32, 0.001, 0.8, 0.985
 
 
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -3,10 +3,9 @@
     python -m examples.spoken_digits
 
 Data: Free Spoken Digit Dataset (Jackson and others, CC BY-SA 4.0,
-https://github.com/Jakobovski/free-spoken-digit-dataset): 3,000 recordings named
-`{digit}_{speaker}_{n}.wav`
-at 8 kHz by six speakers. Either the repository's folder `recordings`, or its files zipped as
-fsdd_recordings.zip. The repository grows, so there is no one checksum and nothing is downloaded.
+https://github.com/Jakobovski/free-spoken-digit-dataset): 3,000 recordings of six speakers at 8 kHz,
+named `{digit}_{speaker}_{n}.wav`. Either the repository's folder `recordings`, or its files zipped
+as fsdd_recordings.zip. The repository grows, so there is no one checksum and nothing is downloaded.
 
 Its own split: n from 0 to 4 tests, the rest trains. Settings were chosen with n from 5 to 9 held
 out of the training part (--select).

@@ -73,6 +73,7 @@ def test_a_table_splits_into_samples_and_targets(tmp_path, text, target, x, y, c
 @pytest.mark.parametrize(("text", "target", "message"), [
     ("a,b,c\n1,2,0\n3,four,1\n", -1, r"line 3, column 2: 'four' is no number"),
     ("a,b,c\n1,2,0\n3,4,\n", 0, r"line 3, column 3: '' is no number"),
+    ("1,2\n3,four\n", 1, r"line 1, column 2: '2' is a number"),
     ("1,2,0\n\n3,4\n", -1, r"line 3: 2 columns; expected 3"),
     ("a,b\n1,2\n", "c", r"no column 'c'.*\['a', 'b'\]"),
     ("1,2\n", "c", "holds no names"), ("1,2\n", 2, "2 columns"), ("1\n2\n", -1, "1 columns"),

@@ -40,6 +40,8 @@ PRODUCTS = [
     HybridMatMulSpec(30, 70, 130, epilogue=ADD, unsigned=True),
     HybridMatMulSpec(1, 128, 64, bias=True, unsigned=True),
     HybridMatMulSpec(13, 16, 64),
+    HybridMatMulSpec(130, 20, 70, bias=True),
+    HybridMatMulSpec(9, 5, 300, unsigned=True),
 ]
 
 

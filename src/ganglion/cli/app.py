@@ -23,6 +23,19 @@ Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or insi
                                              "inference")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 
+LossName = Annotated[str, typer.Option(help="auto, or a loss by Keras's name")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left out")]
+BatchSize = Annotated[int, typer.Option(min=1, help="rows a step")]
+TargetName = Annotated[str, typer.Option(help="see `ganglion targets`")]
+Compiler = Annotated[str | None, typer.Option(help="another C compiler's command line")]
+CName = Annotated[str | None, typer.Option(help="the network's name in C")]
+Isas = Annotated[list[str] | None, typer.Option(help="use this instruction set; repeat for "
+                                                "several")]
+Trainable = Annotated[list[str] | None, typer.Option(
+    help="train only this: a pattern of layers' or weights' names, biases, or last:K; repeat for "
+         "several")]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -61,23 +74,52 @@ def train(
                                        "last")],
     output: Out,
     epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 1,
-    loss: Annotated[str, typer.Option(help="auto, or a loss by Keras's name")] = "auto",
-    optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left "
-                                                          "out")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="rows a step")] = 32,
+    loss: LossName = "auto",
+    optimizer: OptimizerName = "adam",
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 32,
     validation_split: Annotated[float, typer.Option(
         min=0, max=0.9, help="the last part of the data, held out")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="of the order of the data and of dropout")] = 0,
     checkpoint: Annotated[Path | None, typer.Option(help="written after every epoch; a run starts "
                                                     "where it ends")] = None,
+    trainable: Trainable = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
+    from ganglion.cli.device import selection
     from ganglion.cli.train import Settings, run
 
     run(model, data, output, Settings(epochs, loss, optimizer, learning_rate, batch_size,
-                                      validation_split, seed, checkpoint), json)
+                                      validation_split, seed, checkpoint, selection(trainable)),
+        json)
+
+
+@app.command()
+def compile_training(
+    model: ModelPath,
+    output: Out,
+    target: TargetName = "host",
+    loss: LossName = "auto",
+    optimizer: OptimizerName = "adam",
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 32,
+    trainable: Trainable = None,
+    memory: Annotated[int | None, typer.Option(min=1, help="bytes that arena and state may take "
+                                               "together")] = None,
+    data: Annotated[Path | None, typer.Option(help="pairs to check the build on: .npz with x and "
+                                              "y, or .csv")] = None,
+    name: CName = None,
+    cc: Compiler = None,
+    isa: Isas = None,
+    seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
+    json: Json = False,
+) -> None:
+    """Turn the training of a network into C: step, evaluate, predict, for a device that learns."""
+    from ganglion.cli.device import Request, run
+
+    run(model, output, Request(target, loss, optimizer, learning_rate, batch_size, trainable,
+                               memory, data, name, cc, isa, seed), json)
 
 
 @app.command()
@@ -118,14 +160,13 @@ def quantize(
 def compile(
     model: ModelPath,
     output: Out,
-    target: Annotated[str, typer.Option(help="see `ganglion targets`")] = "host",
-    cc: Annotated[str | None, typer.Option(help="another C compiler's command line")] = None,
-    name: Annotated[str | None, typer.Option(help="the network's name in C")] = None,
+    target: TargetName = "host",
+    cc: Compiler = None,
+    name: CName = None,
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
     calibrate: Annotated[Path | None, typer.Option(help="real inputs to check the build on")
                          ] = None,
-    isa: Annotated[list[str] | None, typer.Option(help="use this instruction set; "
-                                                       "repeat for several")] = None,
+    isa: Isas = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
                                             "kept")] = False,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="take products with weights stored as "

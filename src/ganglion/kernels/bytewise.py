@@ -104,8 +104,8 @@ def blocks(window: Window, lanes: int, vectors: int) -> list[Block]:
     found: list[Block] = []
     for start in range(0, len(row), vectors):
         part = row[start:start + vectors]
-        each = tuple(Vector(_masks(window, q, count, lanes), count * window.c if many > 1 else lanes)
-                     for q, count in part)
+        each = tuple(Vector(_masks(window, q, count, lanes),
+                            count * window.c if many > 1 else lanes) for q, count in part)
         first, step = part[0][0], sum(count for _, count in part)
         if found and (found[-1].step, found[-1].vectors) == (step, each):
             first = found.pop().first

@@ -4,7 +4,7 @@ Grouped too; depthwise (groups == channels) has variants of its own in `depthwis
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,6 +84,13 @@ class Conv2dSpec:
     @property
     def y_dtype(self) -> str:
         return (self.requant.y_dtype if self.requant else "") or self.dtype
+
+    def folded(self, count: int) -> "Conv2dSpec":
+        """The same sums, `count` neighbouring output columns as channels of one: the kernel is
+        wider by their steps, with zeros where a column does not look; y lies the same."""
+        wider = (count - 1) * self.strides[1]
+        return replace(self, o=count * self.o, kernel=(self.kernel[0], self.kernel[1] + wider),
+                       strides=(self.strides[0], count * self.strides[1]))
 
     def geometry(self, group: int) -> Geometry:
         """`group`: terms of one dot product, 1 for float32."""
@@ -210,17 +217,20 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
         each = spec.o // spec.groups
         order = tiling.pack_order(each, vectors if group == 4 else 1)
         weights = weights_by_group(spec, consts["w"], spec.geometry(group).run)[..., order]
-        bias = (consts["bias"].reshape(spec.groups, -1)[:, order] if spec.bias
-                else [None] * spec.groups)
-        factors = consts["multiplier"].reshape(spec.groups, -1)[:, order]
+        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        bias = consts["bias"].reshape(-1) if spec.bias else None
+        start, factors = requant.begin(spec.dtype, consts["w"].reshape(spec.o, -1), bias,
+                                       consts["multiplier"])
+        start = start if bias is None else start + bias
         wide = tiling.padded(each, isa.lanes)
         parts = []
-        for w, b in zip(weights, bias):
+        for w, b in zip(weights, start.reshape(spec.groups, -1)[:, order]):
             sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
             parts += [tiling.padded_to(sums, wide).view(np.int8),
                       tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
         return {**consts, "w": np.concatenate(parts),
-                "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in factors])}
+                "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in
+                                              factors.reshape(-1, each)[:, order]])}
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
@@ -239,6 +249,36 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
                    accepts=lambda spec: spec.dtype != "float32" and spec.w_const, cost=cost,
                    tile={"rows": rows, "vectors": vectors, "group": group}, pack=pack,
                    scratch_bytes=scratch_bytes)
+
+
+def _folded_consts(spec: Conv2dSpec, consts: dict[str, np.ndarray], count: int
+                   ) -> dict[str, np.ndarray]:
+    """The constants of `spec.folded(count)`."""
+    (kh, kw), step = spec.kernel, spec.strides[1]
+    w = np.zeros((count, spec.o, kh, kw + (count - 1) * step, spec.c), np.int8)
+    for column in range(count):
+        w[column, :, :, column * step:column * step + kw] = consts["w"].reshape(
+            spec.o, kh, kw, spec.c)
+    return {name: w.reshape(-1) if name == "w" else np.tile(array.reshape(-1), count)
+            for name, array in consts.items()}
+
+
+def _folded_variant(isa: Isa, rows: int, count: int, group: int) -> Variant[Conv2dSpec]:
+    """For few output channels: `count` columns fill a vector. See `Conv2dSpec.folded`."""
+    plain = _code_variant(isa, rows, 1, group)
+    assert plain.pack is not None
+    pack = plain.pack
+
+    def accepts(spec: Conv2dSpec) -> bool:
+        fits = spec.o * count <= isa.lanes and spec.out_hw[1] % count == 0
+        return plain.accepts(spec) and fits and spec.groups == spec.dilations[1] == 1
+
+    return Variant(f"conv2d_q8_{count}_columns__{isa.name}", isa, "conv2d_folded.c.j2", accepts,
+                   cost=lambda spec: plain.cost(spec.folded(count)),
+                   tile={**plain.tile, "count": count},
+                   pack=lambda spec, consts: pack(spec.folded(count),
+                                                  _folded_consts(spec, consts, count)),
+                   scratch_bytes=lambda spec: plain.scratch_bytes(spec.folded(count)))
 
 
 def _winograd_accepts(spec: Conv2dSpec) -> bool:
@@ -300,6 +340,7 @@ VARIANTS = (
     *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (24, 1), (6, 4))),
     *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
     *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
+    *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
 )

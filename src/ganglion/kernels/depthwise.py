@@ -63,7 +63,10 @@ def _vnni_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.
     assert spec.requant is not None
     many = bytewise.pixels(spec)
     w = consts["w"].reshape(spec.o, -1)
-    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, consts.get("bias"))
+    bias = consts["bias"].reshape(-1) if spec.bias else None
+    start, factors = spec.requant.begin(spec.dtype, w, bias, consts["multiplier"])
+    start = start if bias is None else start + bias
+    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, start)
     kh, kw = spec.kernel
     together = bytewise.rows(spec)
     groups = [(row, members) for row in range(together) for members in bytewise.taps(spec)]
@@ -75,9 +78,9 @@ def _vnni_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.
     apart = _lanes_apart(np.tile(grouped, (many, 1, 1)))
     weights = np.moveaxis(apart, 4, 1).reshape(apart.shape[0], -1)
     heads = _lanes_apart(np.tile(sums, many)).reshape(apart.shape[0], 64).view(np.int8)
-    factors = np.tile(consts["multiplier"].reshape(-1), many)
     return {**consts, "w": np.concatenate([heads, weights], axis=1).reshape(-1),
-            "multiplier": _lanes_apart(factors).reshape(-1)}
+            "multiplier": np.concatenate([_lanes_apart(np.tile(each, many)).reshape(-1)
+                                          for each in factors])}
 
 
 def _vnni_accepts(spec: Conv2dSpec) -> bool:

@@ -1,11 +1,11 @@
 """Matrix products y = epilogue(op(a) · op(b) + bias), batched; float32 and int8."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ganglion.kernels import tiling
+from ganglion.kernels import rescale, tiling
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import (
     AVX2,
@@ -31,6 +31,7 @@ class Requant:
     `multiplier` (float32 [O]) is a const operand; lo and hi lie within the output's dtype and hold
     a fused ReLU or clip. `y_dtype`: the output's, "" where it is the input's. `below_one`: every
     multiplier is below 1, so that no product leaves int32 and saturating is left to packing.
+    `fused`: `rescale` has numbers for every channel (only with `below_one`).
     """
 
     x_zero_point: int
@@ -39,6 +40,26 @@ class Requant:
     hi: int
     y_dtype: str = ""
     below_one: bool = False
+    fused: bool = False
+
+    def rescale(self, dtype: str, weights: np.ndarray, bias: np.ndarray | None,
+                multiplier: np.ndarray) -> rescale.Rescale | None:
+        """See `kernels.rescale`; `dtype`: the input's, weights [O, terms]."""
+        info = np.iinfo(dtype)
+        limits = int(info.min) - self.x_zero_point, int(info.max) - self.x_zero_point
+        return rescale.of_sums(weights, bias, multiplier, limits,
+                               (self.lo - self.zero_point, self.hi - self.zero_point))
+
+    def begin(self, dtype: str, weights: np.ndarray, bias: np.ndarray | None,
+              multiplier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What sums begin with besides their bias, int32 [O], and the factors behind them: float32
+        [1, O], with `fused` [2, O], offsets in the second row."""
+        if not self.fused:
+            return np.zeros(multiplier.size, np.int32), multiplier.reshape(1, -1)
+        found = self.rescale(dtype, weights, bias, multiplier.reshape(-1))
+        if found is None:
+            raise ValueError("this layer's sums cannot be rescaled in one step: fused is wrong")
+        return found.shifts + np.int32(rescale.BITS), np.stack([found.factors, found.offsets])
 
 
 @dataclass(frozen=True)
@@ -207,13 +228,17 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
     def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
+        matrices = _matrices(spec, consts["b"])
+        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        bias = consts["bias"].reshape(-1) if spec.bias else None
+        start, factors = requant.begin(spec.dtype, matrices[0].T, bias, consts["multiplier"])
         order = tiling.pack_order(spec.n, vectors if group == 4 else 1)
-        factors = consts["multiplier"].reshape(-1)[order]
-        found = {**consts, "multiplier": tiling.padded_to(factors, wide)}
-        bias = consts["bias"].reshape(-1)[order] if spec.bias else None
+        found = {**consts, "multiplier": np.concatenate(
+            [tiling.padded_to(each[order], wide) for each in factors])}
+        start = start if bias is None else start + bias
         parts = []
-        for b in _matrices(spec, consts["b"])[..., order]:
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, bias)
+        for b in matrices[..., order]:
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, start[order])
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:

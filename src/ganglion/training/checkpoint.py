@@ -1,10 +1,9 @@
 """A checkpoint: everything that the rest of a run depends on, in one .npz without pickled objects.
 
 Members: "state/NAME" for every bound tensor, "best/K/NAME" for the best weights of watch K,
-"predictions/K" and "targets/K" for what output K gave and should have given in the epoch under way,
-and "meta", the JSON of the rest as
-bytes. The file is written aside and renamed, so a kill leaves the old one. A fingerprint of the
-step, the settings and the data keeps it from being used for another run.
+"predictions/K" and "targets/K" for output K in the epoch under way, and "meta", the JSON of the
+rest as bytes. The file is written aside and renamed, so a kill leaves the old one. A fingerprint of
+the step, the settings and the data keeps it from being used for another run.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.files import write_atomic
 from ganglion.ops.base import Array
-from ganglion.training.progress import Progress, joined
+from ganglion.training.progress import Progress
 from ganglion.training.run import Callback, History, Saved
 from ganglion.training.stopping import Watch
 
@@ -60,8 +59,8 @@ def save(path: Path, point: Checkpoint, watches: Sequence[Watch],
     """
     at = point.progress
     members = {f"state/{name}": array for name, array in point.state.items()}
-    members |= {f"predictions/{k}": a for k, a in enumerate(joined(at.predictions))}
-    members |= {f"targets/{k}": a for k, a in enumerate(joined(at.targets))}
+    for name, arrays in zip(("predictions", "targets"), at.joined()):
+        members |= {f"{name}/{k}": a for k, a in enumerate(arrays)}
     for k, watch in enumerate(watches):
         members |= {f"best/{k}/{name}": a for name, a in (watch.weights or {}).items()}
     meta = {"version": VERSION, "fingerprint": point.fingerprint,
@@ -101,11 +100,10 @@ def load(path: Path, expected: str, watches: Sequence[Watch],
                 f"{path} is the checkpoint of another run: the network, its initial weights, the "
                 "data, the settings or the callbacks differ; repeat the call that wrote it, delete "
                 "it, or give another path")
-        total = np.array(meta["total"], np.float64)
-        predictions, targets = ([[a] for a in _under(members, prefix).values()]
-                                for prefix in ("predictions/", "targets/"))
-        progress = Progress(len(total), int(meta["epoch"]), int(meta["step"]), int(meta["taken"]),
-                            int(meta["rows"]), total, predictions, targets)
+        parts = [[[a] for a in _under(members, f"{name}/").values()]
+                 for name in ("predictions", "targets")]
+        progress = Progress(np.array(meta["total"], np.float64), int(meta["epoch"]),
+                            int(meta["step"]), int(meta["taken"]), int(meta["rows"]), *parts)
         point = Checkpoint(found, _under(members, "state/"), History(**meta["history"]),
                            float(meta["learning_rate"]), bool(meta["stop"]), progress,
                            tuple(dict(state) for _, state in meta["callbacks"]))

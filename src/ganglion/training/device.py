@@ -25,6 +25,7 @@ from ganglion.training import optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.data import Arrays, prepare
 from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
 from ganglion.training.state import State
 from ganglion.training.step import build_evaluation, build_step, trained_names
@@ -54,6 +55,9 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
         raise DataError(f"batch_size={batch_size!r}: expected a whole number from 1 up")
     chosen = choose_losses(loss, len(model.graph.outputs))
     method = optimizers.get(optimizer)
+    if isinstance(method.learning_rate, LearningRateSchedule) or method.use_ema:
+        raise DataError(f"{method}: a device's step takes its rate at every call and has the plain "
+                        "weights; give a number as learning_rate, and no use_ema")
     step, entries = functions(model, chosen, method, batch_size, trainable=trainable, seed=seed,
                               masks=masks)
     sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)

@@ -42,7 +42,8 @@ def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
     losses = choose_losses(loss, len(outputs))
     sample = fix_batch(model, 1)
     data = with_weights(prepare(sample, losses, x, y), sample.graph.outputs, sample_weight)
-    found = answers(build_evaluation(model, losses, 1, (), None, data.weight_ranks), data.arrays)
+    judge = build_evaluation(model, losses, 1, (), weight_ranks=data.weight_ranks)
+    found = answers(judge, data.arrays)
     figures = {name: float(np.mean(each, dtype=np.float64))
                for name, each in zip(loss_names(names), found)}
     return figures | compute(chosen, data.targets, found[len(figures):], names)

@@ -104,7 +104,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
     source: Source
     if y is None:
         if validation_split or sample_weight is not None:
-            raise DataError("validation_split and sample_weight belong to arrays, not to batches; "
+            raise DataError("validation_split and sample_weight go with arrays, not with batches; "
                             "give validation_data, and batches (x, y, sample_weight)")
         source = StreamSource(sample, chosen, x, steps_per_epoch, change, class_weight)
         held = _validation(sample, chosen, source.first(), validation_data, 0.0)[1]
@@ -115,9 +115,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
     else:
         data = with_weights(prepare(sample, chosen, x, y), sample.graph.outputs, sample_weight)
         data, held = _validation(sample, chosen, data, validation_data, validation_split)
-        if class_weight is not None:
-            data = of_classes(data, class_weight)
-        source = ArraySource(data, batch_size, shuffle, seed, change)
+        source = ArraySource(of_classes(data, class_weight), batch_size, shuffle, seed, change)
     rules, listeners = _sorted_out(early_stopping, callbacks)
     if restore_best_weights:
         rules = (*rules, EarlyStopping("loss" if held is None else "val_loss",

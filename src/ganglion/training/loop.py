@@ -17,9 +17,9 @@ from ganglion.training.data import Dataset, batches
 from ganglion.training.losses import Loss
 from ganglion.training.metrics import Metric, compute
 from ganglion.training.optimizer import AVERAGE, Optimizer
-from ganglion.training.progress import Progress, joined
+from ganglion.training.progress import Progress
 from ganglion.training.run import Callback, History, Run, Stepper, monitored
-from ganglion.training.sample_weights import uniform
+from ganglion.training.sample_weights import padded, uniform
 from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
 from ganglion.training.source import Source
@@ -65,27 +65,25 @@ def train(problem: Problem, make: Make) -> tuple[ir.Model, History]:
 
 
 class _Loop:
-    """The moving parts: steppers for whole and other batches, progress, history, watches."""
+    """The moving parts: steppers for whole and for other batches, progress, history, watches."""
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
         self.losses = loss_names(self._names())
-        self.check_watched()
-        self.rows, first = p.source.rows, p.source.first()
-        self.ranks = first.weight_ranks
+        self._check_watched()
+        self.rows, self.first = p.source.rows, p.source.first()
         step = self._step(self.rows)
-        self.padded = not p.source.even and rows_are_apart(p.model, step)
+        self.padded = p.source.uneven and rows_are_apart(p.model, step)
         if self.padded:
-            first = uniform(first)
-            self.ranks = first.weight_ranks
+            self.first = uniform(self.first)
             step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
         self.weights = trained_names(p.model, step)
-        self.full = make(step, self._example(first, self.rows))
+        self.full = make(step, self._example(self.first, self.rows))
         self.make, self.others = make, dict[int, Stepper]()
         self.judge = None if p.validation is None else self._judge(p.validation, make)
         self.watches = [Watch(s) for s in p.stopping if isinstance(s, EarlyStopping)]
-        self.at = Progress(len(self.losses))
+        self.at = Progress(np.zeros(len(self.losses)))
         self.run_state = Run(p.epochs, p.source.steps, p.optimizer.rate_at(0),
                              self.full, History(), lambda: write_back(p.model, self._weights()))
         self.print = "" if p.checkpoint is None else self._fingerprint(step)
@@ -129,28 +127,34 @@ class _Loop:
         trained."""
         p, at = self.problem, self.at
         for batch in p.source.epoch(at.epoch, at.step):
-            outputs = self._step_once(uniform(batch) if self.padded else batch)
-            at.add(batch, outputs, keep=bool(p.metrics))
+            outputs = self._step_once(batch)
+            at.add(batch.rows, outputs, batch.targets if p.metrics else None)
             for callback in p.callbacks:
                 callback.on_batch_end(at.step - 1, {"loss": float(outputs[0])}, self.run_state)
             if p.checkpoint_steps is not None and at.taken % p.checkpoint_steps == 0:
                 self._save()
         logs = dict(zip(self.losses, (at.total / at.rows).tolist()))
         if p.metrics:
-            logs |= compute(p.metrics, joined(at.targets), joined(at.predictions), self._names())
+            predictions, targets = at.joined()
+            logs |= compute(p.metrics, targets, predictions, self._names())
         return logs
 
     def _step_once(self, batch: Dataset) -> Sequence[Array]:
         rate = np.asarray(self._rate(), np.float32)
+        if self.padded:
+            batch = uniform(batch)
+        if batch.weight_ranks != self.first.weight_ranks:
+            raise DataError(f"step {self.at.step + 1}: sample weights of other dimensions than "
+                            "those of the first batch, or none; expected the same in every batch")
         if batch.rows == self.rows:
             outputs = self.full.run(*batch.arrays, rate)
         elif self.padded and batch.rows < self.rows:
-            outputs = self._short(self.full.run(*self._pad(batch), rate), batch.rows)
+            outputs = self.full.run(*padded(batch, self.rows).arrays, rate)
+            count = len(self.losses)
+            outputs = [*outputs[:count], *(o[:batch.rows] for o in outputs[count:])]
         else:
-            other = self._other(batch)
-            self._copy_state(self.full, other)
-            outputs = other.run(*batch.arrays, rate)
-            self._copy_state(other, self.full)
+            outputs = self._other(batch).run(*batch.arrays, rate)
+            self._copy_state(self.others[batch.rows], self.full)
         loss = float(outputs[0])
         if not math.isfinite(loss):
             raise DataError(f"the loss became {loss} in epoch {self.at.epoch + 1}, step "
@@ -159,24 +163,12 @@ class _Loop:
         return outputs
 
     def _other(self, batch: Dataset) -> Stepper:
-        """The step for batches of another size than most."""
-        if batch.rows not in self.others:
-            self.others[batch.rows] = self.make(self._step(batch.rows),
-                                                self._example(batch, batch.rows))
-        return self.others[batch.rows]
-
-    def _pad(self, batch: Dataset) -> Sequence[Array]:
-        """A whole batch that means what `batch` does: rows to fill it up weigh nothing, and its own
-        as much more as there are more rows."""
-        whole = batch.part(np.resize(np.arange(batch.rows), self.rows))
-        for weight in whole.weights:
-            weight[:batch.rows] *= self.rows / batch.rows
-            weight[batch.rows:] = 0
-        return whole.arrays
-
-    def _short(self, outputs: Sequence[Array], rows: int) -> list[Array]:
-        count = len(self.losses)
-        return [*outputs[:count], *(o[:rows] for o in outputs[count:])]
+        """A step for batches of this size, with the state of now."""
+        rows = batch.rows
+        if rows not in self.others:
+            self.others[rows] = self.make(self._step(rows), self._example(batch, rows))
+        self._copy_state(self.full, self.others[rows])
+        return self.others[rows]
 
     def _rate(self) -> float:
         """The learning rate of the step to come; DataError when two want to set it."""
@@ -212,8 +204,8 @@ class _Loop:
             total += np.array(outputs[:count], np.float64).sum(1)
             predictions.append([np.array(o) for o in outputs[count:]])
         logs = dict(zip(self.losses, (total / data.rows).tolist()))
-        return logs | compute(self.problem.metrics, data.targets, joined(list(zip(*predictions))),
-                              self._names())
+        joined = [np.concatenate(parts) for parts in zip(*predictions)]
+        return logs | compute(self.problem.metrics, data.targets, joined, self._names())
 
     def _stop_reason(self, epoch: int, logs: Mapping[str, float]) -> str | None:
         reasons = [] if not self.run_state.stop else ["a callback asked to stop"]
@@ -225,7 +217,7 @@ class _Loop:
                 reasons.append(f"{rule.monitor} {logs[rule.monitor]:g} reached {rule.value:g}")
         return next((r for r in reasons if r), None)
 
-    def check_watched(self) -> None:
+    def _check_watched(self) -> None:
         """DataError for a rule or callback that watches what the run will not give, or for two
         that set the learning rate, before any work."""
         p, outputs = self.problem, self._names()
@@ -250,8 +242,8 @@ class _Loop:
     def _step(self, rows: int) -> ir.Model:
         p = self.problem
         return build_step(p.model, p.losses, p.optimizer, rows, seed=p.seed,
-                          predictions=bool(p.metrics), masks=p.masks, chosen=p.trainable,
-                          weight_ranks=self.ranks)
+                          predictions=bool(p.metrics), masks=p.masks,
+                          chosen=p.trainable, weight_ranks=self.first.weight_ranks)
 
     def _names(self) -> list[str]:
         return [str(v.name) for v in self.problem.model.graph.outputs]

@@ -16,8 +16,7 @@ ClassWeight = Mapping[int, float]
 """Number of a class -> weight of its samples; 1 for a class that is not there."""
 
 
-def with_weights(data: Dataset, outputs: Sequence[ir.Value],
-                 given: Arrays | None = None) -> Dataset:
+def with_weights(data: Dataset, outputs: Sequence[ir.Value], given: Arrays | None) -> Dataset:
     """`data` with these sample weights: [rows], or [rows, steps, ...] as the output's own leading
     axes are; one array for each output, or one [rows] for all. Raises DataError."""
     if given is None:
@@ -32,9 +31,11 @@ def with_weights(data: Dataset, outputs: Sequence[ir.Value],
     return data.weighted([_checked(a, data.rows, v) for a, v in zip(arrays, outputs)])
 
 
-def of_classes(data: Dataset, given: ClassWeight) -> Dataset:
+def of_classes(data: Dataset, given: ClassWeight | None) -> Dataset:
     """`data` whose samples weigh what their class does; the class is the target, rounded, or the
     largest of several columns. Raises DataError for more than one output."""
+    if given is None:
+        return data
     if len(data.targets) != 1:
         raise DataError(f"class_weight with {len(data.targets)} outputs: say with sample_weight, "
                         "one array for each output, what the samples weigh")
@@ -59,6 +60,17 @@ def uniform(data: Dataset) -> Dataset:
     """`data` with weights, all of them 1 where it had none."""
     return data if data.weights else data.weighted(
         [np.ones(data.rows, np.float32)] * len(data.targets))
+
+
+def padded(data: Dataset, rows: int) -> Dataset:
+    """A batch of `rows` that means what the fewer rows of `data` do, which has weights: further
+    ones weigh nothing, and these as much more as there are more of them."""
+    count = data.rows
+    more = data.part(np.resize(np.arange(count), rows))
+    for weight in more.weights:
+        weight[:count] *= rows / count
+        weight[count:] = 0
+    return more
 
 
 def _checked(array: Array, rows: int, output: ir.Value) -> Array:

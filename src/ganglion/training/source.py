@@ -24,17 +24,17 @@ Batch = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
 
 
 class Source(Protocol):
-    """`rows`: of a whole batch; others may be shorter, unless `even`. `steps`: batches in an
-    epoch."""
+    """`rows`: of a whole batch. `steps`: batches in an epoch. `uneven`: whether some batches may
+    have another number of rows."""
 
     @property
     def rows(self) -> int: ...
 
     @property
-    def even(self) -> bool: ...
+    def steps(self) -> int: ...
 
     @property
-    def steps(self) -> int: ...
+    def uneven(self) -> bool: ...
 
     def first(self) -> Dataset:
         """The rows that steps are checked with, at least one batch of them."""
@@ -92,12 +92,12 @@ class ArraySource:
         return min(self.batch_size, self.data.rows)
 
     @property
-    def even(self) -> bool:
-        return self.data.rows % self.rows == 0
-
-    @property
     def steps(self) -> int:
         return -(-self.data.rows // self.rows)
+
+    @property
+    def uneven(self) -> bool:
+        return self.data.rows % self.rows != 0
 
     def first(self) -> Dataset:
         return self.data
@@ -122,15 +122,15 @@ class StreamSource:
     """
 
     def __init__(self, model: ir.Model, losses: Sequence[Loss], stream: Arrays | Iterable[Batch],
-                 steps: int | None, augment: Augment,
-                 class_weight: ClassWeight | None = None) -> None:
-        """`model`: of one row, as `prepare` takes it. `steps`: None for all that `stream` has."""
+                 steps: int | None, augment: Augment, classes: ClassWeight | None = None) -> None:
+        """`model`: of one row, as `prepare` takes it. `steps`: None for all that `stream` has.
+        `classes`: what the samples of each class weigh."""
         if isinstance(stream, np.ndarray) or not isinstance(stream, Iterable):
             raise DataError(f"x is a {type(stream).__name__} and there is no y; give the targets, "
                             "or an iterable of batches (x, y)")
         self._model, self._losses, self._augment = model, losses, augment
-        self._classes = class_weight
         self._stream: Iterable[object] = stream
+        self._classes, self.uneven = classes, True
         given = iter(stream)
         self._restarts = given is not stream
         try:
@@ -138,7 +138,7 @@ class StreamSource:
         except StopIteration:
             raise DataError("x gives no batch at all; expected an iterable of (x, y), one batch "
                             "each") from None
-        self.steps, self.even = _steps(stream, steps), False
+        self.steps = _steps(stream, steps)
         self._head: list[object] = [] if self._restarts else [head]
         self._rest, self._at = given, 0
         self._first = self._prepared(head, "batch 1")
@@ -186,12 +186,12 @@ class StreamSource:
     def _prepared(self, batch: object, place: str) -> Dataset:
         if not isinstance(batch, tuple) or len(batch) not in (2, 3):
             found = f"{len(batch)} things" if isinstance(batch, tuple) else type(batch).__name__
-            raise DataError(f"{place}: found {found}; expected a tuple (x, y) or "
-                            "(x, y, sample_weight)")
+            raise DataError(f"{place}: found {found}; expected a tuple (x, y), or (x, y, "
+                            "sample_weight)")
         try:
-            data = prepare(self._model, self._losses, *batch[:2])
-            data = with_weights(data, self._model.graph.outputs, *batch[2:])
-            return data if self._classes is None else of_classes(data, self._classes)
+            data = with_weights(prepare(self._model, self._losses, *batch[:2]),
+                                self._model.graph.outputs, batch[2] if len(batch) == 3 else None)
+            return of_classes(data, self._classes)
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
 
