@@ -96,6 +96,17 @@ def pack_order(columns: int, vectors: int) -> np.ndarray:
     return order
 
 
+def run(starts: Sequence[int], sizes: Sequence[int], lanes: int = 16) -> int:
+    """Bytes of the one run that pieces of at most `lanes` make up, or 0 where there are gaps.
+
+    >>> run([0, 16, 32], [16, 16, 4]), run([0, 16, 32], [16, 8, 4])
+    (36, 0)
+    """
+    whole = all(size == lanes for size in sizes[:-1])
+    follow = all(start == starts[0] + i * lanes for i, start in enumerate(starts))
+    return starts[-1] + sizes[-1] - starts[0] if whole and follow else 0
+
+
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
@@ -109,10 +120,14 @@ def dots_per_cycle(lanes: int, group: int) -> float:
 
 
 def finish_cycles(columns: int, vectors: int, group: int) -> float:
-    """Estimated cycles from a vector of sums to codes: least where packing leaves them in order."""
+    """Estimated cycles from a vector of sums to codes: least where packing leaves them in order, or
+    three vectors or more are stored as one."""
     if group != 4:
         return 3.0
-    return 2.0 if columns % 64 == 0 and vectors % 4 == 0 else 2.6
+    rest = columns % 64
+    if vectors % 4 or columns < 48:
+        return 2.4
+    return (1.8 * (columns - rest) + (1.9 if rest >= 48 else 2.4) * rest) / columns
 
 
 def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1,
