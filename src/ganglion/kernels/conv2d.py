@@ -338,10 +338,10 @@ VARIANTS = (
     *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
-    *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
     *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (24, 1), (6, 4))),
     *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
     *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
+    *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
 )

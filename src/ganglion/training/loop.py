@@ -101,7 +101,9 @@ class _Loop:
             self._save()
         for callback in p.callbacks:
             callback.on_train_end(run)
-        weights = self._weights(averaged=p.optimizer.use_ema and self.at.taken > 0)
+        weights = self._weights()
+        if p.optimizer.use_ema and self.at.taken > 0:
+            weights |= self._averages()
         for watch in self.watches:
             weights |= watch.weights or {}
         return write_back(p.model, weights), run.history
@@ -143,9 +145,6 @@ class _Loop:
         rate = np.asarray(self._rate(), np.float32)
         if self.padded:
             batch = uniform(batch)
-        if batch.weight_ranks != self.first.weight_ranks:
-            raise DataError(f"step {self.at.step + 1}: sample weights of other dimensions than "
-                            "those of the first batch, or none; expected the same in every batch")
         if batch.rows == self.rows:
             outputs = self.full.run(*batch.arrays, rate)
         elif self.padded and batch.rows < self.rows:
@@ -248,12 +247,14 @@ class _Loop:
     def _names(self) -> list[str]:
         return [str(v.name) for v in self.problem.model.graph.outputs]
 
-    def _weights(self, averaged: bool = False) -> dict[str, Array]:
-        """The values of all that is trained; of a weight with an average that one, if asked for."""
-        read = {name: f"{name}{AVERAGE}" for name in self.weights} if averaged else {}
-        bound = set(self.bound)
-        return {name: np.array(self.full.get(read[name] if read.get(name) in bound else name))
-                for name in self.weights}
+    def _weights(self) -> dict[str, Array]:
+        return {name: np.array(self.full.get(name)) for name in self.weights}
+
+    def _averages(self) -> dict[str, Array]:
+        """Of the weights that have a moving average; what a mask holds at zero stays there."""
+        masks = self.problem.masks
+        return {name: np.array(self.full.get(f"{name}{AVERAGE}")) * masks.get(name, np.float32(1))
+                for name in self.weights if f"{name}{AVERAGE}" in self.bound}
 
     def _copy_state(self, source: Stepper, target: Stepper) -> None:
         for name in self.bound:
