@@ -224,7 +224,7 @@ def _dot_variant(isa: Isa) -> Variant[MatMulSpec]:
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatMulSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
@@ -234,11 +234,10 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
         matrices = _matrices(spec, consts["b"])
-        packs = group == 4 and isa.lanes == 16
         requant = spec.requant if packs else replace(spec.requant, fused=False)
         bias = consts["bias"].reshape(-1) if spec.bias else None
         start, factors = requant.begin(spec.dtype, matrices[0].T, bias, consts["multiplier"])
-        order = tiling.pack_order(spec.n, vectors if group == 4 else 1)
+        order = tiling.pack_order(spec.n, vectors if packs else 1)
         found = {**consts, "multiplier": np.concatenate(
             [tiling.padded_to(each[order], wide) for each in factors])}
         start = start if bias is None else start + bias
@@ -261,7 +260,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
             spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
-            each=tiling.finish_cycles(spec.n, vectors, group)))
+            each=tiling.finish_cycles(spec.n, vectors, packs)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
                    accepts=accepts, cost=cost, pack=pack,
