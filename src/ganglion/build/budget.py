@@ -30,7 +30,7 @@ BOUNDS = 12
 LABELS = 8
 """How many ways to cut the nodes up to a place are followed on."""
 
-REFINEMENTS = 24
+REFINEMENTS = 12
 """How many single moves of a cut are tried where no candidate fits."""
 
 HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"})
