@@ -70,6 +70,7 @@ class _Loop:
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
         self.losses = loss_names(self._names())
+        self.scheduled = isinstance(p.optimizer.learning_rate, LearningRateSchedule)
         self._check_watched()
         self.rows, self.first = p.source.rows, p.source.first()
         step = self._step(self.rows)
@@ -172,7 +173,7 @@ class _Loop:
     def _rate(self) -> float:
         """The learning rate of the step to come; DataError when two want to set it."""
         p, run, taken = self.problem, self.run_state, self.at.taken
-        if isinstance(p.optimizer.learning_rate, LearningRateSchedule):
+        if self.scheduled:
             if run.learning_rate != p.optimizer.rate_at(max(0, taken - 1)):
                 raise DataError(f"a callback set the learning rate to {run.learning_rate:g}, but "
                                 f"the optimizer follows {p.optimizer.learning_rate}; leave one of "
@@ -181,9 +182,7 @@ class _Loop:
         return run.learning_rate
 
     def _shows_rate(self) -> bool:
-        p = self.problem
-        return (isinstance(p.optimizer.learning_rate, LearningRateSchedule)
-                or any(callback.sets_learning_rate for callback in p.callbacks))
+        return self.scheduled or any(c.sets_learning_rate for c in self.problem.callbacks)
 
     def _judge(self, data: Dataset, make: Make) -> Stepper:
         """What validates: the network without training mode, its weights as inputs."""
@@ -229,7 +228,7 @@ class _Loop:
             if name is not None:
                 monitored(name, dict.fromkeys(given, 0.0))
         setters = [type(c).__name__ for c in p.callbacks if c.sets_learning_rate]
-        if setters and isinstance(p.optimizer.learning_rate, LearningRateSchedule):
+        if setters and self.scheduled:
             raise DataError(f"{setters[0]} sets the learning rate, but the optimizer follows "
                             f"{p.optimizer.learning_rate}; leave one of them out")
 
