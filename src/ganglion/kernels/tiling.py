@@ -35,6 +35,22 @@ def splits(total: int, block: int) -> list[tuple[int, int, int]]:
     return loops + ([(whole, total, total - whole)] if total > whole else [])
 
 
+def heights(most: int, counts: Sequence[int]) -> list[int]:
+    """Heights of tiles, `most` the first, that together cover each of these counts of rows.
+
+    >>> heights(6, [32, 1600])
+    [6, 4, 2]
+    """
+    used = set()
+    steps = [most, *(step for step in (4, 2, 1) if step < most)]
+    for count in counts:
+        for step in steps:
+            if count >= step:
+                used.add(step)
+                count %= step
+    return sorted(used, reverse=True)
+
+
 def padded(columns: int, lanes: int) -> int:
     """Columns rounded up to whole vectors."""
     return -(-columns // lanes) * lanes
