@@ -17,6 +17,8 @@ from ganglion.kernels.isa import DOTPROD, Isa
 class _Requant(Protocol):
     @property
     def x_zero_point(self) -> int: ...
+    @property
+    def fused(self) -> bool: ...
 
 
 class _Spec(Protocol):
@@ -39,13 +41,13 @@ def narrow(make: Make[S], isa: Isa, rows: int, vectors: int) -> Variant[S]:
     if pack is None:
         raise ValueError(f"{made.name} does not pack its weights")
 
-    def shifted(spec: S, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """SDOT takes codes less 128: as if the zero point were as much less."""
-        requant = spec.requant
-        shift = 128 if isa is DOTPROD else 0
-        if requant is not None and shift:
-            changed = replace(requant, x_zero_point=requant.x_zero_point - shift)  # type: ignore[type-var]
-            spec = replace(spec, requant=changed)  # type: ignore[type-var]
+    def plain(spec: S, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rescaling is one step at sixteen lanes alone; SDOT takes codes less 128, as if the zero
+        point were as much less."""
+        if spec.requant is not None:
+            zero = spec.requant.x_zero_point - (128 if isa is DOTPROD else 0)
+            requant = replace(spec.requant, x_zero_point=zero, fused=False)  # type: ignore[type-var]
+            spec = replace(spec, requant=requant)  # type: ignore[type-var]
         return pack(spec, consts)
 
-    return replace(made, pack=shifted)
+    return replace(made, pack=plain)
