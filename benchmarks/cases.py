@@ -30,12 +30,16 @@ REFERENCE = {
     "keyword spotting, f32 (hybrid file)": ("kws_ref_model_float32.tflite", False),
     "keyword spotting, hybrid": ("kws_ref_model_float32.tflite", True),
     "ResNet-8, f32": ("pretrainedResnet.tflite", False),
+    "ResNet-8, hybrid": ("pretrainedResnet.tflite", True),
     "anomaly detection, f32": ("ad01_fp32.tflite", False),
+    "anomaly detection, hybrid": ("ad01_fp32.tflite", True),
 }
 """MLPerf Tiny's reference networks: file under GANGLION_MODELS, whether it computes in int8."""
 
-HYBRID = frozenset({"keyword spotting, hybrid"})
-"""Built with `hybrid=True`: int8 products, floats between them, as LiteRT computes the file."""
+HYBRID = {"keyword spotting, hybrid": False, "ResNet-8, hybrid": True,
+          "anomaly detection, hybrid": True}
+"""Built with `hybrid=True`: int8 products, floats between them, as LiteRT computes such a file.
+Whether the weights are to be stored as int8 first, in the file for LiteRT too."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,10 @@ def read(candidate: Candidate) -> tuple[ir.Model, Path | None] | Skipped:
     source = Path(root) / candidate.tflite
     if not source.is_file():
         return Skipped(candidate.name, f"{source.name} is not in GANGLION_MODELS")
-    return load(source), source
+    model = load(source)
+    if HYBRID.get(candidate.name):
+        return quantize(model, weights_only=True), None
+    return model, source
 
 
 def described(network: Network, integer: bool) -> ir.Model:
@@ -147,14 +154,14 @@ def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path 
     files = {"onnx": place / "net.onnx", "artefact": place / "artefact"}
     refused = {}
     try:
-        files["tflite"] = tflite or _exported(fixed, place / "net.tflite")
+        files["tflite"] = tflite or _exported(fixed, place / "net.tflite", hybrid)
     except UnsupportedOp as error:
         refused["LiteRT"] = str(error)
     return Case(name, fixed, files, draw(fixed), integer, artifact, seconds, refused)
 
 
-def _exported(model: ir.Model, path: Path) -> Path:
-    export(model, path)
+def _exported(model: ir.Model, path: Path, hybrid: bool) -> Path:
+    export(model, path, hybrid=hybrid)
     return path
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from tests.support import small_networks
+from tests.support.drawn_networks import from_exports
 from tests.support.small_networks import NETWORKS, Net, rows
 
 import ganglion as gg
 from ganglion.build.compile import ready_to_plan
 from ganglion.exporters.tflite import export
+from ganglion.kernels.hybrid import HybridConvSpec
 from ganglion.ops.graph import GraphBuilder
 
 MODELS = os.environ.get("GANGLION_MODELS")
@@ -50,6 +52,12 @@ def test_a_network_of_products_gives_the_same_bits_everywhere() -> None:
     np.testing.assert_array_equal(answers[0], answers[1])
 
 
+def test_drawn_networks_of_int8_weights_pass_their_check() -> None:
+    built = gg.compile(gg.quantize(from_exports(range(8)), weights_only=True), hybrid=True)
+    assert check_of(built)["status"] == "passed"
+    assert sum(s.family.startswith("hybrid") for s in built.plan.steps) > 4
+
+
 def test_without_the_argument_products_stay_float() -> None:
     model = gg.quantize(small_networks.plain(), weights_only=True)
     assert not any(n.op_type.startswith("Hybrid") for n in ready_to_plan(model).graph)
@@ -58,6 +66,26 @@ def test_without_the_argument_products_stay_float() -> None:
 def test_float_weights_are_left_alone() -> None:
     plan = gg.compile(products(), hybrid=True, check=False).plan
     assert not any(s.family.startswith("hybrid") for s in plan.steps)
+
+
+@pytest.mark.parametrize(("kind", "known"), [
+    ("Relu", True), ("Sigmoid", True), ("MaxPool", True), ("Clip", True), ("Tanh", False),
+    ("Identity", False)])
+def test_only_inputs_that_may_be_negative_are_searched_for_their_least(kind: str, known: bool
+                                                                       ) -> None:
+    g = GraphBuilder("n")
+    x = g.input("x", ir.DataType.FLOAT, (1, 4, 6, 6))
+    if kind == "Clip":
+        x = g.op("Clip", x, g.constant(np.float32(0)), g.constant(np.float32(6)))
+    elif kind == "MaxPool":
+        x = g.op("MaxPool", g.op("Relu", x), kernel_shape=[2, 2])
+    else:
+        x = g.op(kind, x)
+    w = np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)
+    g.output("y", g.op("Conv", x, g.constant(w)))
+    plan = gg.compile(gg.quantize(g.model(), weights_only=True), hybrid=True, check=False).plan
+    specs = [s.spec for s in plan.steps if isinstance(s.spec, HybridConvSpec)]
+    assert [spec.unsigned for spec in specs] == [known]
 
 
 @pytest.mark.parametrize("kind", ["Gemm", "Conv"])

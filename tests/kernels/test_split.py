@@ -11,6 +11,7 @@ from tests.support.kernel_law import native_isas, random_arrays
 from ganglion.kernels.base import Family
 from ganglion.kernels.conv2d import Conv2dSpec
 from ganglion.kernels.conv_transpose import ConvTransposeSpec
+from ganglion.kernels.hybrid import HybridConvSpec, HybridMatMulSpec
 from ganglion.kernels.matmul import Epilogue, MatMulSpec, Requant
 from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
@@ -40,6 +41,8 @@ SPECS: list[tuple[str, Any]] = [
     ("conv_transpose", ConvTransposeSpec("float32", 1, 7, 6, 5, 9, (4, 3), (14, 12), (2, 2),
                                          pads=(1, 0))),
     ("conv_transpose", ConvTransposeSpec("float32", 1, 6, 5, 4, 4, (3, 3), (8, 7), groups=2)),
+    ("hybrid_conv2d", HybridConvSpec("float32", 5, 4, 4, 3, 8, (3, 3), epilogue=ADD)),
+    ("hybrid_matmul", HybridMatMulSpec(33, 40, 24, bias=True, epilogue=ADD)),
     ("matmul", MatMulSpec("float32", 1, 33, 40, 24, bias=True, epilogue=ADD)),
     ("matmul", MatMulSpec("float32", 1, 1, 170, 48, bias=True)),
     ("matmul", MatMulSpec("float32", 1, 1, 96, 40, trans_b=True, b_const=False)),

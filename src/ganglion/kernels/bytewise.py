@@ -81,7 +81,13 @@ def _inside(window: Window, start: int, wanted: int) -> int:
     return sum(1 << i for i in range(min(wanted, BYTES)) if 0 <= start + i < size)
 
 
-def _masks(window: Window, q: int, count: int, lanes: int) -> tuple[tuple[int, ...], ...]:
+def beyond(window: Window) -> int:
+    """How many bytes behind a run of channels are loaded with it: loads of whole vectors are
+    cheaper than masked ones. What is loaded too much is never stored."""
+    return BYTES - window.c % BYTES if pixels(window) == 1 and window.c % BYTES else 0
+
+
+def _masks(window: Window, q: int, count: int) -> tuple[tuple[int, ...], ...]:
     found: list[tuple[int, ...]] = []
     for k in range(window.kernel[1]):
         column = q * window.strides[1] + k * window.dilations[1] - window.pads[1]
@@ -91,7 +97,7 @@ def _masks(window: Window, q: int, count: int, lanes: int) -> tuple[tuple[int, .
         elif pixels(window) > 1:
             found.append((_inside(window, start, count * window.c),))
         else:
-            found.append(((1 << lanes) - 1 if 0 <= column < window.w else 0,))
+            found.append(((1 << BYTES) - 1 if 0 <= column < window.w else 0,))
     return tuple(found)
 
 
@@ -104,7 +110,7 @@ def blocks(window: Window, lanes: int, vectors: int) -> list[Block]:
     found: list[Block] = []
     for start in range(0, len(row), vectors):
         part = row[start:start + vectors]
-        each = tuple(Vector(_masks(window, q, count, lanes),
+        each = tuple(Vector(_masks(window, q, count),
                             count * window.c if many > 1 else lanes) for q, count in part)
         first, step = part[0][0], sum(count for _, count in part)
         if found and (found[-1].step, found[-1].vectors) == (step, each):

@@ -210,14 +210,14 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv2dSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
         each = spec.o // spec.groups
-        order = tiling.pack_order(each, vectors if group == 4 else 1)
+        order = tiling.pack_order(each, vectors if packs else 1)
         weights = weights_by_group(spec, consts["w"], spec.geometry(group).run)[..., order]
-        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
         bias = consts["bias"].reshape(-1) if spec.bias else None
         start, factors = requant.begin(spec.dtype, consts["w"].reshape(spec.o, -1), bias,
                                        consts["multiplier"])
@@ -237,7 +237,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         columns = spec.o // spec.groups
         one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
-                                  per_cycle, tiling.finish_cycles(columns, vectors, group))
+                                  per_cycle, tiling.finish_cycles(columns, vectors, packs))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 

@@ -91,7 +91,8 @@ def _vnni_accepts(spec: Conv2dSpec) -> bool:
 
 
 def _vnni_scratch_bytes(spec: Conv2dSpec) -> int:
-    return spec.w * spec.c if borders.outside(spec) else 0
+    row = spec.w * spec.c + bytewise.beyond(spec)
+    return row * (borders.outside(spec) + (bytewise.beyond(spec) > 0))
 
 
 def _vnni_variant(vectors: int) -> Variant[Conv2dSpec]:

@@ -103,6 +103,11 @@ class MatMulSpec:
     def y_dtype(self) -> str:
         return (self.requant.y_dtype if self.requant else "") or self.dtype
 
+    def readable(self, group: int) -> bool:
+        """Whether dot products of `group` terms can read a's codes where they lie."""
+        return (group == 4 and self.dtype == "uint8" and not self.trans_a
+                and self.k % group == 0)
+
 
 def operands(spec: MatMulSpec) -> list[Operand]:
     """The arrays of a matrix product, in parameter order."""
@@ -219,7 +224,7 @@ def _dot_variant(isa: Isa) -> Variant[MatMulSpec]:
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatMulSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
@@ -229,10 +234,10 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
         matrices = _matrices(spec, consts["b"])
-        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
         bias = consts["bias"].reshape(-1) if spec.bias else None
         start, factors = requant.begin(spec.dtype, matrices[0].T, bias, consts["multiplier"])
-        order = tiling.pack_order(spec.n, vectors if group == 4 else 1)
+        order = tiling.pack_order(spec.n, vectors if packs else 1)
         found = {**consts, "multiplier": np.concatenate(
             [tiling.padded_to(each[order], wide) for each in factors])}
         start = start if bias is None else start + bias
@@ -246,18 +251,21 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
             parts.append(tiling.groups(b, isa.lanes, width, group, isa.name == "neon"))
         return {**found, "b": np.concatenate(parts)}
 
+    def scratch_bytes(spec: MatMulSpec) -> int:
+        prepared = tiling.padded(spec.k, group) * min(rows, spec.m) * (1 if group == 4 else 2)
+        return 0 if spec.readable(group) else prepared
+
     def cost(spec: MatMulSpec) -> float:
-        prepare = spec.m * spec.k / (4 * isa.lanes)
+        prepare = 0.0 if spec.readable(group) else spec.m * spec.k / (4 * isa.lanes)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
             spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
-            each=tiling.finish_cycles(spec.n, vectors, group)))
+            each=tiling.finish_cycles(spec.n, vectors, packs)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
                    accepts=accepts, cost=cost, pack=pack,
                    tile={"rows": rows, "vectors": vectors, "group": group},
-                   scratch_bytes=lambda spec: (tiling.padded(spec.k, group) * min(rows, spec.m)
-                                               * (1 if group == 4 else 2)))
+                   scratch_bytes=scratch_bytes)
 
 
 VARIANTS = (

@@ -23,11 +23,12 @@ BITS = 0x4B400000
 START = 1.5 * 2.0 ** 23
 REACH = 2 ** 22
 """How far a sum may lie from START."""
-SHIFTS = (256, 4096, 65536)
+SHIFTS = (256, 8192, 2 ** 20)
 """How many are looked through; more, where fewer have not served."""
 ULPS = (0, 1, -1)
 """By how much a multiplier may differ, where nothing else serves."""
 TRIED = 8
+LEAST_ROOM = 2 ** 16
 ROUND = 2 ** 16
 FAILED = 2 ** 40
 
@@ -67,11 +68,12 @@ def fit(multiplier: np.ndarray, least: np.ndarray, most: np.ndarray, lo: int, hi
     """Shifts (int32), factors and offsets (float32), or None where a channel has none.
 
     `multiplier`: float32 [O]; `least`, `most`: bounds of each channel's sum; `lo`, `hi`: bounds of
-    what is rounded.
+    what is rounded. A channel's numbers do not depend on the others, so that a part of a layer is
+    served as the whole is.
     """
     middle = -((least.astype(np.int64) + most) // 2)
-    room = REACH - int((most + middle).max()) - 1
-    if room < max(SHIFTS) or multiplier.min() <= 1e-30:
+    room = REACH - (most + middle) - 1
+    if room.min() < LEAST_ROOM or multiplier.min() <= 1e-30:
         return None
     first = _firsts(multiplier.astype(np.float64), lo, hi)
     limits = np.stack([least, most], axis=1)
@@ -80,7 +82,7 @@ def fit(multiplier: np.ndarray, least: np.ndarray, most: np.ndarray, lo: int, hi
         left = np.flatnonzero(shifts == FAILED)
         factors[left] = multiplier[left] + ulps * np.spacing(multiplier[left])
         for some in np.array_split(left, -(-left.size * count // 2 ** 20) or 1):
-            tried = _tried(middle[some][:, None], room, count)
+            tried = _tried(middle[some][:, None], room[some][:, None], count)
             shifts[some] = _serving(factors[some], tried, first[some], lo, limits[some])
     if (shifts == FAILED).any():
         return None
@@ -88,12 +90,12 @@ def fit(multiplier: np.ndarray, least: np.ndarray, most: np.ndarray, lo: int, hi
     return Rescale(shifts.astype(np.int32), factors.astype(np.float32), offsets)
 
 
-def _tried(middle: np.ndarray, room: int, count: int) -> np.ndarray:
-    """Shifts [O, ...] in [middle, middle + room]: evenly, and round ones, with which multipliers of
-    few digits leave no error at all; middle: [O, 1]."""
-    evenly = middle + np.arange(count) * (room // count)
+def _tried(middle: np.ndarray, room: np.ndarray, count: int) -> np.ndarray:
+    """Shifts [O, ...] in [middle, middle + room]: the first, and round ones, with which multipliers
+    of few digits leave no error at all; middle, room: [O, 1]."""
+    first = middle + np.minimum(np.arange(count), room)
     round_ones = (-(-middle // ROUND) + np.arange(16)) * ROUND
-    return np.concatenate([evenly, np.where(round_ones > middle + room, middle, round_ones)], 1)
+    return np.concatenate([first, np.where(round_ones > middle + room, middle, round_ones)], 1)
 
 
 def _serving(m: np.ndarray, shifts: np.ndarray, first: np.ndarray, lo: int, limits: np.ndarray

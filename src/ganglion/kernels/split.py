@@ -15,6 +15,7 @@ import numpy as np
 from ganglion.kernels.base import Variant
 from ganglion.kernels.conv2d import Conv2dSpec
 from ganglion.kernels.conv_transpose import ConvTransposeSpec
+from ganglion.kernels.hybrid import HybridConvSpec, HybridMatMulSpec
 from ganglion.kernels.matmul import MatMulSpec
 from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
@@ -228,6 +229,21 @@ def _rows_part(name: str, row: Callable[[Any], Mapping[str, int]]
     return part
 
 
+def _results_of(spec: HybridConvSpec | HybridMatMulSpec) -> list[str]:
+    """y, and what the epilogue reads in its shape."""
+    return ["y", *(f"r{i + 1}" for i in range(spec.epilogue.extra if spec.epilogue else 0))]
+
+
+def _hybrid_row(spec: HybridMatMulSpec) -> dict[str, int]:
+    return {"a": spec.k} | dict.fromkeys(_results_of(spec), spec.n)
+
+
+def _hybrid_image(spec: HybridConvSpec) -> dict[str, int]:
+    """An image has one range: its rows stay together."""
+    p, q = spec.out_hw
+    return {"x": spec.h * spec.w * spec.c} | dict.fromkeys(_results_of(spec), p * q * spec.o)
+
+
 def _layer_row(spec: LayerNormSpec) -> dict[str, int]:
     return {"x": spec.n, "y": spec.n, "mean": 1, "inv_std": 1}
 
@@ -246,6 +262,10 @@ CUTS: Mapping[str, Cut[Any]] = {
     "conv_transpose": Cut[ConvTransposeSpec](
         lambda spec: 1 if not spec.w_const else spec.n if spec.n > 1 else spec.out_hw[0],
         _transpose_part, lambda spec, variant: (spec.strides[0] if spec.n == 1 else 1,)),
+    "hybrid_conv2d": Cut[HybridConvSpec](lambda spec: spec.n, _rows_part("n", _hybrid_image)),
+    "hybrid_matmul": Cut[HybridMatMulSpec](
+        lambda spec: spec.m, _rows_part("m", _hybrid_row),
+        lambda spec, variant: (1, int(variant.tile.get("rows", 1)))),
     "matmul": Cut(_matmul_extent, _matmul_part, _matmul_units),
     "pool": Cut[PoolSpec](lambda spec: spec.n if spec.n > 1 else spec.out_hw[0], _pool_part),
     "pointwise": Cut(_pointwise_extent, _pointwise_part, _pointwise_units),

@@ -146,7 +146,9 @@ GG_INLINE void v16h_prepare_u8(int16_t *to, const uint8_t *from, int n, int zero
 {
     v8h_prepare_u8(to, from, n, zero);
 }
-GG_INLINE void v16h_quantize(int16_t *to, const float *from, int n, float inverse, int most)
+/* a's, then b's numbers as int16, saturated */
+GG_INLINE void v16h_store(int16_t *p, v16i a, v16i b)
 {
-    v8h_quantize(to, from, n, inverse, most);
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtsepi32_epi16(a));
+    _mm256_storeu_si256((__m256i *)(p + 16), _mm512_cvtsepi32_epi16(b));
 }
