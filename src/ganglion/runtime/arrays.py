@@ -85,7 +85,7 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
     return np.require(array, requirements=["C", "A"])
 
 
-def as_array(port: Port, value: ArrayLike) -> Array:
+def as_array(port: Port, value: object) -> Array:
     """`value` as some array. Raises DataError for what is none, such as rows of unequal length."""
     try:
         return np.asarray(value)
