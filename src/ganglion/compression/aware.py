@@ -147,7 +147,7 @@ def _group_scale(edit: Editor, group: Group, scale: Scale) -> ir.Value:
     name = str(group.values[0].name)
     if group.fixed is not None:
         return edit.constant(np.float32(scale.scale), f"{name}_scale")
-    return _learned_scale(edit, name, np.float32([scale.scale]))
+    return _learned_scale(edit, name, np.array([scale.scale], np.float32))
 
 
 def _learned_scale(edit: Editor, name: str, scale: np.ndarray) -> ir.Value:

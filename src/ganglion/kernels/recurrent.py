@@ -274,8 +274,8 @@ def padded(spec: RecurrentSpec, lanes: int) -> int:
 def _pack(spec: RecurrentSpec, lanes: int, panel: int, consts: dict[str, np.ndarray]
           ) -> dict[str, np.ndarray]:
     """w → [D, inputs, G·padded], r → [D, hidden, G·padded] (a GRU's candidate apart), both in
-    panels of `panel` columns; b → [D, G or G + 1, padded]: the sums of both halves, but of a linear GRU's
-    candidate the hidden part's own as a row more."""
+    panels of `panel` columns; b → [D, G or G + 1, padded]: the sums of both halves, but of a
+    linear GRU's candidate the hidden part's own as a row more."""
     if not spec.w_const:
         return consts
     d, gates, h = len(spec.reverses), spec.gates, spec.hidden
