@@ -18,7 +18,7 @@ coverage: $(VENV)/test-tools
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: $(VENV)/lint-tools
-	$(BIN)/ruff check src tests benchmarks setup.py
+	$(BIN)/ruff check src tests examples benchmarks setup.py
 	$(BIN)/mypy
 
 $(VENV)/bin/python:

@@ -45,7 +45,8 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize
 
     session = Extension("ganglion.runtime._session", ["src/ganglion/runtime/_session.pyx"],
-                        include_dirs=[numpy.get_include()], optional=True)
+                        include_dirs=[numpy.get_include(), "src/ganglion/runtime"],
+                        depends=["src/ganglion/runtime/_pool.h"], optional=True)
     return list(cythonize([session], build_dir="build/cython", language_level=3))
 
 

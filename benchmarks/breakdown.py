@@ -32,10 +32,8 @@ class Part:
 
 
 def steps(artifact: Artifact, inputs: list[np.ndarray]) -> list[Part]:
-    """Every step of a build for this machine, in order; empty for a network with state."""
+    """Every step of a build for this machine, in order."""
     plan = artifact.plan
-    if plan.state_bytes:
-        return []
     ticks = _ticks(artifact, inputs)
     rate = _ticks_a_microsecond()
     return [Part(step.node, step.variant, float(t) / rate, step.macs)
@@ -56,9 +54,12 @@ def dominant(parts: list[Part], count: int = 3) -> str:
 def _ticks(artifact: Artifact, inputs: list[np.ndarray]) -> np.ndarray:
     """The least ticks of every step, over many calls."""
     plan = artifact.plan
-    profile = _library(artifact)[f"{plan.name}_profile"]
+    library = _library(artifact)
+    profile = library[f"{plan.name}_profile"]
     outputs = [np.empty(p.shape, p.dtype) for p in plan.outputs]
     arena = aligned_block(max(plan.arena_bytes, 1))
+    state = aligned_block(max(plan.state_bytes, 1))
+    library[f"{plan.name}_reset"](ctypes.c_void_p(state.ctypes.data))
     stamps = np.zeros(len(plan.steps) + 1, np.uint64)
     best = np.full(len(plan.steps), np.iinfo(np.uint64).max, np.uint64)
     given = (ctypes.c_void_p * len(inputs))(*(x.ctypes.data for x in inputs))
@@ -66,8 +67,8 @@ def _ticks(artifact: Artifact, inputs: list[np.ndarray]) -> np.ndarray:
     end = time.perf_counter() + LEAST_SECONDS
     calls = 0
     while calls < REPEATS or time.perf_counter() < end:
-        profile(given, wanted, None, ctypes.c_void_p(arena.ctypes.data),
-                ctypes.c_void_p(stamps.ctypes.data))
+        profile(given, wanted, *(ctypes.c_void_p(block.ctypes.data)
+                                 for block in (state, arena, stamps)))
         best = np.minimum(best, np.diff(stamps))
         calls += 1
     return best
@@ -80,6 +81,7 @@ def instrumented(source: str, name: str, count: int) -> str:
     """
     head = f"int {name}_run("
     body = source[source.rindex(head):]
+    body = body[:body.index("\n}\n") + 3]
     found = CALL.findall(body)
     if len(found) != count:
         raise ValueError(f"{len(found)} calls in the run function for {count} steps")

@@ -17,7 +17,7 @@ from ganglion.build import Artifact, compile
 from ganglion.compression import quantize
 from ganglion.errors import UnsupportedOp
 from ganglion.exporters.tflite import export
-from ganglion.frontends import READERS, load, save
+from ganglion.frontends import load, save
 from ganglion.ops.graph import static_shape
 from ganglion.training.batch import fix_batch
 
@@ -28,10 +28,18 @@ REFERENCE = {
     "ResNet-8, int8": ("pretrainedResnet_quant.tflite", True),
     "anomaly detection, int8": ("ad01_int8.tflite", True),
     "keyword spotting, f32 (hybrid file)": ("kws_ref_model_float32.tflite", False),
+    "keyword spotting, hybrid": ("kws_ref_model_float32.tflite", True),
     "ResNet-8, f32": ("pretrainedResnet.tflite", False),
+    "ResNet-8, hybrid": ("pretrainedResnet.tflite", True),
     "anomaly detection, f32": ("ad01_fp32.tflite", False),
+    "anomaly detection, hybrid": ("ad01_fp32.tflite", True),
 }
 """MLPerf Tiny's reference networks: file under GANGLION_MODELS, whether it computes in int8."""
+
+HYBRID = {"keyword spotting, hybrid": False, "ResNet-8, hybrid": True,
+          "anomaly detection, hybrid": True}
+"""Built with `hybrid=True`: int8 products, floats between them, as LiteRT computes such a file.
+Whether the weights are to be stored as int8 first, in the file for LiteRT too."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +98,34 @@ def candidates() -> Iterator[Candidate]:
 
 def prepare(candidate: Candidate, folder: Path) -> Case | Skipped:
     """Reads or describes the network and writes its files below `folder`."""
-    source: Path | None = None
-    if candidate.tflite is not None:
-        root = os.environ.get("GANGLION_MODELS")
-        if root is None:
-            return Skipped(candidate.name, "GANGLION_MODELS is not set")
-        source = Path(root) / candidate.tflite
-        if not source.is_file():
-            return Skipped(candidate.name, f"{source.name} is not in GANGLION_MODELS")
-        if ".tflite" not in READERS:
-            return Skipped(candidate.name, "no reader of .tflite files yet")
-        model = load(source)
-    else:
-        assert candidate.network is not None
-        model = described(candidate.network, candidate.integer)
-    case = ready(candidate.name, model, folder, candidate.integer, source)
+    found = read(candidate)
+    if isinstance(found, Skipped):
+        return found
+    model, source = found
+    case = ready(candidate.name, model, folder, candidate.integer, source,
+                 hybrid=candidate.name in HYBRID)
     if candidate.network is None or candidate.integer:
         return case
     program = case.files["onnx"].with_name("net.pte")
     exported = executorch_file.write(candidate.network, program)
     return replace(case, files={**case.files, "pte": program}) if exported else case
+
+
+def read(candidate: Candidate) -> tuple[ir.Model, Path | None] | Skipped:
+    """The network as it is given to `compile`, and the file that it came from."""
+    if candidate.tflite is None:
+        assert candidate.network is not None
+        return described(candidate.network, candidate.integer), None
+    root = os.environ.get("GANGLION_MODELS")
+    if root is None:
+        return Skipped(candidate.name, "GANGLION_MODELS is not set")
+    source = Path(root) / candidate.tflite
+    if not source.is_file():
+        return Skipped(candidate.name, f"{source.name} is not in GANGLION_MODELS")
+    model = load(source)
+    if HYBRID.get(candidate.name):
+        return quantize(model, weights_only=True), None
+    return model, source
 
 
 def described(network: Network, integer: bool) -> ir.Model:
@@ -123,7 +139,7 @@ def described(network: Network, integer: bool) -> ir.Model:
 
 
 def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path | None = None,
-          rows: int = 1) -> Case:
+          rows: int = 1, hybrid: bool = False) -> Case:
     """Fixes the batch, writes the .onnx file and, where it can be exported and none is given, the
     .tflite file, and builds and saves the artefact."""
     fixed = fix_batch(model, rows)
@@ -132,20 +148,20 @@ def ready(name: str, model: ir.Model, folder: Path, integer: bool, tflite: Path 
     place.mkdir(parents=True, exist_ok=True)
     save(fixed, place / "net.onnx")
     start = time.perf_counter()
-    artifact = compile(model, name="net", batch=rows)
+    artifact = compile(model, name="net", batch=rows, hybrid=hybrid)
     seconds = time.perf_counter() - start
     artifact.save(place / "artefact")
     files = {"onnx": place / "net.onnx", "artefact": place / "artefact"}
     refused = {}
     try:
-        files["tflite"] = tflite or _exported(fixed, place / "net.tflite")
+        files["tflite"] = tflite or _exported(fixed, place / "net.tflite", hybrid)
     except UnsupportedOp as error:
         refused["LiteRT"] = str(error)
     return Case(name, fixed, files, draw(fixed), integer, artifact, seconds, refused)
 
 
-def _exported(model: ir.Model, path: Path) -> Path:
-    export(model, path)
+def _exported(model: ir.Model, path: Path, hybrid: bool) -> Path:
+    export(model, path, hybrid=hybrid)
     return path
 
 

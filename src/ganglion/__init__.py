@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx_ir import Model as Model
 
+    from ganglion import data as data
+    from ganglion import training as training
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ganglion.training import EarlyStopping as EarlyStopping
     from ganglion.training import History as History
     from ganglion.training import StopAtLoss as StopAtLoss
+    from ganglion.training import callbacks as callbacks
     from ganglion.training import losses as losses
     from ganglion.training import optimizers as optimizers
     from ganglion.training.device import compile_training as compile_training
@@ -53,7 +56,9 @@ PUBLIC = {
 """Where each public name lives."""
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
-MODULES = {"optimizers": "ganglion.training.optimizers", "losses": "ganglion.training.losses"}
+MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
+           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks",
+           "training": "ganglion.training"}
 """Public names that are modules themselves."""
 
 

@@ -48,14 +48,27 @@ def one(name, shapes, options=None, constants=()):
     (lambda: one("CONV_2D", [(1, 4, 4, 1), (1, 3, 3, 1), (1,), (1, 2, 2, 1)]), "must be constant"),
     (lambda: one("SOFTMAX", [(2, 8), (2, 8)]), "single row"),
     (lambda: one("SOFTMAX", [(1, 20_000), (1, 20_000)]), "at most"),
-    (lambda: one("MEAN", [(1, 4, 4, 8), (1, 4, 4)], constants=[[3]]), "height and width"),
+    (lambda: one("MEAN", [(1, 4, 4, 6), (1, 4, 4)], constants=[[3]]), "multiple of 4"),
+    (lambda: one("MEAN", [(1, 4, 4, 6), (4, 4, 6)], constants=[[0]]), "batch"),
+    (lambda: one("PACK", [(4, 6), (4, 6), (2, 4, 6)], ("PackOptions", {"axis": 0})), "batch"),
+    (lambda: one("SQUEEZE", [(1, 5, 1, 10), (5, 10)]), "behind larger ones"),
     (lambda: one("STRIDED_SLICE", [(1, 8), (1, 4)], constants=[[0, 0], [1, 8], [1, 2]]), "steps"),
-    (lambda: one("PAD", [(1, 4, 4, 2), (1, 4, 4, 3)],
-                 constants=[[[0, 0], [0, 0], [0, 0], [0, 1]]]), "pads axis 3")])
+    (lambda: one("PAD", [(4, 4, 2), (5, 4, 2)], constants=[[[0, 1], [0, 0], [0, 0]]]),
+     "pads the batch")])
 def test_each_limit_is_told(verdict, reason):
     found = verdict()
     assert not found.runs
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("verdict", [
+    lambda: one("MEAN", [(1, 4, 4, 8), (1, 4, 4)], constants=[[3]]),
+    lambda: one("PACK", [(4, 6), (4, 6), (4, 2, 6)], ("PackOptions", {"axis": 1})),
+    lambda: one("SQUEEZE", [(1, 1, 5, 10), (5, 10)]),
+    lambda: one("PAD", [(1, 4, 4, 2), (1, 4, 4, 3)],
+                constants=[[[0, 0], [0, 0], [0, 0], [0, 1]]])])
+def test_what_the_table_allows_runs(verdict):
+    assert verdict().runs
 
 
 def test_what_reads_from_the_processor_behind_the_chip_stays_there():

@@ -10,6 +10,8 @@ RELU = (("input", 0), ("const", 0.0), ("max", 0, 1))
 ADD = (("input", 0), ("input", 1), ("add", 0, 1))
 CODES = Requant(x_zero_point=-7, zero_point=5, lo=-128, hi=127)
 UNSIGNED = Requant(x_zero_point=128, zero_point=3, lo=3, hi=200)
+TO_UNSIGNED = Requant(-7, 0, 0, 190, y_dtype="uint8", below_one=True)
+TO_SIGNED = Requant(128, -5, -128, 127, y_dtype="int8", below_one=True)
 SAME3 = (1, 1, 1, 1)
 
 SHAPES = [
@@ -31,6 +33,12 @@ SHAPES = [
     {"n": 2, "h": 17, "w": 22, "c": 20, "o": 24, "kernel": (3, 3), "pads": (0, 2, 1, 1)},
     {"n": 1, "h": 8, "w": 8, "c": 64, "o": 64, "kernel": (3, 3), "pads": SAME3},
 ]
+FEW_OUTPUTS = [
+    {"n": 2, "h": 6, "w": 8, "c": 3, "o": 6, "kernel": (3, 3), "pads": SAME3},
+    {"n": 1, "h": 7, "w": 17, "c": 1, "o": 4, "kernel": (5, 5), "strides": (2, 2),
+     "pads": (2, 2, 1, 1), "bias": False},
+    {"n": 1, "h": 5, "w": 12, "c": 16, "o": 3, "kernel": (1, 1)},
+]
 FLOAT = [Conv2dSpec("float32", **shape) for shape in SHAPES]
 FLOAT += [Conv2dSpec("float32", **SHAPES[i], w_const=False) for i in (1, 2, 3, 4, 8)]
 FLOAT += [Conv2dSpec("float32", **SHAPES[1], epilogue=Epilogue(RELU)),
@@ -38,7 +46,11 @@ FLOAT += [Conv2dSpec("float32", **SHAPES[1], epilogue=Epilogue(RELU)),
           Conv2dSpec("float32", **SHAPES[12], epilogue=Epilogue(ADD, 1)),
           Conv2dSpec("float32", **SHAPES[4], epilogue=Epilogue(ADD, 1))]
 EXACT = [Conv2dSpec("int8", **shape, requant=CODES) for shape in SHAPES]
+EXACT += [Conv2dSpec("int8", **shape, requant=CODES) for shape in FEW_OUTPUTS]
+EXACT += [Conv2dSpec("uint8", **FEW_OUTPUTS[2], requant=UNSIGNED)]
 EXACT += [Conv2dSpec("uint8", **SHAPES[i], requant=UNSIGNED) for i in (1, 2, 3, 5)]
+EXACT += [Conv2dSpec("int8", **SHAPES[i], requant=TO_UNSIGNED) for i in (4, 9, 13)]
+EXACT += [Conv2dSpec("uint8", **SHAPES[i], requant=TO_SIGNED) for i in (4, 11, 13)]
 
 
 def rounding(spec: Conv2dSpec) -> float:

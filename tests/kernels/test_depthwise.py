@@ -11,6 +11,8 @@ RELU = (("input", 0), ("const", 0.0), ("max", 0, 1))
 ADD = (("input", 0), ("input", 1), ("add", 0, 1))
 CODES = Requant(x_zero_point=-7, zero_point=5, lo=-128, hi=127)
 UNSIGNED = Requant(x_zero_point=128, zero_point=3, lo=3, hi=200)
+TO_UNSIGNED = Requant(-7, 0, 0, 190, y_dtype="uint8", below_one=True)
+TO_SIGNED = Requant(128, -5, -128, 127, y_dtype="int8", below_one=True)
 
 
 def depthwise(dtype: str, h: int, w: int, c: int, kernel: tuple[int, int],
@@ -40,6 +42,8 @@ FLOAT += [depthwise("float32", **SHAPES[1], **more)  # type: ignore[arg-type]
 EXACT = [depthwise("int8", **s, requant=CODES) for s in SHAPES]  # type: ignore[arg-type]
 EXACT += [depthwise("int8", 5, 5, 130, (3, 3), requant=CODES)]
 EXACT += [depthwise("uint8", **s, requant=UNSIGNED) for s in SHAPES[1:3]]  # type: ignore[arg-type]
+EXACT += [depthwise("int8", **s, requant=TO_UNSIGNED) for s in SHAPES[1:3]]  # type: ignore[arg-type]
+EXACT += [depthwise("uint8", **s, requant=TO_SIGNED) for s in SHAPES[8:]]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("way", WAYS)

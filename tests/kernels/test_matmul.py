@@ -9,6 +9,8 @@ RELU = (("input", 0), ("const", 0.0), ("max", 0, 1))
 ADD_RELU = (("input", 0), ("input", 1), ("add", 0, 1), ("const", 0.0), ("max", 2, 3))
 CODES = Requant(x_zero_point=-7, zero_point=5, lo=-128, hi=127)
 UNSIGNED = Requant(x_zero_point=128, zero_point=3, lo=3, hi=200)
+TO_UNSIGNED = Requant(-7, 0, 0, 190, y_dtype="uint8", below_one=True)
+TO_SIGNED = Requant(128, -5, -128, 127, y_dtype="int8", below_one=True)
 
 FLOAT = [
     MatMulSpec("float32", 1, 1, 1, 1),
@@ -41,6 +43,9 @@ EXACT = [
     MatMulSpec("int8", 2, 5, 18, 6, trans_a=True, a_batch=30, requant=CODES),
     MatMulSpec("int8", 2, 5, 18, 7, trans_b=True, b_batch=126, b_const=False, bias=True,
                requant=CODES),
+    MatMulSpec("int8", 1, 1, 40, 200, bias=True, requant=TO_UNSIGNED),
+    MatMulSpec("uint8", 1, 13, 16, 64, bias=True, requant=TO_SIGNED),
+    MatMulSpec("int8", 1, 9, 30, 192, bias=True, requant=TO_UNSIGNED),
 ]
 
 

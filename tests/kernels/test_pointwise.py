@@ -47,6 +47,26 @@ SPECS = [
                   (dense("int8", 9, 40, scale=0.01), dense("bool", 9, 40)), COPY, (0, 0)),
     PointwiseSpec((50,), (dense("float32", 50),), (dense("int8", 50, scale=1e-35),), COPY, (0,)),
 ]
+RESIDUAL: Program = (("input", 0), ("input", 1), ("add", 0, 1))
+RELU: Program = (*RESIDUAL, ("const", 0.0), ("max", 2, 3))
+CLIPPED: Program = (("input", 0), ("input", 1), ("sub", 1, 0), ("const", -0.7), ("max", 2, 3),
+                    ("const", 1.5), ("min", 4, 5))
+
+
+def every_pair(first: tuple[str, float, int], second: tuple[str, float, int],
+               result: tuple[str, float, int], code: Program) -> PointwiseSpec:
+    """A function of two codes, for every pair of them and 37 more."""
+    a, b, y = (Stream(dtype, (1,), 65536 + 37, float(np.float32(scale)), zero)
+               for dtype, scale, zero in (first, second, result))
+    return PointwiseSpec((65536 + 37,), (a, b), (y,), code, (len(code) - 1,))
+
+
+PAIRS = [
+    every_pair(("int8", 0.0431, -128), ("int8", 0.0277, 5), ("int8", 0.0519, -128), RELU),
+    every_pair(("int8", 0.0431, -3), ("uint8", 0.0277, 128), ("int8", 0.0611, 9), RESIDUAL),
+    every_pair(("uint8", 0.011, 0), ("uint8", 0.0132, 0), ("uint8", 0.0159, 0), RELU),
+    every_pair(("uint8", 0.011, 7), ("int8", 0.0132, 0), ("uint8", 0.0159, 100), CLIPPED),
+]
 CURVED = [PointwiseSpec((333,), (dense("float32", 333),), (dense("float32", 333),) * 9, MATH,
                         tuple(range(1, 10)))]
 
@@ -64,6 +84,30 @@ def test_exact_programs_give_the_reference_bits(way: str) -> None:
     for case, got in tried(POINTWISE, SPECS, way):
         for name, want in POINTWISE.reference(case.spec, case.arrays).items():
             assert same_bits(got[name], want), f"{case.variant.name} {name} {case.spec}"
+
+
+def pairs(family: Any, spec: Any, seed: int) -> dict[str, np.ndarray]:
+    """Every pair of codes, and the first ones once more."""
+    numbers = np.arange(65536 + 37) % 65536
+    found = {}
+    for i, codes in enumerate((numbers // 256, numbers % 256)):
+        dtype = np.dtype(spec.inputs[i].dtype)
+        found[f"x{i}"] = (codes + np.iinfo(dtype).min).astype(dtype)
+    return found
+
+
+@pytest.mark.parametrize("way", ["zig", pytest.param("gcc", marks=pytest.mark.gcc)])
+def test_every_pair_of_codes_gives_the_code_of_the_float_arithmetic(way: str) -> None:
+    assert all(spec.fitted for spec in PAIRS)
+    for case, got in tried(POINTWISE, PAIRS, way, pairs):
+        want = POINTWISE.reference(case.spec, case.arrays)["y0"]
+        np.testing.assert_array_equal(got["y0"], want, err_msg=f"{case.variant.name} {case.spec}")
+
+
+def test_no_numbers_are_found_for_what_is_not_nearly_linear() -> None:
+    product: Program = (("input", 0), ("input", 1), ("mul", 0, 1))
+    code = ("int8", 0.05, 0)
+    assert every_pair(code, code, ("int8", 0.3, 0), product).fitted is None
 
 
 @pytest.mark.parametrize("way", WAYS)

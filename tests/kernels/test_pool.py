@@ -14,6 +14,7 @@ SHAPES = [
     PoolSpec("max", "float32", 1, 7, 7, 8, (2, 2), (5, 5), dilations=(2, 2)),
     PoolSpec("max", "float32", 1, 5, 5, 64, (5, 5), (1, 1)),
     PoolSpec("max", "float32", 1, 5, 5, 3, (2, 2), (3, 3), (2, 2)),
+    PoolSpec("max", "float32", 2, 6, 9, 70, (3, 5), (2, 2), (2, 3), dilations=(2, 1)),
     PoolSpec("max", "float32", 1, 1, 30, 40, (1, 3), (1, 14), (1, 2)),
 ]
 AVERAGE = [replace(s, mode="average", count_include_pad=flag) for s in SHAPES

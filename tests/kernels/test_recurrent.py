@@ -22,6 +22,11 @@ SPECS = [
                   alphas=(0.25, 0.5, 0.125), betas=(0.4, 0.1)),
     RecurrentSpec("lstm", 2, 2, 2, 6, activations=("HardSigmoid", "Softsign", "Softplus")),
     RecurrentSpec("gru", 2, 2, 2, 6, activations=("Sigmoid", "Elu")),
+    # several blocks of steps, several panels of weights
+    RecurrentSpec("lstm", 5, 25, 17, 48, "bidirectional", w_const=False),
+    RecurrentSpec("gru", 5, 25, 3, 40, "bidirectional", linear_before_reset=True),
+    RecurrentSpec("gru", 4, 1, 3, 80),
+    RecurrentSpec("lstm", 50, 1, 3, 6, "reverse"),
 ]
 
 

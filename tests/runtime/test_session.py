@@ -170,7 +170,7 @@ def test_a_network_of_fixed_batch_takes_only_its_own_shape(session):
 
 
 def test_no_thread_at_all_is_refused(session):
-    with pytest.raises(DataError, match="threads is 0"):
+    with pytest.raises(DataError, match="threads=0"):
         session("LINEAR").run(np.zeros((3, 2), np.float32), threads=0)
 
 

@@ -376,12 +376,22 @@ def recurrent() -> list[Example]:
 
 def own() -> list[Example]:
     state = np.array([1, 2, 3, 4], np.uint32)
+    w, scales = RNG.integers(-127, 128, (6, 3, 3, 3), np.int8), np.abs(f(6))
+    weights = frozenset({1, 2, 3})
     steps = np.float32([0.01, 0.2, 0.05]).reshape(3, 1, 1)
-    return [Example("Uniform", [state], {"shape": [2, 5]}, outputs=2, domain=GANGLION_DOMAIN),
-            Example("FakeQuantize", [f(4, 6), np.float32([0.02])], {"zero_point": -20},
-                    domain=GANGLION_DOMAIN, kink=True),
-            Example("FakeQuantize", [f(3, 2, 5), steps], {"low": -7, "high": 7, "gain": 0.5},
-                    domain=GANGLION_DOMAIN, kink=True, note="4-bit-channels")]
+    return [
+        Example("Uniform", [state], {"shape": [2, 5]}, outputs=2, domain=GANGLION_DOMAIN),
+        Example("HybridConv", [f(2, 3, 5, 4), w, scales, f(6)], {"pads": [1, 0, 1, 2]},
+                domain=GANGLION_DOMAIN, constants=weights),
+        Example("HybridConv", [f(2, 3, 5, 4), w[:, :, :1, :1], scales[:1], f(6)],
+                domain=GANGLION_DOMAIN, constants=weights, note="pixels"),
+        Example("HybridGemm", [f(2, 5, 27), w.reshape(6, 27).T.copy(), scales],
+                domain=GANGLION_DOMAIN, constants=weights - {3}),
+        Example("FakeQuantize", [f(4, 6), np.float32([0.02])], {"zero_point": -20},
+                domain=GANGLION_DOMAIN, kink=True),
+        Example("FakeQuantize", [f(3, 2, 5), steps], {"low": -7, "high": 7, "gain": 0.5},
+                domain=GANGLION_DOMAIN, kink=True, note="4-bit-channels"),
+    ]
 
 
 def all_examples() -> list[Example]:

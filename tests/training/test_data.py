@@ -52,7 +52,7 @@ def test_wrong_arrays_are_refused(x: np.ndarray, y: np.ndarray, loss: str, messa
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"loss": "hinge"}, "unknown loss"), ({"optimizer": "adagrad"}, "unknown optimizer"),
+    ({"loss": "hinge"}, "unknown loss"), ({"optimizer": "adadelta"}, "unknown optimizer"),
     ({"metrics": ["auc"]}, "unknown metric"), ({"metrics": "accuracy"}, "expected a list"),
     ({"epochs": -1}, "epochs"), ({"batch_size": 0}, "batch_size"), ({"seed": -1}, "seed"),
     ({"epochs": 2.5}, "epochs"), ({"validation_split": 1.0}, "between 0 and 1"),
@@ -78,12 +78,12 @@ def test_what_keras_accepts_is_accepted() -> None:
     image = L.Sequential([L.Input((2, 2, 1)), L.Flatten(), L.Dense(1, "sigmoid")])
     pixels = np.arange(16, dtype=np.uint8).reshape(4, 2, 2)
     for y in (np.array([True, False, True, True]), np.array([[0], [1], [1], [0]]), [0, 1, 1, 0]):
-        data = problem_of(image, pixels, np.asarray(y), loss="binary_crossentropy").data
+        data = problem_of(image, pixels, np.asarray(y), loss="binary_crossentropy").source.data
         assert data.inputs[0].shape == (4, 2, 2, 1)
         assert data.targets[0].shape == (4, 1)
         assert {a.dtype for a in data.arrays} == {np.dtype(np.float32)}
     data = problem_of(_net(), X[:, ::-1], LABELS[:, None].astype(np.float32),
-                      loss=losses.SparseCategoricalCrossentropy()).data
+                      loss=losses.SparseCategoricalCrossentropy()).source.data
     assert data.targets[0].tolist() == LABELS.tolist()
     assert data.targets[0].dtype == np.int32
 

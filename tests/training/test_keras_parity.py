@@ -19,8 +19,15 @@ from tests.support.numpy_stepper import NumpyStepper  # noqa: E402
 
 from ganglion.frontends.keras import from_keras  # noqa: E402
 from ganglion.training import losses, optimizers  # noqa: E402
-from ganglion.training.callbacks import EarlyStopping, Watch  # noqa: E402
+from ganglion.training.callbacks import (  # noqa: E402
+    EarlyStopping,
+    History,
+    ReduceLROnPlateau,
+    Run,
+    Watch,
+)
 from ganglion.training.compiled import compiled  # noqa: E402
+from ganglion.training.evaluate import evaluate  # noqa: E402
 from ganglion.training.fit import problem_of  # noqa: E402
 from ganglion.training.loop import Make, train  # noqa: E402
 
@@ -78,6 +85,14 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, float | bool]]] = {
     "adam": ("Adam", {}),
     "amsgrad": ("Adam", {"learning_rate": 0.02, "beta_1": 0.8, "amsgrad": True}),
     "adamw": ("AdamW", {"learning_rate": 0.01}),
+    "adagrad": ("Adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.3}),
+    "adamax": ("Adamax", {"learning_rate": 0.02, "beta_2": 0.9}),
+    "lion": ("Lion", {"learning_rate": 0.01, "weight_decay": 0.1}),
+    "accumulated": ("Adam", {"learning_rate": 0.02, "gradient_accumulation_steps": 4,
+                             "weight_decay": 0.1, "global_clipnorm": 0.1}),
+    "averaged": ("SGD", {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.6}),
+    "accumulated and averaged": ("SGD", {"learning_rate": 0.1, "momentum": 0.9, "use_ema": True,
+                                         "ema_momentum": 0.6, "gradient_accumulation_steps": 2}),
     "clipvalue": ("SGD", {"learning_rate": 0.1, "clipvalue": 0.02}),
     "clipnorm": ("SGD", {"learning_rate": 0.1, "clipnorm": 0.1}),
     "global_clipnorm": ("SGD", {"learning_rate": 0.1, "global_clipnorm": 0.1}),
@@ -99,7 +114,7 @@ def test_a_last_batch_of_fewer_rows_counts_as_keras_counts_it() -> None:
     _agree(_dense(2, "linear"), x, x[:, :2], "mse", "adam", "mse", "adam")
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW", "Adagrad", "Adamax", "Lion"])
 def test_defaults_are_those_of_keras(name: str) -> None:
     ours, theirs = getattr(optimizers, name)(), getattr(keras.optimizers, name)().get_config()
     for argument, value in vars(ours).items():
@@ -231,6 +246,155 @@ def test_several_outputs_have_the_history_of_keras() -> None:
     assert set(history.history) == {name for name in theirs if name.endswith("loss")}
     for name, values in history.history.items():
         np.testing.assert_allclose(values, theirs[name], rtol=1e-4, err_msg=name)
+
+
+SCHEDULES: dict[str, dict[str, object]] = {
+    "PiecewiseConstantDecay": {"boundaries": [4, 9, 30], "values": [0.5, 0.2, 0.3, 0.1]},
+    "ExponentialDecay": {"initial_learning_rate": 0.3, "decay_steps": 7, "decay_rate": 0.6},
+    "ExponentialDecay in stairs": {"initial_learning_rate": 0.3, "decay_steps": 7,
+                                   "decay_rate": 0.6, "staircase": True},
+    "InverseTimeDecay": {"initial_learning_rate": 0.3, "decay_steps": 7, "decay_rate": 0.6},
+    "InverseTimeDecay in stairs": {"initial_learning_rate": 0.3, "decay_steps": 7,
+                                   "decay_rate": 0.6, "staircase": True},
+    "PolynomialDecay": {"initial_learning_rate": 0.3, "decay_steps": 20, "power": 2.0},
+    "PolynomialDecay in cycles": {"initial_learning_rate": 0.3, "decay_steps": 8, "cycle": True,
+                                  "end_learning_rate": 0.05, "power": 0.5},
+    "CosineDecay": {"initial_learning_rate": 0.3, "decay_steps": 20, "alpha": 0.1},
+    "CosineDecay warmed up": {"initial_learning_rate": 0.01, "decay_steps": 20, "alpha": 0.1,
+                              "warmup_target": 0.4, "warmup_steps": 6},
+    "CosineDecayRestarts": {"initial_learning_rate": 0.3, "first_decay_steps": 6, "t_mul": 2.0,
+                            "m_mul": 0.7, "alpha": 0.1},
+    "CosineDecayRestarts of one length": {"initial_learning_rate": 0.3, "first_decay_steps": 6,
+                                          "t_mul": 1.0, "m_mul": 0.9},
+}
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_every_schedule_has_the_rates_of_keras(case: str) -> None:
+    """Tolerance: Keras computes in float32; where a period ends it may round to either side."""
+    name, arguments = case.split()[0], SCHEDULES[case]
+    ours = getattr(optimizers.schedules, name)(**arguments)
+    theirs = getattr(keras.optimizers.schedules, name)(**arguments)
+    ends = {6, 12, 18, 24, 30, 36, 42} if "first_decay_steps" in arguments else set()
+    steps = [step for step in (*range(9), 10, 13, 17, 19, 20, 21, 26, 29, 35, 44)
+             if step not in ends]
+    expected = [float(theirs(np.int32(step))) for step in steps]
+    np.testing.assert_allclose([ours(step) for step in steps], expected, rtol=2e-6, atol=1e-7)
+    for step in ends & {6, 18, 42}:
+        assert ours(step) > ours(step - 1), "a restart begins at the top"
+
+
+@pytest.mark.parametrize("accumulate", [None, 2])
+def test_a_run_follows_its_schedule_as_in_keras(accumulate: int | None) -> None:
+    x = _x(5)
+    arguments = {"initial_learning_rate": 0.02, "decay_steps": 4, "warmup_target": 0.2,
+                 "warmup_steps": 2}
+    make = lambda room: room.SGD(  # noqa: E731
+        learning_rate=room.schedules.CosineDecay(**arguments), momentum=0.9,
+        gradient_accumulation_steps=accumulate)
+    _agree(_dense(2, "linear"), x, x[:, :2], "mse", make(keras.optimizers), "mse",
+           make(optimizers))
+
+
+WEIGHTED: dict[str, tuple[int, str, str]] = {
+    "mse": (2, "linear", "mse"), "sparse": (4, "softmax", "sparse_categorical_crossentropy"),
+    "binary": (1, "sigmoid", "binary_crossentropy")}
+
+
+def _weighted_targets(case: str, x: np.ndarray) -> np.ndarray:
+    return {"mse": x[:, :2], "sparse": x[:, :4].argmax(1), "binary": x.sum(1) > 0}[case].astype(
+        np.float32)
+
+
+def _both(net: "keras.Model", x: np.ndarray, y: np.ndarray, loss: str, **more: object
+          ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Both histories of three epochs with these settings, after all weights agreed."""
+    start = from_keras(net)
+    net.compile(loss=loss, optimizer="adam", jit_compile=True)
+    shared = {"batch_size": BATCH, "epochs": EPOCHS, "shuffle": False, **more}
+    theirs = net.fit(x, y, verbose=0, **shared).history
+    trained, history = train(problem_of(start, x, y, loss=loss, optimizer="adam", **shared),
+                             NumpyStepper)
+    expected, found = _weights(from_keras(net)), _weights(trained)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=2e-5, err_msg=name)
+    for name, values in theirs.items():
+        np.testing.assert_allclose(history.history[name], values, rtol=1e-4, err_msg=name)
+    return history.history, theirs
+
+
+@pytest.mark.parametrize("case", WEIGHTED)
+def test_sample_weights_count_as_in_keras(case: str) -> None:
+    units, activation, loss = WEIGHTED[case]
+    x = _x(5, rows=22)
+    y, weight = _weighted_targets(case, x), np.random.default_rng(8).uniform(0, 3, 22)
+    ours, theirs = _both(_dense(units, activation), x, y, loss, sample_weight=weight,
+                         validation_data=(x[:9], y[:9], weight[:9]))
+    assert set(ours) == set(theirs) == {"loss", "val_loss"}
+
+
+def test_weights_are_split_with_their_rows_as_in_keras() -> None:
+    x = _x(5, rows=24)
+    _both(_dense(2, "linear"), x, x[:, :2], "mse", validation_split=1 / 3,
+          sample_weight=np.random.default_rng(8).uniform(0, 3, 24))
+
+
+@pytest.mark.parametrize("case", ["sparse", "binary"])
+def test_class_weights_count_as_in_keras(case: str) -> None:
+    """In training only: the held-out rows weigh the same."""
+    units, activation, loss = WEIGHTED[case]
+    x = _x(5)
+    y = _weighted_targets(case, x)
+    _both(_dense(units, activation), x, y, loss, class_weight={0: 0.3, 1: 4.0},
+          validation_data=(x[:8], y[:8]))
+
+
+def test_steps_of_a_sequence_have_weights_as_in_keras() -> None:
+    keras.utils.set_random_seed(6)
+    net = keras.Sequential([keras.Input((5, 3)), keras.layers.Dense(2)])
+    x = _x(5, 3)
+    _both(net, x, x[:, :, :2], "mse",
+          sample_weight=np.random.default_rng(8).uniform(0, 3, (ROWS, 5)))
+
+
+def test_evaluation_weighs_samples_as_keras_does() -> None:
+    net, x = _dense(2, "linear"), _x(5)
+    weight = np.random.default_rng(8).uniform(0, 3, ROWS)
+    net.compile(loss="mse")
+    expected = net.evaluate(x, x[:, :2], sample_weight=weight, verbose=0)
+    found = evaluate(from_keras(net), x, x[:, :2], loss="mse", metrics=[], sample_weight=weight)
+    assert found == {"loss": pytest.approx(expected, rel=1e-5)}
+
+
+class _Optimizer:
+    """As much of a Keras optimizer as ReduceLROnPlateau touches."""
+
+    learning_rate = 0.5
+
+
+class _Model:
+    """As much of a Keras model as ReduceLROnPlateau touches."""
+
+    def __init__(self) -> None:
+        self.optimizer = _Optimizer()
+
+
+def test_the_rate_falls_on_a_plateau_as_in_keras() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        rule = {"monitor": "loss", "patience": int(rng.integers(0, 4)), "factor": 0.5,
+                "min_delta": float(rng.choice([0, 0.3])), "mode": str(rng.choice(["min", "max"])),
+                "cooldown": int(rng.integers(0, 3)), "min_lr": float(rng.choice([0, 0.1]))}
+        theirs = keras.callbacks.ReduceLROnPlateau(**rule)
+        theirs.set_model(_Model())
+        theirs.on_train_begin()
+        ours = ReduceLROnPlateau(**rule)
+        run = Run(20, 1, 0.5, None, History(), lambda: None)  # type: ignore[arg-type]
+        ours.on_train_begin(run)
+        for epoch, value in enumerate(rng.normal(size=20)):
+            theirs.on_epoch_end(epoch, {"loss": value})
+            ours.on_epoch_end(epoch, {"loss": value}, run)
+            assert run.learning_rate == theirs.model.optimizer.learning_rate
 
 
 class _Counter:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
+from ganglion.build.budget import budget, require_within, taken, within
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
@@ -21,6 +22,7 @@ from ganglion.ops.graph import require_model
 from ganglion.passes.hybrid import ToHybrid
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.join import join
 from ganglion.plan.planner import plan as make_plan
@@ -39,7 +41,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
             cc: str | None = None, isas: Sequence[str] | None = None,
             streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
             tune: bool | float = False, tuning_cache: str | Path | None = None,
-            entries: Mapping[str, ir.Model] | None = None) -> Artifact:
+            entries: Mapping[str, ir.Model] | None = None,
+            memory_bytes: int | None = None, cores: int | None = None) -> Artifact:
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
@@ -53,25 +56,32 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
     device, is followed; where neither is given the cost model decides. `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
-    on its own.
-    Raises UnsupportedOp, ModelError, DataError (calibration, batch or samples; a damaged or
-    unfitting tuning cache), TargetError (does not fit, or cannot be measured here),
+    on its own. `memory_bytes`: what arena and state may take together; a training step computes
+    activations a second time rather than take more, or than the target has (`build.budget`).
+    `cores`: how many the steps
+    of a network above a million MACs are divided for, those of the target if None; 1 keeps it
+    whole, and its code smaller.
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged
+    or unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
+    or cannot be measured here),
     ToolchainError, CheckError.
     """
     require_model(model, "compile")
-    for argument, number in (("batch", batch), ("samples", samples)):
+    goal = _goal(target, isas)
+    cores = goal.cores if cores is None else cores
+    for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
         if not isinstance(number, int) or number < 1:
             raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
-    goal = target if isinstance(target, Target) else find_target(target)
-    goal = goal if isas is None else goal.with_isas(isas)
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming, hybrid)
+    ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
-    plan = _planned(functions, goal, name)
+    plan = _planned(functions, goal, name, cores)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
-        plan = _planned(functions, goal, name, section.choices)
+        plan = _planned(functions, goal, name, cores, section.choices)
     check_memory(plan, goal)
+    require_within(plan, memory_bytes)
     sources = emit(plan)
     compiled = compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions))
     figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
@@ -82,11 +92,22 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     return _artifact(plan, goal, sources, compiled, figures, section)
 
 
-def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None,
+def memory_needed(model: ir.Model, target: str | Target = "host",
+                  isas: Sequence[str] | None = None) -> int:
+    """Bytes of arena and state that a build of the Model would take, everything kept."""
+    return taken(make_plan(ready_to_plan(model), _goal(target, isas).isas))
+
+
+def _goal(target: str | Target, isas: Sequence[str] | None) -> Target:
+    goal = target if isinstance(target, Target) else find_target(target)
+    return goal if isas is None else goal.with_isas(isas)
+
+
+def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None, cores: int,
              choices: Choices = NO_CHOICES) -> Plan:
-    """The plan of "run", joined by those of the other functions."""
-    first, *others = ((n, make_plan(m, target.isas, name or m.graph.name, choices))
-                      for n, m in functions.items())
+    """The plan of "run", divided for `cores`, joined by those of the other functions."""
+    first, *others = ((n, make_plan(m, target.isas, name or m.graph.name, choices,
+                                    cores if n == "run" else 1)) for n, m in functions.items())
     plan = first[1]
     for function, other in others:
         plan = join(plan, function, other)
@@ -118,13 +139,15 @@ def _require_numbers(model: ir.Model) -> None:
 
 def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
                   hybrid: bool = False) -> ir.Model:
-    """The Model as the planner takes it: prepared, integer islands made integer operators; with
-    `hybrid` also products of floats by int8 weights."""
+    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
+    codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
+    int8 weights."""
     if streaming:
         from ganglion.passes.stream import stream
         model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
+    UnsignedCodes()(ready)
     if hybrid:
         ToHybrid()(ready)
     return ready

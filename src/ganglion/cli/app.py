@@ -19,7 +19,23 @@ app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
 
 ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tflite")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or inside of one "
+                                             "inference")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+
+LossName = Annotated[str, typer.Option(help="auto, or a loss by Keras's name")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, adamax or "
+                                            "lion")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left out")]
+BatchSize = Annotated[int, typer.Option(min=1, help="rows a step")]
+TargetName = Annotated[str, typer.Option(help="see `ganglion targets`")]
+Compiler = Annotated[str | None, typer.Option(help="another C compiler's command line")]
+CName = Annotated[str | None, typer.Option(help="the network's name in C")]
+Isas = Annotated[list[str] | None, typer.Option(help="use this instruction set; repeat for "
+                                                "several")]
+Trainable = Annotated[list[str] | None, typer.Option(
+    help="train only this: a pattern of layers' or weights' names, biases, or last:K; repeat for "
+         "several")]
 
 
 def _version(wanted: bool) -> None:
@@ -59,23 +75,73 @@ def train(
                                        "last")],
     output: Out,
     epochs: Annotated[int, typer.Option(min=1, help="passes over the data")] = 1,
-    loss: Annotated[str, typer.Option(help="auto, or a loss by Keras's name")] = "auto",
-    optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left "
-                                                          "out")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="rows a step")] = 32,
+    loss: LossName = "auto",
+    optimizer: OptimizerName = "adam",
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 32,
     validation_split: Annotated[float, typer.Option(
         min=0, max=0.9, help="the last part of the data, held out")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="of the order of the data and of dropout")] = 0,
+    schedule: Annotated[str, typer.Option(
+        help="of the learning rate over the run: constant, cosine, linear, exponential, or plateau "
+        "(halved when nothing improves for 5 epochs)")] = "constant",
+    warmup: Annotated[int, typer.Option(min=0, help="epochs in which the rate rises from 0, for "
+                                        "cosine")] = 0,
+    weight_decay: Annotated[float | None, typer.Option(
+        min=0, help="every step takes this times the rate off each weight")] = None,
+    clip_value: Annotated[float | None, typer.Option(help="bound of a gradient's elements")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="bound of a gradient's norm")] = None,
+    global_clip_norm: Annotated[float | None, typer.Option(
+        help="bound of the norm of all gradients together")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="steps whose gradients make one update")
+                          ] = 1,
+    class_weight: Annotated[str | None, typer.Option(
+        help="such as 0=1,1=2.5 (1 for other classes), or balanced")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="written after every epoch; a run starts "
                                                     "where it ends")] = None,
+    checkpoint_steps: Annotated[int | None, typer.Option(
+        min=1, help="write the checkpoint after every so many steps too")] = None,
+    log: Annotated[Path | None, typer.Option(help="write the history as .csv")] = None,
+    trainable: Trainable = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
+    from ganglion.cli.device import selection
+    from ganglion.cli.learning import Learning
     from ganglion.cli.train import Settings, run
 
-    run(model, data, output, Settings(epochs, loss, optimizer, learning_rate, batch_size,
-                                      validation_split, seed, checkpoint), json)
+    learning = Learning(optimizer, learning_rate, schedule, warmup, weight_decay, clip_value,
+                        clip_norm, global_clip_norm, accumulate)
+    run(model, data, output, Settings(epochs, loss, batch_size, validation_split, seed, learning,
+                                      class_weight, checkpoint, checkpoint_steps, log,
+                                      selection(trainable)), json)
+
+
+@app.command()
+def compile_training(
+    model: ModelPath,
+    output: Out,
+    target: TargetName = "host",
+    loss: LossName = "auto",
+    optimizer: OptimizerName = "adam",
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 32,
+    trainable: Trainable = None,
+    memory: Annotated[int | None, typer.Option(min=1, help="bytes that arena and state may take "
+                                               "together")] = None,
+    data: Annotated[Path | None, typer.Option(help="pairs to check the build on: .npz with x and "
+                                              "y, or .csv")] = None,
+    name: CName = None,
+    cc: Compiler = None,
+    isa: Isas = None,
+    seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
+    json: Json = False,
+) -> None:
+    """Turn the training of a network into C: step, evaluate, predict, for a device that learns."""
+    from ganglion.cli.device import Request, run
+
+    run(model, output, Request(target, loss, optimizer, learning_rate, batch_size, trainable,
+                               memory, data, name, cc, isa, seed), json)
 
 
 @app.command()
@@ -94,43 +160,52 @@ def evaluate(
 @app.command()
 def quantize(
     model: ModelPath,
-    calibrate: Annotated[Path, typer.Option(help="real inputs: .npz with x, .npy or .csv")],
     output: Out,
+    calibrate: Annotated[Path | None, typer.Option(help="real inputs: .npz with x, .npy or .csv")
+                         ] = None,
     method: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
     rows: Annotated[int, typer.Option(min=1, help="how many inputs to calibrate on")] = 200,
+    weights_only: Annotated[bool, typer.Option("--weights-only", help="store the weights as int8, "
+                                               "compute in float; needs no inputs")] = False,
     json: Json = False,
 ) -> None:
-    """Make a network int8, calibrated on real inputs."""
-    from ganglion.cli.build import run_quantize
+    """Make a network int8, calibrated on real inputs, or its weights alone."""
+    from ganglion.cli.build import run_quantize, run_quantize_weights
 
-    run_quantize(model, calibrate, output, method, rows, json)
+    if weights_only:
+        run_quantize_weights(model, output, json)
+    else:
+        run_quantize(model, calibrate, output, method, rows, json)
 
 
 @app.command()
 def compile(
     model: ModelPath,
     output: Out,
-    target: Annotated[str, typer.Option(help="see `ganglion targets`")] = "host",
-    cc: Annotated[str | None, typer.Option(help="another C compiler's command line")] = None,
-    name: Annotated[str | None, typer.Option(help="the network's name in C")] = None,
+    target: TargetName = "host",
+    cc: Compiler = None,
+    name: CName = None,
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
     calibrate: Annotated[Path | None, typer.Option(help="real inputs to check the build on")
                          ] = None,
-    isa: Annotated[list[str] | None, typer.Option(help="use this instruction set; "
-                                                       "repeat for several")] = None,
+    isa: Isas = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="one time step a call, state "
                                             "kept")] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="take products with weights stored as "
+                                         "int8 in int8, floats quantised on the fly")] = False,
     tune: Annotated[bool, typer.Option("--tune", help="measure the kernels' variants on this "
                                        "machine; keep what is found")] = False,
     tune_cache: Annotated[Path | None, typer.Option(help="the file of measured choices: written "
                                                     "with --tune, followed without")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="divide large steps for so many cores; "
+                                              "the target's by default")] = None,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
 
-    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, tune,
-                                       tune_cache), json)
+    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, hybrid,
+                                       tune, tune_cache, cores), json)
 
 
 @app.command()
@@ -138,6 +213,8 @@ def export(
     model: ModelPath,
     output: Out,
     batch: Annotated[int, typer.Option(min=1, help="rows a call")] = 1,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="keep int8 weights of float layers "
+                                         "int8")] = False,
     check: Annotated[str | None, typer.Option(help="edgetpu: tell what an Edge TPU would run")
                      ] = None,
     json: Json = False,
@@ -145,7 +222,7 @@ def export(
     """Write a network as .tflite, for LiteRT."""
     from ganglion.cli.export import run as run_export
 
-    run_export(model, output, batch, check, json)
+    run_export(model, output, batch, hybrid, check, json)
 
 
 @app.command()
@@ -173,24 +250,26 @@ def run(
                                                 "several outputs")] = None,
     scale: Annotated[float, typer.Option(help="multiply an image's pixels, 0 to 255, by this")
                      ] = 1.0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Run a built network on an input; rows are steps for one built with --streaming."""
     from ganglion.cli.run import run as run_network
 
-    run_network(build, inputs, output, scale, json)
+    run_network(build, inputs, output, scale, threads, json)
 
 
 @app.command()
 def bench(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
     seconds: Annotated[float, typer.Option(min=0.1, help="how long to measure")] = 2.0,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Measure latency, arena, flash and the overhead of a call."""
     from ganglion.cli.bench import run as run_bench
 
-    run_bench(build, seconds, json)
+    run_bench(build, seconds, threads, json)
 
 
 @app.command()

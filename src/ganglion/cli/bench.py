@@ -19,12 +19,13 @@ SIZES = {"arena_bytes": "arena", "state_bytes": "state", "const_bytes": "flash: 
          "library_bytes": "flash: the whole library"}
 
 
-def run(build: Path, seconds: float, as_json: bool) -> None:
-    """Measures for about `seconds` and prints the figures."""
+def run(build: Path, seconds: float, threads: int | None, as_json: bool) -> None:
+    """Measures calls on `threads` (one if None) for about `seconds` and prints the figures."""
     manifest = json.loads((build / "manifest.json").read_text(encoding="utf-8")) if (
         build / "manifest.json").is_file() else {}
-    session = Session(build)
+    session = Session(build, threads=threads)
     report = {"name": session.name, "target": manifest.get("target"), "binding": BINDING,
+              "threads": threads or 1, "divided": session.divided,
               "isas": manifest.get("isas"), **latency(session, seconds),
               "arena_bytes": session.arena_bytes, "state_bytes": session.state_bytes,
               "const_bytes": manifest.get("const_bytes"),
@@ -33,10 +34,17 @@ def run(build: Path, seconds: float, as_json: bool) -> None:
         print_json(report)
         return
     isas = ", ".join(map(str, manifest.get("isas", ["unknown"])))
-    say(f"{session.name} for {report['target']} ({isas}), called through {BINDING}")
+    say(f"{session.name} for {report['target']} ({isas}), called through {BINDING}"
+        f"{_threads(session, threads)}")
     print_table("one call", ["figure", "value"], [
         *[[text, f"{report[key]:.2f} µs"] for key, text in LATENCIES.items()],
         *[[text, f"{report[key] or 0:,} bytes"] for key, text in SIZES.items()]])
+
+
+def _threads(session: Session, threads: int | None) -> str:
+    if threads is None or threads == 1:
+        return ""
+    return f", on {threads} threads" if session.divided else ", on one thread (not divided)"
 
 
 def _library_bytes(build: Path, manifest: dict[str, object]) -> int:

@@ -7,6 +7,7 @@ from ganglion.build import compile as build
 from ganglion.cli.data import check_output, read_inputs
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import quantize
+from ganglion.errors import DataError
 from ganglion.frontends import load, save
 from ganglion.toolchain.targets import targets
 
@@ -22,13 +23,30 @@ class Request:
     calibrate: Path | None
     isas: list[str] | None
     streaming: bool
+    hybrid: bool
     tune: bool
     tune_cache: Path | None
+    cores: int | None = None
 
 
-def run_quantize(path: Path, calibrate: Path, output: Path, method: str, rows: int,
+def run_quantize_weights(path: Path, output: Path, as_json: bool) -> None:
+    """Writes a copy of the network that stores its weights as int8 and computes in float."""
+    check_output(output, ".onnx")
+    save(quantize(load(path), weights_only=True), output)
+    sizes = {"input_bytes": path.stat().st_size, "output_bytes": output.stat().st_size}
+    if as_json:
+        print_json({"output": str(output), "weights_only": True, **sizes})
+        return
+    say(f"wrote {output}: {sizes['output_bytes']:,} bytes "
+        f"({path.name}: {sizes['input_bytes']:,} bytes), weights alone as int8")
+
+
+def run_quantize(path: Path, calibrate: Path | None, output: Path, method: str, rows: int,
                  as_json: bool) -> None:
     """Writes an int8 copy of the network, calibrated on the first `rows` inputs."""
+    if calibrate is None:
+        raise DataError("the ranges of an int8 network are measured on real inputs: give some "
+                        "with --calibrate, or --weights-only to keep its activations float")
     check_output(output, ".onnx")
     model = load(path)
     x = [array[:rows] for array in read_inputs(calibrate, model)]
@@ -49,8 +67,8 @@ def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> Non
         calibration = read_inputs(chosen.calibrate, model)
     artifact = build(model, chosen.target, name=chosen.name, batch=chosen.batch,
                      calibration=calibration, cc=chosen.cc, isas=chosen.isas,
-                     streaming=chosen.streaming, tune=chosen.tune,
-                     tuning_cache=chosen.tune_cache)
+                     streaming=chosen.streaming, hybrid=chosen.hybrid, tune=chosen.tune,
+                     tuning_cache=chosen.tune_cache, cores=chosen.cores)
     output.parent.mkdir(parents=True, exist_ok=True)
     artifact.save(output)
     if as_json:

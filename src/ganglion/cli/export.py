@@ -14,12 +14,13 @@ from ganglion.frontends import load
 CHECKS = ("edgetpu",)
 
 
-def run(path: Path, output: Path, batch: int, check: str | None, as_json: bool) -> None:
+def run(path: Path, output: Path, batch: int, hybrid: bool, check: str | None, as_json: bool
+        ) -> None:
     """Writes the network as a .tflite file, and tells what an Edge TPU would run of it."""
     check_output(output, ".tflite")
     if check is not None and check not in CHECKS:
         raise DataError(f"--check {check}: known are {', '.join(CHECKS)}")
-    network = export(load(path), output, batch)
+    network = export(load(path), output, batch, hybrid=hybrid)
     verdicts = edgetpu.check(network) if check else []
     printed = edgetpu.compiled(output) if check else None
     size = output.stat().st_size

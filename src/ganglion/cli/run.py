@@ -14,9 +14,10 @@ from ganglion.runtime import Session
 SHOWN_VALUES = 20
 
 
-def run(build: Path, paths: list[Path], output: Path | None, scale: float, as_json: bool) -> None:
+def run(build: Path, paths: list[Path], output: Path | None, scale: float, threads: int | None,
+        as_json: bool) -> None:
     """Runs the built network on its inputs; prints the outputs, writes them too if asked."""
-    session = Session(build)
+    session = Session(build, threads=threads)
     if output is not None:
         check_output(output, ".npy" if len(session.outputs) == 1 else ".npz")
     if len(paths) != len(session.inputs):

@@ -8,11 +8,14 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.cli.data import Arrays, check_output, read_pairs
+from ganglion.cli.learning import Learning, class_weights
 from ganglion.cli.progress import Bars
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.frontends import load, save
 from ganglion.training import evaluate, fit
-from ganglion.training.optimizers import get
+from ganglion.training.callbacks import CSVLogger
+from ganglion.training.optimizers import Optimizer, get
+from ganglion.training.selection import Selection
 
 CLASS_METRICS = ("accuracy", "precision", "recall", "f1")
 VALUE_METRICS = ("mae", "mse", "rmse")
@@ -24,12 +27,15 @@ class Settings:
 
     epochs: int
     loss: str
-    optimizer: str
-    learning_rate: float | None
     batch_size: int
     validation_split: float
     seed: int
+    learning: Learning
+    class_weight: str | None
     checkpoint: Path | None
+    checkpoint_steps: int | None
+    log: Path | None
+    trainable: Selection
 
 
 def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -> None:
@@ -38,23 +44,31 @@ def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -
     model = load(path)
     x, y = read_pairs(data, model)
     loss = guess_losses(model, y) if chosen.loss == "auto" else [chosen.loss]
-    optimizer = get(chosen.optimizer)
-    if chosen.learning_rate is not None:
-        optimizer = type(optimizer)(learning_rate=chosen.learning_rate)
+    rows = len(y[0] if isinstance(y, list) else y)
+    steps = -(-int(rows * (1 - chosen.validation_split)) // chosen.batch_size)
+    optimizer = chosen.learning.made(chosen.epochs, max(1, steps))
+    listeners = chosen.learning.callbacks(chosen.validation_split > 0)
+    if chosen.log is not None:
+        check_output(chosen.log, ".csv")
+        listeners.append(CSVLogger(chosen.log))
     with Bars() as bars:
         trained, history = fit(
-            model, x, y, loss=loss[0] if len(loss) == 1 else loss, optimizer=optimizer,
+            model, x, y, loss=loss[0] if len(loss) == 1 else loss,
+            optimizer=optimizer, trainable=chosen.trainable,
             epochs=chosen.epochs, batch_size=chosen.batch_size,
             validation_split=chosen.validation_split, seed=chosen.seed,
             metrics=fitting(loss, ["accuracy"], ["mae"]),
-            checkpoint=chosen.checkpoint, callbacks=[bars.epochs("training", chosen.epochs)])
+            class_weight=class_weights(chosen.class_weight, y),
+            checkpoint=chosen.checkpoint, checkpoint_steps=chosen.checkpoint_steps,
+            callbacks=[*listeners, bars.epochs("training", chosen.epochs)])
     save(trained, output)
     if as_json:
         print_json({"loss": " ".join(loss), "history": history.history, "output": str(output)})
         return
     names = list(history.history)
     print_table(f"trained with {', '.join(loss)}", ["epoch", *names],
-                [[e + 1, *[f"{history.history[n][i]:.4f}" for n in names]]
+                [[e + 1, *[f"{history.history[n][i]:.4g}" if n == "learning_rate" else
+                            f"{history.history[n][i]:.4f}" for n in names]]
                  for i, e in enumerate(history.epoch)])
     say(f"wrote {output}")
 
@@ -75,23 +89,32 @@ def run_evaluate(path: Path, data: Path, as_json: bool) -> None:
                 [[name, f"{value:.4f}"] for name, value in figures.items()])
 
 
-def guess_losses(model: ir.Model, y: Arrays) -> list[str]:
+def with_rate(optimizer: str, learning_rate: float | None) -> Optimizer:
+    """An optimiser by name, with its own learning rate unless one is given."""
+    found = get(optimizer)
+    return found if learning_rate is None else type(found)(learning_rate=learning_rate)
+
+
+def guess_losses(model: ir.Model, y: Arrays | None) -> list[str]:
     """For each output the loss that fits its last activation and its targets.
 
     Softmax: sparse categorical cross-entropy for whole-number labels, categorical for one-hot ones;
-    sigmoid: binary cross-entropy; anything else: mean squared error.
+    sigmoid: binary cross-entropy; anything else: mean squared error. Without targets, labels are
+    taken to be whole numbers.
     """
-    targets = y if isinstance(y, list) else [y]
+    targets: list[np.ndarray | None] = [None] * len(model.graph.outputs)
+    if y is not None:
+        targets = list(y) if isinstance(y, list) else [y]
     return [_guess(value, target) for value, target in zip(model.graph.outputs, targets)]
 
 
-def _guess(output: ir.Value, y: np.ndarray) -> str:
+def _guess(output: ir.Value, y: np.ndarray | None) -> str:
     producer = output.producer()
     while producer is not None and producer.op_type in ("QuantizeLinear", "DequantizeLinear"):
         producer = None if producer.inputs[0] is None else producer.inputs[0].producer()
     last = "" if producer is None else producer.op_type
     if last == "Softmax":
-        one_hot = y.ndim > 1 and y.shape[-1] > 1
+        one_hot = y is not None and y.ndim > 1 and y.shape[-1] > 1
         return "categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"
     return "binary_crossentropy" if last == "Sigmoid" else "mean_squared_error"
 

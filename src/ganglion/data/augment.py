@@ -145,9 +145,8 @@ class GaussianNoise(InputAugmentation):
 
 
 @dataclass(frozen=True)
-class RandomTimeShift(InputAugmentation):
-    """Moves series [N, T, ...] along time by up to `factor` of their length, in whole steps;
-    positive is later."""
+class _TimeChange(InputAugmentation):
+    """One that looks at series [N, T, ...] at other times, maybe beyond their ends."""
 
     factor: Range
     fill_mode: Fill = "nearest"
@@ -157,23 +156,21 @@ class RandomTimeShift(InputAugmentation):
         _check_range(self, "factor", self.factor)
         _check_fill(self, self.fill_mode)
 
+
+@dataclass(frozen=True)
+class RandomTimeShift(_TimeChange):
+    """Moves series [N, T, ...] along time by up to `factor` of their length, in whole steps;
+    positive is later."""
+
     def change(self, x: np.ndarray, draws: Draws) -> np.ndarray:
         _require_series(self, x)
         return _shift(x, 1, self.factor, self.fill_mode, self.fill_value, draws)
 
 
 @dataclass(frozen=True)
-class RandomSpeed(InputAugmentation):
+class RandomSpeed(_TimeChange):
     """Plays series [N, T, ...] faster or slower by up to `factor` about their middle, with linear
-    interpolation; 0.1 is 0.9 to 1.1 times the speed. Beyond the ends as `fill_mode` says."""
-
-    factor: Range
-    fill_mode: Fill = "reflect"
-    fill_value: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_range(self, "factor", self.factor)
-        _check_fill(self, self.fill_mode)
+    interpolation; 0.1 is 0.9 to 1.1 times the speed."""
 
     def change(self, x: np.ndarray, draws: Draws) -> np.ndarray:
         _require_series(self, x)
@@ -191,7 +188,8 @@ class RandomSpeed(InputAugmentation):
 @dataclass(frozen=True)
 class MixUp(Augmentation):
     """Mixes every sample with another of its batch, inputs and targets alike, by a share drawn
-    from Beta(alpha, alpha) (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018)."""
+    from Beta(alpha, alpha) (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+    Weights of samples stay with their rows."""
 
     alpha: float = 0.2
 

@@ -1,12 +1,10 @@
 """Random numbers that are the same bits on every machine and with every release of NumPy.
 
 Only the raw 64-bit words of NumPy's Philox generator are used, which its documentation promises
-to keep (NEP 19); all that follows is whole-number arithmetic, correctly rounded decimals, and
-single float32 operations, which IEEE 754 fixes. (NumPy's own normal and beta distributions go
-through the C library's exp, log and pow, whose last bit differs between machines.)
+to keep (NEP 19); all that follows is whole-number arithmetic and additions, products and quotients
+that IEEE 754 fixes. (NumPy's own normal and beta distributions go through the C library's exp, log
+and pow, whose last bit differs between machines.)
 """
-
-from decimal import Context, Decimal
 
 import numpy as np
 
@@ -15,8 +13,11 @@ from ganglion.errors import DataError
 MOST_ALPHA = 2.0
 """Above it `beta` would reject nearly all it draws."""
 
-EXACT = Context(prec=20)
-"""Decimals whose ln and exp are correctly rounded (General Decimal Arithmetic 1.70)."""
+LN_2, LN_3_4 = 0.6931471805599453, -0.2876820724517809
+"""The natural logarithms of 2 and of 3/4."""
+
+LEAST = -700.0
+"""The logarithm that stands for everything smaller, so that two of them can be divided."""
 
 
 class Draws:
@@ -44,9 +45,10 @@ class Draws:
     def normal(self, *shape: int) -> np.ndarray:
         """float32 of mean 0 and deviation 1: twelve uniform numbers summed (Irwin and Hall 1927),
         so nothing lies beyond 6."""
-        sixteenths = self._raw(*shape, 3)[..., None] >> np.arange(0, 64, 16, dtype=np.uint64)
-        total = (sixteenths & np.uint64(0xFFFF)).sum(axis=(-1, -2)).astype(np.int64)
-        return np.asarray((total - 6 * 0xFFFF).astype(np.float32) * np.float32(2.0 ** -16))
+        count = int(np.prod(shape, dtype=np.int64))
+        sixteenths = self._raw(3 * count).astype("<u8").view("<u2").reshape(12, count)
+        total = sixteenths.sum(axis=0, dtype=np.int32) - np.int32(6 * 0xFFFF)
+        return np.asarray(total.astype(np.float32) * np.float32(2.0 ** -16)).reshape(shape)
 
     def permutation(self, count: int) -> np.ndarray:
         """The numbers below `count` in a random order."""
@@ -56,15 +58,34 @@ class Draws:
         """float32 [count] distributed as Beta(alpha, alpha), by Jöhnk's method (1964)."""
         if not 0 < alpha <= MOST_ALPHA:
             raise DataError(f"alpha={alpha}: expected above 0 and at most {MOST_ALPHA:g}")
-        return np.array([float(self._beta(1 / Decimal(alpha))) for _ in range(count)], np.float32)
-
-    def _beta(self, power: Decimal) -> Decimal:
-        while True:
-            u, v = (Decimal(int(word) | 1) / Decimal(2 ** 64) for word in self._raw(2))
-            a = EXACT.exp(EXACT.multiply(EXACT.ln(u), power))
-            b = EXACT.exp(EXACT.multiply(EXACT.ln(v), power))
-            if EXACT.add(a, b) <= 1:
-                return EXACT.divide(a, EXACT.add(a, b))
+        found, left = np.empty(count), np.arange(count)
+        while len(left):
+            u, v = _power((self._raw(2, len(left)) >> np.uint64(11)) * 2.0 ** -53 + 2.0 ** -54,
+                          1 / alpha)
+            kept = u + v <= 1
+            found[left[kept]] = u[kept] / (u + v)[kept]
+            left = left[~kept]
+        return found.astype(np.float32)
 
     def _raw(self, *shape: int) -> np.ndarray:
         return self._words.random_raw(int(np.prod(shape, dtype=np.int64))).reshape(shape)
+
+
+def _power(base: np.ndarray, exponent: float) -> np.ndarray:
+    """base ** exponent for float64 above 0, by additions, products and quotients alone.
+
+    ln from the series of atanh, exp from Taylor's, both of arguments brought near 0 by powers of
+    two (Muller, "Elementary Functions", 2016, chapters 3 and 11). Far below float32's rounding.
+    """
+    share, twos = np.frexp(base)
+    s = (share - 0.75) / (share + 0.75)
+    square, series = s * s, np.zeros_like(s)
+    for k in range(25, 0, -2):
+        series = series * square + 1 / k
+    logarithm = (twos * LN_2 + LN_3_4) + 2 * s * series
+    wanted = np.maximum(logarithm * exponent, LEAST)
+    twos = np.rint(wanted / LN_2)
+    rest, power = wanted - twos * LN_2, np.ones_like(wanted)
+    for k in range(18, 0, -1):
+        power = 1 + power * rest / k
+    return np.asarray(np.ldexp(power, twos.astype(np.int64)))

@@ -58,7 +58,7 @@ def mel_bank(rate: int, size: int, bands: int, low_hz: float, high_hz: float) ->
     corners = np.linspace(mel(low_hz), mel(high_hz), bands + 2)[:, None]
     bins = mel(np.arange(size // 2 + 1) * rate / size)
     step = corners[1] - corners[0]
-    bank = np.clip(1 - np.abs(bins - corners[1:-1]) / step, 0, None)
+    bank = np.asarray(np.clip(1 - np.abs(bins - corners[1:-1]) / step, 0, None))
     if not bank.any(axis=1).all():
         raise DataError(f"{bands} bands from {low_hz:g} to {high_hz:g} Hz are too many for an FFT "
                         f"of {size} at {rate} Hz: a band holds no bin; take fewer bands or longer "

@@ -45,16 +45,22 @@ def load_npz(path: str | Path, x: str = "x", y: str = "y") -> Samples:
 def load_csv(path: str | Path, target: int | str = -1) -> Samples:
     """A table with one sample a line: x float32 [rows, columns - 1], y the column `target`.
 
-    `target`: a column's number (negative from the end) or its name in the first line. If the
-    targets are words, they are numbered in sorted order, and `classes` says which is which;
-    otherwise y is float32. Raises DataError with the line and column of what is no number.
+    A first line without any number names the columns. `target`: a column's number (negative from
+    the end) or its name. Targets that are words are numbered in sorted order, and `classes` says
+    which is which; numbers are float32. Raises DataError with the line and
+    column of what is no number.
     """
-    header, rows, first = _cells(Path(path))
+    header, rows, lines = _cells(Path(path))
     column = _column(path, header, len(rows[0]), target)
     words = [row.pop(column).strip() for row in rows]
-    x = _numbers(path, rows, first, skipped=column)
+    x = _numbers(path, rows, lines, skipped=column)
     if all(_is_number(word) for word in words):
         return Samples(x, np.array(words, np.float32))
+    mixed = next((k for k, word in enumerate(words) if _is_number(word)), None)
+    if mixed is not None:
+        raise DataError(f"{path}, line {lines[mixed]}, column {column + 1}: {words[mixed]!r} is a "
+                        "number, but other targets are words; expected one kind: numbers, or names "
+                        "of classes")
     classes = sorted(set(words))
     return Samples(x, np.array([classes.index(word) for word in words]), tuple(classes))
 

@@ -4,15 +4,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import jinja2
 
 from ganglion.emit.literals import bytes_literal
-from ganglion.kernels.base import CTYPES, render
+from ganglion.kernels.base import CTYPES, Family, render
 from ganglion.kernels.isa import ISAS
 from ganglion.kernels.registry import families
 from ganglion.kernels.source import prelude
-from ganglion.plan.types import ALIGNMENT, Entry, Plan, Port, Ref, StateTensor, Step
+from ganglion.plan.types import ALIGNMENT, Entry, Piece, Plan, Port, Ref, StateTensor, Step
 
 DESCRIPTION_VERSION = 1
 """Version of the description in the generated code."""
@@ -20,11 +21,13 @@ DESCRIPTION_VERSION = 1
 
 @dataclass(frozen=True)
 class Call:
-    """One line of the run function: a kernel, its arguments as C, and what it computes."""
+    """One line of a function: a kernel, its arguments as C, and what it computes; `pieces`: the
+    calls that together do the same on several cores."""
 
     function: str
     arguments: tuple[str, ...]
-    comment: str
+    comment: str = ""
+    pieces: tuple["Call", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,17 @@ def _calls(steps: Sequence[Step], names: dict[tuple[str, object], str],
            texts: list[str]) -> Iterator[Call]:
     """The calls of one function; kernels that are new go into `names` and `texts`."""
     for step in steps:
-        key = (step.variant, step.spec)
-        if key not in names:
-            names[key] = f"k{len(names)}_{step.variant}"
-            family = families()[step.family]
-            texts.append(render(family, family.variant(step.variant), step.spec, names[key]))
-        yield Call(names[key], _arguments(step), _comment(step.node))
+        family = families()[step.family]
+        variant = family.variant(step.variant)
+        for spec in (step.spec, *(p.spec for p in step.pieces)):
+            if (step.variant, spec) not in names:
+                name = names[step.variant, spec] = f"k{len(names)}_{step.variant}"
+                texts.append(render(family, variant, spec, name))
+        scratch = () if step.scratch is None else (f"arena_at + {step.scratch.offset}",)
+        yield Call(
+            names[step.variant, step.spec], _arguments(family, step) + scratch, _comment(step.node),
+            tuple(Call(names[step.variant, p.spec], _arguments(family, p) + (
+                ("scratch",) if variant.scratch_bytes(p.spec) else ())) for p in step.pieces))
 
 
 def _comment(text: str) -> str:
@@ -130,19 +138,17 @@ def _described(port: Port) -> str:
     return f"{_comment(port.name)}, {port.dtype} {list(port.shape)}{scaled}{usual}"
 
 
-def _arguments(step: Step) -> tuple[str, ...]:
-    described = families()[step.family].operands(step.spec)
-    arguments = [_address(ref, CTYPES[o.dtype], o.role == "output")
-                 for o, ref in zip(described, step.operands)]
-    if step.scratch is not None:
-        arguments.append(f"arena_at + {step.scratch.offset}")
-    return tuple(arguments)
+def _arguments(family: Family[Any], step: Step | Piece) -> tuple[str, ...]:
+    return tuple(_address(ref, CTYPES[o.dtype], o.role == "output")
+                 for o, ref in zip(family.operands(step.spec), step.operands))
 
 
 def _address(ref: Ref, ctype: str, written: bool) -> str:
     """C for a pointer to the operand."""
     const = "" if written else "const "
     if ref.place == "const":
+        if ref.offset:
+            return f"(const {ctype} *)(const void *)(const_{ref.index}.bytes + {ref.offset})"
         return f"const_{ref.index}.as_type"
     if ref.place in ("arena", "state"):
         return f"({const}{ctype} *)({ref.place}_at + {ref.offset})"

@@ -1,8 +1,15 @@
 """What an Edge TPU would run of a network, operator by operator, before its compiler is asked.
 
-Source of the rows and limits: Coral, "TensorFlow models on the Edge TPU", sections "Model
-requirements" and "Supported operations" (runtime version 14). The compiler itself may still refuse
-an operator for its size, or to keep precision.
+Source of the rows and limits: Coral, "TensorFlow models on the Edge TPU",
+https://coral.ai/docs/edgetpu/models-intro/, sections "Model requirements" and "Supported
+operations", held against two copies of it. Axis, "Supported ops" of ARTPEC-7,
+https://developer.axis.com/computer-vision/on-device/system-on-chip/artpec-7/supported-ops/
+(Add to ResizeBilinear by name), and an earlier state of Coral's table in
+https://github.com/dgist-datalab/Datalab_Intern, Edge_TPU/convert_model_for_Edge_TPU.md (Resize,
+Slice, Softmax, SpaceToDepth, Split, Squeeze, StridedSlice). In neither copy, and so unconfirmed:
+RSQRT, SQUARED_DIFFERENCE, SUM, TRANSPOSE, TRANSPOSE_CONV, and that SPLIT leaves the batch alone.
+The compiler itself may still refuse an operator for its size, or to keep precision; large RESHAPEs
+and RESIZEs are such.
 """
 
 import shutil
@@ -21,6 +28,8 @@ CODES = (np.dtype(np.int8), np.dtype(np.uint8))
 SOFTMAX_ELEMENTS = 16_000
 WIDE_AXES = 3
 """Only so many innermost axes may be larger than 1."""
+WORD = 4
+"""Channels that are averaged together."""
 CACHE_BYTES = 8_000_000
 """What the Edge TPU can keep of parameters; the rest is sent for every call."""
 COMPILER_SECONDS = 600
@@ -125,10 +134,11 @@ def _softmax(seen: Seen) -> str:
                               f"has {size} elements, at most {SOFTMAX_ELEMENTS} are supported")
 
 
-def _spatial_axes(seen: Seen) -> str:
-    axes, rank = _numbers(seen, 1), len(seen.inputs[0].shape)
-    wrong = [a for a in axes if not 1 <= a % rank <= 2]
-    return f"reduces along axis {wrong[0]}; only height and width are supported" if wrong else ""
+def _whole_words(seen: Seen) -> str:
+    shape = seen.inputs[0].shape
+    channels = any(a % len(shape) == len(shape) - 1 for a in _numbers(seen, 1))
+    return (f"averages {shape[-1]} channels; their number must be a multiple of {WORD}"
+            if channels and shape[-1] % WORD else "")
 
 
 def _no_batch_axis(seen: Seen) -> str:
@@ -136,13 +146,29 @@ def _no_batch_axis(seen: Seen) -> str:
     return "reduces the batch" if any(a % rank == 0 for a in _numbers(seen, 1)) else ""
 
 
-def _spatial_margins(seen: Seen) -> str:
+def _no_batch_margins(seen: Seen) -> str:
     array = seen.inputs[1].data
     if array is None:
         return "its margins must be constant"
-    wide = [k for k, row in enumerate(array) if row.any()]
-    wrong = [k for k in wide if not 1 <= k <= 2]
-    return f"pads axis {wrong[0]}; only height and width are supported" if wrong else ""
+    return "pads the batch" if array[0].any() else ""
+
+
+def _no_batch_pack(seen: Seen) -> str:
+    return "packs along the batch" if seen.options.get("axis", 0) == 0 else ""
+
+
+def _one_axis_slopes(seen: Seen) -> str:
+    shape = seen.inputs[1].shape
+    return "" if all(n == 1 for n in shape[:-1]) else (
+        f"has slopes of shape {list(shape)}; only the last axis may be larger than 1")
+
+
+def _leading_ones(seen: Seen) -> str:
+    """Of the three axes that may be larger than 1, those of 1 must stand first."""
+    sizes = list(seen.inputs[0].shape[-WIDE_AXES:])
+    while sizes and sizes[0] == 1:
+        sizes.pop(0)
+    return f"drops axes of {list(seen.inputs[0].shape)} behind larger ones" if 1 in sizes else ""
 
 
 def _steps_of_one(seen: Seen) -> str:
@@ -174,12 +200,13 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
     "DEPTHWISE_CONV_2D": (_constant(1, 2), _same_dilation),
     "TRANSPOSE_CONV": (_constant(0, 1, 3),), "FULLY_CONNECTED": (_constant(1, 2), _one_row),
     "EXPAND_DIMS": (), "L2_NORMALIZATION": (), "LOGISTIC": (), "TANH": (), "RELU": (),
-    "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1),), "RSQRT": (),
-    "MEAN": (_spatial_axes,), "SUM": (_no_batch_axis,), "REDUCE_MAX": (_no_batch_axis,),
-    "REDUCE_MIN": (_no_batch_axis,), "PACK": (), "PAD": (_spatial_margins,), "QUANTIZE": (),
+    "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1), _one_axis_slopes), "RSQRT": (),
+    "MEAN": (_no_batch_axis, _whole_words), "SUM": (_no_batch_axis,),
+    "REDUCE_MAX": (_no_batch_axis,), "REDUCE_MIN": (_no_batch_axis,),
+    "PACK": (_no_batch_pack,), "PAD": (_no_batch_margins,), "QUANTIZE": (),
     "RESHAPE": (), "RESIZE_BILINEAR": (), "RESIZE_NEAREST_NEIGHBOR": (), "SLICE": (),
     "SOFTMAX": (_softmax,), "SPACE_TO_DEPTH": (), "SPLIT": (_split_axis,),
-    "SQUEEZE": (), "STRIDED_SLICE": (_steps_of_one,), "TRANSPOSE": (),
+    "SQUEEZE": (_leading_ones,), "STRIDED_SLICE": (_steps_of_one,), "TRANSPOSE": (),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ()}
 """The operators that there are, and what limits each."""
 

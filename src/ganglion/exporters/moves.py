@@ -78,20 +78,32 @@ def pad(site: Site) -> None:
 
 
 def slices(site: Site) -> None:
-    """Slice as STRIDED_SLICE."""
+    """Slice as STRIDED_SLICE; the axes walked backwards, one element a step, are turned behind it
+    by REVERSE_V2."""
     shape, rank = site.shape(0), site.rank
     starts, ends = site.known(1, "starts"), site.known(2, "ends")
     axes = [a % rank for a in site.known(3, "axes")] if site.has(3) else list(range(len(starts)))
     steps = site.known(4, "steps") if site.has(4) else [1] * len(starts)
-    if min(steps) < 1:
-        raise site.unsupported(f"has the steps {steps}; only forward ones are written")
+    if min(steps) < -1:
+        raise site.unsupported(f"has the steps {steps}; backwards only -1 is written")
     cuts = {a: slice(b, e, s).indices(shape[a]) for a, b, e, s in zip(axes, starts, ends, steps)}
+    back = [a for a, cut in cuts.items() if cut[2] == -1]
+    cuts |= {a: (cuts[a][1] + 1, cuts[a][0] + 1, 1) for a in back}
     held = site.held(0)
     ordered = [cuts.get(a, (0, shape[a], 1)) for a in held.perm]
     out = tuple(static_shape(site.node.outputs[0])[a] for a in held.perm)
     parts = [site.flat.ints(*(cut[n] for cut in ordered)) for n in range(3)]
-    site.put(site.op("STRIDED_SLICE", [held.tensor, *parts], out, ("StridedSliceOptions", {}),
-                     like=held.tensor), held.perm)
+    found = site.op("STRIDED_SLICE", [held.tensor, *parts], out, ("StridedSliceOptions", {}),
+                    like=held.tensor)
+    for a in back:
+        found = turned(site, found, held.perm.index(a))
+    site.put(found, held.perm)
+
+
+def turned(site: Site, tensor: int, axis: int) -> int:
+    """A tensor from its last element along an axis to its first."""
+    return site.op("REVERSE_V2", [tensor, site.flat.ints(axis)], site.flat.tensors[tensor].shape,
+                   ("ReverseV2Options", {}), like=tensor)
 
 
 def split(site: Site) -> None:

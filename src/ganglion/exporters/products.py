@@ -94,13 +94,16 @@ def padded(site: Site, tensor: int, widths: Sequence[tuple[int, int]], fill: flo
     return site.op("PADV2", [tensor, margins, given], shape, ("PadV2Options", {}), like=tensor)
 
 
-def weights(site: Site, k: int, perm: Perm, out_axis: int, shape: Sequence[int] | None = None
-            ) -> int:
+def weights(site: Site, k: int, perm: Perm, out_axis: int, shape: Sequence[int] | None = None,
+            hybrid: bool = False) -> int:
     """Constant weights in the order `perm`, then reshaped; codes where the operator is int8.
 
-    `out_axis`: where `shape` has the output channels, along which many scales may lie.
+    `out_axis`: where `shape` has the output channels, along which many scales may lie. `hybrid`:
+    whether TensorFlow Lite has the operator with floats and int8 weights around zero.
     """
     found = site.codes(k) if site.target is not None else None
+    if hybrid and site.values.hybrid and site.target is None:
+        found = _hybrid_codes(site, k, perm[out_axis])
     if found is not None:
         array, q = found
         quant = Quant(q.scale, q.zero, 0 if q.per_tensor else out_axis)
@@ -114,6 +117,14 @@ def weights(site: Site, k: int, perm: Perm, out_axis: int, shape: Sequence[int] 
     moved = real.transpose(perm)
     return site.flat.constant(moved if shape is None else moved.reshape(tuple(shape)),
                               site.values.fresh(str(site.value(k).name)))
+
+
+def _hybrid_codes(site: Site, k: int, axis: int) -> tuple[Array, Quant] | None:
+    """Codes around zero with one scale, or one along `axis`; None where they are no such."""
+    found = site.codes(k)
+    if found is None or found[0].dtype != np.int8 or any(found[1].zero):
+        return None
+    return found if found[1].per_tensor or found[1].axis == axis else None
 
 
 def aim_product(site: Site, k: int, out_axis: int) -> None:
@@ -151,7 +162,7 @@ def conv(site: Site) -> None:
     if depthwise:
         packed = weights(site, 1, (1, *spatial, 0), 3, (1, *kernel, outputs))
     else:
-        packed = weights(site, 1, (0, *spatial, 1), 0, (outputs, *kernel, shape[1]))
+        packed = weights(site, 1, (0, *spatial, 1), 0, (outputs, *kernel, shape[1]), groups == 1)
     tensor, mode = padding(site, x, w)
     b = bias(site, site.constant(2), packed, outputs)
     strides, dilations = two(w.strides, 1), two(w.dilations, 1)
@@ -225,9 +236,11 @@ def gemm(site: Site) -> None:
 def connected(site: Site, perm: Perm, array: Array | None, outputs: int) -> None:
     """FULLY_CONNECTED of input 0 with weights [outputs, inputs]."""
     x = site.read(0)
-    w = weights(site, 1, perm, 0)
+    w = weights(site, 1, perm, 0, hybrid=True)
     b = bias(site, array, w, outputs)
     fields = {"keep_num_dims": True, "fused_activation_function": site.activation()}
+    if site.target is None and site.flat.tensors[w].quant is not None:
+        fields["asymmetric_quantize_inputs"] = True
     shape = (*site.shape(0)[:-1], outputs)
     site.put(site.op("FULLY_CONNECTED", [x, w, b], shape, ("FullyConnectedOptions", fields)))
 

@@ -53,10 +53,11 @@ class Stored:
 
 @dataclass
 class Values:
-    """What has been written so far."""
+    """What has been written so far. `hybrid`: int8 weights of float operators stay int8."""
 
     flat: FlatNetwork
     names: set[str]
+    hybrid: bool = False
     stored: dict[ir.Value, Stored] = field(default_factory=dict)
     done: set[ir.Node] = field(default_factory=set)
     turned: dict[tuple[int, Perm, Perm], int] = field(default_factory=dict)

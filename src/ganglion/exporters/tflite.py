@@ -16,28 +16,33 @@ from ganglion.passes.base import only_reader, standard
 from ganglion.passes.pipeline import prepare
 
 
-def export(model: ir.Model, path: str | Path, batch: int = 1) -> FlatNetwork:
+def export(model: ir.Model, path: str | Path, batch: int = 1, *, hybrid: bool = False
+           ) -> FlatNetwork:
     """Writes the Model as a .tflite file for `batch` rows, aside first, then renamed; returns
     what stands in the file.
 
     QuantizeLinear and DequantizeLinear become quantised tensors, and the operators between them
     int8 operators where TensorFlow Lite has such; the others compute with floats between
-    DEQUANTIZE and QUANTIZE. Raises DataError for another suffix, UnsupportedOp naming the node
-    that a .tflite file cannot hold, and ModelError as `passes.pipeline.prepare`.
+    DEQUANTIZE and QUANTIZE. With `hybrid` the weights of float convolutions (depthwise ones apart)
+    and fully connected layers that the Model stores as int8 stay int8, so that LiteRT quantises
+    their inputs on the fly; else they are written as floats. Raises DataError for another
+    suffix, UnsupportedOp naming the node that a .tflite file cannot hold, and ModelError as
+    `passes.pipeline.prepare`.
     """
     path = Path(path)
     if path.suffix != ".tflite":
         raise DataError(f"{path}: networks are exported as .tflite files; choose such a name")
-    network = network_of(model, batch)
+    network = network_of(model, batch, hybrid)
     write_atomic(path, network.file())
     return network
 
 
-def network_of(model: ir.Model, batch: int = 1) -> FlatNetwork:
+def network_of(model: ir.Model, batch: int = 1, hybrid: bool = False) -> FlatNetwork:
     """The tensors and operators of the file. Raises as `export`."""
     model = prepare(model, batch)
     flat = FlatNetwork()
-    values = Values(flat, {str(v.name) for v in (*model.graph.inputs, *model.graph.outputs)})
+    values = Values(flat, {str(v.name) for v in (*model.graph.inputs, *model.graph.outputs)},
+                    hybrid)
     codes = codes_of(model)
     for value in model.graph.inputs:
         _input(values, value, codes.get(value))

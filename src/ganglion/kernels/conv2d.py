@@ -4,14 +4,25 @@ Grouped too; depthwise (groups == channels) has variants of its own in `depthwis
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import (
+    AVX2,
+    AVX512,
+    AVXVNNI,
+    DOTPROD,
+    NEON,
+    SCALAR,
+    SIMD128,
+    VNNI,
+    Isa,
+)
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
+from ganglion.kernels.narrow import narrow
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Conv2dSpec:
 
     g = o // (O / G). x: [N, H, W, C]; w: [O, kh, kw, C / G]; y: [N, P, Q, O]; pixels outside x are
     0 (int8: x_zero_point). `pads` = (top, left, bottom, right).
-    `dtype`: "float32", "int8" or "uint8" (of x and y; w is int8).
+    `dtype`: "float32", "int8" or "uint8" (of x, and of y if `requant` names no other; w is int8).
     Operands: x, w, [bias: float32 or int32 [O]], [multiplier: float32 [O]], [r1...], y.
     `w_const`: false in a training step, where w changes from call to call.
     """
@@ -69,6 +80,17 @@ class Conv2dSpec:
         p = (self.h + top + bottom - (self.kernel[0] - 1) * self.dilations[0] - 1)
         q = (self.w + left + right - (self.kernel[1] - 1) * self.dilations[1] - 1)
         return p // self.strides[0] + 1, q // self.strides[1] + 1
+
+    @property
+    def y_dtype(self) -> str:
+        return (self.requant.y_dtype if self.requant else "") or self.dtype
+
+    def folded(self, count: int) -> "Conv2dSpec":
+        """The same sums, `count` neighbouring output columns as channels of one: the kernel is
+        wider by their steps, with zeros where a column does not look; y lies the same."""
+        wider = (count - 1) * self.strides[1]
+        return replace(self, o=count * self.o, kernel=(self.kernel[0], self.kernel[1] + wider),
+                       strides=(self.strides[0], count * self.strides[1]))
 
     def geometry(self, group: int) -> Geometry:
         """`group`: terms of one dot product, 1 for float32."""
@@ -106,7 +128,7 @@ def operands(spec: Conv2dSpec) -> list[Operand]:
         found.append(Operand("multiplier", "float32", spec.o, "const"))
     extras = tuple(f"r{i + 1}" for i in range(spec.epilogue.extra if spec.epilogue else 0))
     found += [Operand(name, "float32", out) for name in extras]
-    found.append(Operand("y", spec.dtype, out, "output", alias=extras))
+    found.append(Operand("y", spec.y_dtype, out, "output", alias=extras))
     return found
 
 
@@ -136,7 +158,7 @@ def reference(spec: Conv2dSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
     if spec.bias:
         sums = sums + arrays["bias"].astype(wide)
     if spec.requant:
-        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.dtype)
+        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.y_dtype)
     else:
         y = finish(spec.epilogue, sums, arrays)
     return {"y": y.reshape(-1)}
@@ -146,12 +168,6 @@ def macs(spec: Conv2dSpec) -> int:
     """Multiply-adds, those with padding counted too."""
     p, q = spec.out_hw
     return spec.n * p * q * spec.o * spec.kernel[0] * spec.kernel[1] * (spec.c // spec.groups)
-
-
-def by_group(spec: Conv2dSpec, values: np.ndarray, lanes: int) -> np.ndarray:
-    """Per-channel values [O], each group's padded to whole vectors."""
-    wide = tiling.padded(spec.o // spec.groups, lanes)
-    return np.concatenate([tiling.padded_to(v, wide) for v in values.reshape(spec.groups, -1)])
 
 
 def weights_by_group(spec: Conv2dSpec, w: np.ndarray, run: int) -> np.ndarray:
@@ -194,25 +210,34 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv2dSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
-        bias = consts["bias"].reshape(spec.groups, -1) if spec.bias else [None] * spec.groups
-        wide = tiling.padded(spec.o // spec.groups, isa.lanes)
+        each = spec.o // spec.groups
+        order = tiling.pack_order(each, vectors if packs else 1)
+        weights = weights_by_group(spec, consts["w"], spec.geometry(group).run)[..., order]
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
+        bias = consts["bias"].reshape(-1) if spec.bias else None
+        start, factors = requant.begin(spec.dtype, consts["w"].reshape(spec.o, -1), bias,
+                                       consts["multiplier"])
+        start = start if bias is None else start + bias
+        wide = tiling.padded(each, isa.lanes)
         parts = []
-        for w, b in zip(weights_by_group(spec, consts["w"], spec.geometry(group).run), bias):
+        for w, b in zip(weights, start.reshape(spec.groups, -1)[:, order]):
             sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
             parts += [tiling.padded_to(sums, wide).view(np.int8),
                       tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
         return {**consts, "w": np.concatenate(parts),
-                "multiplier": by_group(spec, consts["multiplier"], isa.lanes)}
+                "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in
+                                              factors.reshape(-1, each)[:, order]])}
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
-        one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
-                                  isa.lanes, per_cycle)
+        columns = spec.o // spec.groups
+        one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
+                                  per_cycle, tiling.finish_cycles(columns, vectors, packs))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 
@@ -224,6 +249,36 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
                    accepts=lambda spec: spec.dtype != "float32" and spec.w_const, cost=cost,
                    tile={"rows": rows, "vectors": vectors, "group": group}, pack=pack,
                    scratch_bytes=scratch_bytes)
+
+
+def _folded_consts(spec: Conv2dSpec, consts: dict[str, np.ndarray], count: int
+                   ) -> dict[str, np.ndarray]:
+    """The constants of `spec.folded(count)`."""
+    (kh, kw), step = spec.kernel, spec.strides[1]
+    w = np.zeros((count, spec.o, kh, kw + (count - 1) * step, spec.c), np.int8)
+    for column in range(count):
+        w[column, :, :, column * step:column * step + kw] = consts["w"].reshape(
+            spec.o, kh, kw, spec.c)
+    return {name: w.reshape(-1) if name == "w" else np.tile(array.reshape(-1), count)
+            for name, array in consts.items()}
+
+
+def _folded_variant(isa: Isa, rows: int, count: int, group: int) -> Variant[Conv2dSpec]:
+    """For few output channels: `count` columns fill a vector. See `Conv2dSpec.folded`."""
+    plain = _code_variant(isa, rows, 1, group)
+    assert plain.pack is not None
+    pack = plain.pack
+
+    def accepts(spec: Conv2dSpec) -> bool:
+        fits = spec.o * count <= isa.lanes and spec.out_hw[1] % count == 0
+        return plain.accepts(spec) and fits and spec.groups == spec.dilations[1] == 1
+
+    return Variant(f"conv2d_q8_{count}_columns__{isa.name}", isa, "conv2d_folded.c.j2", accepts,
+                   cost=lambda spec: plain.cost(spec.folded(count)),
+                   tile={**plain.tile, "count": count},
+                   pack=lambda spec, consts: pack(spec.folded(count),
+                                                  _folded_consts(spec, consts, count)),
+                   scratch_bytes=lambda spec: plain.scratch_bytes(spec.folded(count)))
 
 
 def _winograd_accepts(spec: Conv2dSpec) -> bool:
@@ -282,6 +337,10 @@ VARIANTS = (
     *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (24, 1), (6, 4))),
+    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
+    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
+    *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
 )

@@ -58,45 +58,56 @@ def _lanes_apart(values: np.ndarray) -> np.ndarray:
 
 
 def _vnni_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """w: of each 64 bytes the folded biases, then the groups of taps; all in lane order."""
+    """w: of each 64 bytes the folded biases, then the groups of taps for each of the output rows
+    computed together; all in lane order."""
     assert spec.requant is not None
     many = bytewise.pixels(spec)
     w = consts["w"].reshape(spec.o, -1)
-    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, consts.get("bias"))
-    groups = bytewise.taps(spec)
+    bias = consts["bias"].reshape(-1) if spec.bias else None
+    start, factors = spec.requant.begin(spec.dtype, w, bias, consts["multiplier"])
+    start = start if bias is None else start + bias
+    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, start)
+    kh, kw = spec.kernel
+    together = bytewise.rows(spec)
+    groups = [(row, members) for row in range(together) for members in bytewise.taps(spec)]
     grouped = np.zeros((spec.o, len(groups), 4), np.int8)
-    for g, members in enumerate(groups):
+    for g, (row, members) in enumerate(groups):
         for at, (i, k) in enumerate(members):
-            grouped[:, g, at] = w[:, i * spec.kernel[1] + k]
+            if 0 <= i - row < kh:
+                grouped[:, g, at] = w[:, (i - row) * kw + k]
     apart = _lanes_apart(np.tile(grouped, (many, 1, 1)))
     weights = np.moveaxis(apart, 4, 1).reshape(apart.shape[0], -1)
     heads = _lanes_apart(np.tile(sums, many)).reshape(apart.shape[0], 64).view(np.int8)
-    factors = np.tile(consts["multiplier"].reshape(-1), many)
     return {**consts, "w": np.concatenate([heads, weights], axis=1).reshape(-1),
-            "multiplier": _lanes_apart(factors).reshape(-1)}
+            "multiplier": np.concatenate([_lanes_apart(np.tile(each, many)).reshape(-1)
+                                          for each in factors])}
 
 
 def _vnni_accepts(spec: Conv2dSpec) -> bool:
     if not (spec.groups == spec.c == spec.o and spec.w_const and spec.dtype != "float32"):
         return False
-    columns = sum(len(block.masks) for block in bytewise.blocks(spec, 1, 1))
+    columns = sum(spec.kernel[1] for _ in bytewise.blocks(spec, 1, 1))
     return spec.kernel[0] * columns < 3 * borders.MOST_TAPS
 
 
-def _vnni_cost(spec: Conv2dSpec) -> float:
-    p, q = spec.out_hw
-    vectors = spec.n * p * -(-q // bytewise.pixels(spec)) * (-(-spec.c // 64))
-    return vectors * (9.0 * len(bytewise.taps(spec)) + 13)
-
-
 def _vnni_scratch_bytes(spec: Conv2dSpec) -> int:
-    return spec.w * spec.c if borders.outside(spec) else 0
+    row = spec.w * spec.c + bytewise.beyond(spec)
+    return row * (borders.outside(spec) + (bytewise.beyond(spec) > 0))
 
 
 def _vnni_variant(vectors: int) -> Variant[Conv2dSpec]:
     """`vectors`: of 64 codes, at once."""
+    def cost(spec: Conv2dSpec) -> float:
+        p, q = spec.out_hw
+        along, groups = -(-q // bytewise.pixels(spec)), len(bytewise.taps(spec))
+        # columns are shared by neighbours where a vector is one pixel
+        columns = 1 if bytewise.pixels(spec) > 1 else spec.kernel[1]
+        reads = along + (columns - 1) * -(-along // vectors)
+        each = along * (8.0 + 2.0 * groups) + 4.0 * reads * groups / columns / bytewise.rows(spec)
+        return spec.n * p * -(-spec.c // 64) * each
+
     return Variant(f"depthwise_q8_{vectors}x64__vnni", VNNI, "depthwise_vnni.c.j2",
-                   accepts=_vnni_accepts, cost=_vnni_cost, pack=_vnni_pack,
+                   accepts=_vnni_accepts, cost=cost, pack=_vnni_pack,
                    scratch_bytes=_vnni_scratch_bytes, tile={"vectors": vectors})
 
 
@@ -104,7 +115,7 @@ VARIANTS = (
     Variant("depthwise_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             accepts=lambda spec: spec.groups == spec.c, cost=lambda spec: 2.5 * macs(spec)),
     *(_variant(isa, 4) for isa in (AVX2, AVX512, NEON, SIMD128)),
-    _vnni_variant(3),
+    *(_vnni_variant(vectors) for vectors in (3, 5)),
 )
 DEPTHWISE: Family[Conv2dSpec] = Family("depthwise", operands, reference, VARIANTS, macs)
 FAMILIES = (DEPTHWISE,)

@@ -1,13 +1,24 @@
 """Matrix products y = epilogue(op(a) · op(b) + bias), batched; float32 and int8."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ganglion.kernels import tiling
+from ganglion.kernels import rescale, tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import (
+    AVX2,
+    AVX512,
+    AVXVNNI,
+    DOTPROD,
+    NEON,
+    SCALAR,
+    SIMD128,
+    VNNI,
+    Isa,
+)
+from ganglion.kernels.narrow import narrow
 from ganglion.kernels.program import Program, evaluate
 
 
@@ -18,13 +29,37 @@ class Requant:
     y = clamp(rint(float(acc) * multiplier[o]) + zero_point, lo, hi), rint half to even, where
     acc = Σ (x - x_zero_point) · w + bias[o]; w is symmetric (zero point 0).
     `multiplier` (float32 [O]) is a const operand; lo and hi lie within the output's dtype and hold
-    a fused ReLU or clip.
+    a fused ReLU or clip. `y_dtype`: the output's, "" where it is the input's. `below_one`: every
+    multiplier is below 1, so that no product leaves int32 and saturating is left to packing.
+    `fused`: `rescale` has numbers for every channel (only with `below_one`).
     """
 
     x_zero_point: int
     zero_point: int
     lo: int
     hi: int
+    y_dtype: str = ""
+    below_one: bool = False
+    fused: bool = False
+
+    def rescale(self, dtype: str, weights: np.ndarray, bias: np.ndarray | None,
+                multiplier: np.ndarray) -> rescale.Rescale | None:
+        """See `kernels.rescale`; `dtype`: the input's, weights [O, terms]."""
+        info = np.iinfo(dtype)
+        limits = int(info.min) - self.x_zero_point, int(info.max) - self.x_zero_point
+        return rescale.of_sums(weights, bias, multiplier, limits,
+                               (self.lo - self.zero_point, self.hi - self.zero_point))
+
+    def begin(self, dtype: str, weights: np.ndarray, bias: np.ndarray | None,
+              multiplier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What sums begin with besides their bias, int32 [O], and the factors behind them: float32
+        [1, O], with `fused` [2, O], offsets in the second row."""
+        if not self.fused:
+            return np.zeros(multiplier.size, np.int32), multiplier.reshape(1, -1)
+        found = self.rescale(dtype, weights, bias, multiplier.reshape(-1))
+        if found is None:
+            raise ValueError("this layer's sums cannot be rescaled in one step: fused is wrong")
+        return found.shifts + np.int32(rescale.BITS), np.stack([found.factors, found.offsets])
 
 
 @dataclass(frozen=True)
@@ -43,10 +78,10 @@ class Epilogue:
 class MatMulSpec:
     """y[b, m, n] = Σ_k A[b, m, k] · B[b, k, n] (+ bias[n]).
 
-    `dtype`: "float32", or "int8"/"uint8" (of a and y; b is int8). a is stored [batch, M, K], or
-    [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when trans_b; strides of 0 in
-    `a_batch`/`b_batch` (elements) repeat one matrix. `b_const`: b is known when building and may be
-    packed. `bias`: None, "n" (one a column) .
+    `dtype`: "float32", or "int8"/"uint8" (of a, and of y if `requant` names no other; b is int8). a
+    is stored [batch, M, K], or [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when
+    trans_b; strides of 0 in `a_batch`/`b_batch` (elements) repeat one matrix. `b_const`: b is known
+    when building and may be packed. `bias`: None, "n" (one a column) .
     Operands: a, b, [bias: float32 or int32 [N]], [multiplier: float32 [N]], [r1...], y.
     """
 
@@ -64,6 +99,15 @@ class MatMulSpec:
     requant: Requant | None = None
     epilogue: Epilogue | None = None
 
+    @property
+    def y_dtype(self) -> str:
+        return (self.requant.y_dtype if self.requant else "") or self.dtype
+
+    def readable(self, group: int) -> bool:
+        """Whether dot products of `group` terms can read a's codes where they lie."""
+        return (group == 4 and self.dtype == "uint8" and not self.trans_a
+                and self.k % group == 0)
+
 
 def operands(spec: MatMulSpec) -> list[Operand]:
     """The arrays of a matrix product, in parameter order."""
@@ -80,7 +124,7 @@ def operands(spec: MatMulSpec) -> list[Operand]:
         found.append(Operand("multiplier", "float32", spec.n, "const"))
     extra = spec.epilogue.extra if spec.epilogue else 0
     found += [Operand(f"r{i + 1}", "float32", out) for i in range(extra)]
-    found.append(Operand("y", spec.dtype, out, "output", alias=tuple(
+    found.append(Operand("y", spec.y_dtype, out, "output", alias=tuple(
         f"r{i + 1}" for i in range(extra))))
     return found
 
@@ -116,7 +160,7 @@ def reference(spec: MatMulSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
         sums = sums + arrays["bias"].astype(wide)
     sums = np.broadcast_to(sums, (spec.batch, spec.m, spec.n))
     if spec.requant:
-        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.dtype)
+        y = requantize(spec.requant, sums, arrays["multiplier"].reshape(-1), spec.y_dtype)
     else:
         y = finish(spec.epilogue, sums, arrays)
     return {"y": y.reshape(-1)}
@@ -180,7 +224,7 @@ def _dot_variant(isa: Isa) -> Variant[MatMulSpec]:
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatMulSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
@@ -189,11 +233,17 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
     def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
-        found = {**consts, "multiplier": tiling.padded_to(consts["multiplier"].reshape(-1), wide)}
+        matrices = _matrices(spec, consts["b"])
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
+        bias = consts["bias"].reshape(-1) if spec.bias else None
+        start, factors = requant.begin(spec.dtype, matrices[0].T, bias, consts["multiplier"])
+        order = tiling.pack_order(spec.n, vectors if packs else 1)
+        found = {**consts, "multiplier": np.concatenate(
+            [tiling.padded_to(each[order], wide) for each in factors])}
+        start = start if bias is None else start + bias
         parts = []
-        for b in _matrices(spec, consts["b"]):
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b,
-                                 consts.get("bias"))
+        for b in matrices[..., order]:
+            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, start[order])
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:
@@ -201,17 +251,21 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
             parts.append(tiling.groups(b, isa.lanes, width, group, isa.name == "neon"))
         return {**found, "b": np.concatenate(parts)}
 
+    def scratch_bytes(spec: MatMulSpec) -> int:
+        prepared = tiling.padded(spec.k, group) * min(rows, spec.m) * (1 if group == 4 else 2)
+        return 0 if spec.readable(group) else prepared
+
     def cost(spec: MatMulSpec) -> float:
-        prepare = spec.m * spec.k / (4 * isa.lanes)
+        prepare = 0.0 if spec.readable(group) else spec.m * spec.k / (4 * isa.lanes)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
-            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle))
+            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
+            each=tiling.finish_cycles(spec.n, vectors, packs)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
                    accepts=accepts, cost=cost, pack=pack,
                    tile={"rows": rows, "vectors": vectors, "group": group},
-                   scratch_bytes=lambda spec: (tiling.padded(spec.k, group) * min(rows, spec.m)
-                                               * (1 if group == 4 else 2)))
+                   scratch_bytes=scratch_bytes)
 
 
 VARIANTS = (
@@ -224,6 +278,9 @@ VARIANTS = (
     *(_dot_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (1, 8), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (1, 8), (6, 4), (28, 1))),
+    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (1, 8), (6, 4), (24, 1))),
+    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (1, 6), (12, 1), (4, 3))),
+    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (1, 6), (12, 1), (6, 3))),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (1, 8), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (1, 4))),
 )

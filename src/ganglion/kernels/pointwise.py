@@ -1,13 +1,15 @@
 """Element-by-element programs over broadcast streams, one loop nest, any number of outputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import prod
 
 import numpy as np
 
+from ganglion.kernels import affine
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.program import Instr, Program, cycles, evaluate
 
 __all__ = ["FAMILIES", "POINTWISE", "Instr", "PointwiseSpec", "Program", "Stream"]
@@ -48,6 +50,18 @@ class PointwiseSpec:
     outputs: tuple[Stream, ...]
     program: Program
     roots: tuple[int, ...]
+
+    @property
+    def fitted(self) -> affine.Affine | None:
+        """Two multiply-adds with the very results, where one tensor of codes is made of two that
+        lie alike; None where that is not so, or where there are no such numbers."""
+        streams = (*self.inputs, *self.outputs)
+        alike = all(s.strides == (1,) and s.dtype in ("int8", "uint8") for s in streams)
+        if not alike or (len(self.inputs), len(self.outputs)) != (2, 1):
+            return None
+        if self.outputs[0].scale is None:
+            return None
+        return _fitted(replace(self, dims=(65536,)))
 
 
 def operands(spec: PointwiseSpec) -> list[Operand]:
@@ -148,6 +162,24 @@ def _variant(isa: Isa) -> Variant[PointwiseSpec]:
                    cost=_cost(isa.lanes))
 
 
-POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference,
-                   variants=tuple(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)))
+@cache
+def _fitted(spec: PointwiseSpec) -> affine.Affine | None:
+    """`dims`: every pair of codes. Cached: planning asks for each layer and each variant."""
+    first, second = (np.iinfo(s.dtype).min for s in spec.inputs)
+    a, b = (x.reshape(-1) for x in np.mgrid[first:first + 256, second:second + 256])
+    inputs = [_loaded(s, x) for s, x in zip(spec.inputs, (a, b))]
+    real = np.broadcast_to(evaluate(spec.program, inputs)[spec.roots[0]], spec.dims)
+    out = spec.outputs[0]
+    codes = _stored(out, real).astype(np.int64)
+    return affine.fit(a, b, real.astype(np.float64) / (out.scale or 1.0) + out.zero_point, codes)
+
+
+def _codes_variant() -> Variant[PointwiseSpec]:
+    return Variant("pointwise_codes_64__vnni", VNNI, "pointwise_codes.c.j2",
+                   accepts=lambda spec: spec.fitted is not None,
+                   cost=lambda spec: 10.0 + spec.dims[0] / 4)
+
+
+VARIANTS = (*(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)), _codes_variant())
+POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference, VARIANTS)
 FAMILIES = (POINTWISE,)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,28 @@ def _variant(isa: Isa) -> Variant[PoolSpec]:
     return Variant(f"pool_any_1x{isa.lanes}__{isa.name}", isa, "pool.c.j2", cost=cost)
 
 
+def _inside(spec: PoolSpec) -> bool:
+    """Whether every window lies within the image."""
+    ends = [(out - 1) * s + (k - 1) * d + 1 for out, s, k, d in zip(
+        spec.out_hw, spec.strides, spec.kernel, spec.dilations)]
+    return spec.pads == (0, 0) and ends[0] <= spec.h and ends[1] <= spec.w
+
+
+def _bytes_variant() -> Variant[PoolSpec]:
+    """64 codes at a time: maxima of bytes, or sums of four by dot products with ones."""
+    def accepts(spec: PoolSpec) -> bool:
+        return spec.dtype != "float32" and spec.c >= 32 and _inside(spec)
+
+    def cost(spec: PoolSpec) -> float:
+        taps = spec.kernel[0] * spec.kernel[1]
+        each = 0.7 * taps + 3 if spec.mode == "max" else 2.0 * taps + 20
+        return spec.n * spec.out_hw[0] * spec.out_hw[1] * -(-spec.c // 64) * each
+
+    return Variant("pool_q8_1x64__vnni", VNNI, "pool_bytes.c.j2", accepts=accepts, cost=cost)
+
+
 VARIANTS = (Variant("pool_any__scalar", SCALAR, "pool_scalar.c.j2",
                     cost=lambda spec: 2.0 * macs(spec)),
-            *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)))
+            *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)), _bytes_variant())
 POOL: Family[PoolSpec] = Family("pool", operands, reference, VARIANTS)
 FAMILIES = (POOL,)

@@ -1,7 +1,7 @@
 """LSTM, GRU and simple recurrent layers over a sequence, float32; the way back is in
 `recurrent_grad.py`.
 
-The input's part of all steps is one matrix product ahead of the time loop; inside it only the
+The input's part of a block of steps is one matrix product ahead of their loop; inside it only the
 hidden state's product is left. Weights are packed so that lanes run along the hidden units.
 """
 
@@ -13,10 +13,13 @@ import numpy as np
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 from ganglion.kernels.literal import literal_f32
+from ganglion.kernels.tiling import panels
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
 ALPHA = {"affine": 1.0, "leakyrelu": 0.01, "hardsigmoid": 0.2, "elu": 1.0}
+BLOCK_ROWS = 48
+"""Rows that make a product of the inputs worth its while."""
 BETA = {"affine": 0.0, "hardsigmoid": 0.5}
 
 
@@ -169,6 +172,22 @@ class RecurrentSpec:
                 "hidden_part": self.steps * state}
 
 
+    @property
+    def block(self) -> int:
+        """Steps whose inputs are multiplied together."""
+        return even_block(self.steps, self.batch, BLOCK_ROWS)
+
+
+def even_block(steps: int, batch: int, rows: int) -> int:
+    """Steps of a block of at least `rows` rows where there are so many, all blocks alike.
+
+    >>> even_block(50, 1, 48), even_block(50, 32, 48)
+    (25, 2)
+    """
+    blocks = -(-steps // -(-rows // batch))
+    return -(-steps // blocks)
+
+
 def traced(spec: RecurrentSpec) -> list[str]:
     """Names of the outputs that the gradient needs."""
     return ["gates", *(["cells"] if spec.cell == "lstm" else []),
@@ -252,15 +271,21 @@ def padded(spec: RecurrentSpec, lanes: int) -> int:
     return -(-spec.hidden // lanes) * lanes
 
 
-def _pack(spec: RecurrentSpec, lanes: int, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """w → [D, inputs, G, padded], r → [D, hidden, G, padded], b → [D, G or G + 1, padded]: the sums
-    of both halves, but of a linear GRU's candidate the hidden part's own as a row more."""
+def _pack(spec: RecurrentSpec, lanes: int, panel: int, consts: dict[str, np.ndarray]
+          ) -> dict[str, np.ndarray]:
+    """w → [D, inputs, G·padded], r → [D, hidden, G·padded] (a GRU's candidate apart), both in
+    panels of `panel` columns; b → [D, G or G + 1, padded]: the sums of both halves, but of a
+    linear GRU's candidate the hidden part's own as a row more."""
     if not spec.w_const:
         return consts
     d, gates, h = len(spec.reverses), spec.gates, spec.hidden
     room = ((0, 0), (0, 0), (0, 0), (0, padded(spec, lanes) - h))
-    found = {name: np.pad(consts[name].reshape(d, gates, h, -1).transpose(0, 3, 1, 2), room)
-             for name in ("w", "r")}
+    found = {}
+    for name, parts in (("w", [gates]), ("r", [2, 1] if spec.cell == "gru" else [gates])):
+        wide = np.pad(consts[name].reshape(d, gates, h, -1).transpose(0, 3, 1, 2), room)
+        found[name] = np.concatenate([
+            panels(one.reshape(len(one), -1), panel, lanes)
+            for way in wide for one in np.split(way, np.cumsum(parts)[:-1], axis=1)])
     if spec.bias:
         both = consts["b"].reshape(d, 2, gates, h)
         rows = both.sum(axis=1, dtype=np.float32)
@@ -275,7 +300,7 @@ def _variant(isa: Isa, rows: int, vectors: int) -> Variant[RecurrentSpec]:
 
     def scratch_bytes(spec: RecurrentSpec) -> int:
         wide = padded(spec, lanes)
-        work = spec.steps * spec.batch * spec.gates * wide + 3 * spec.batch * wide
+        work = spec.block * spec.batch * spec.gates * wide + 3 * spec.batch * wide
         weights = (spec.inputs + spec.hidden + 2) * spec.gates * wide
         return 4 * (work + (0 if spec.w_const else weights))
 
@@ -285,7 +310,7 @@ def _variant(isa: Isa, rows: int, vectors: int) -> Variant[RecurrentSpec]:
         return len(spec.reverses) * spec.steps * spec.batch * per_step
 
     return Variant(f"recurrent_f32__{isa.name}", isa, "recurrent.c.j2", cost=cost,
-                   pack=lambda spec, consts: _pack(spec, lanes, consts),
+                   pack=lambda spec, consts: _pack(spec, lanes, vectors * lanes, consts),
                    scratch_bytes=scratch_bytes, tile={"rows": rows, "vectors": vectors})
 
 

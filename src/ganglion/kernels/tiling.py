@@ -35,6 +35,22 @@ def splits(total: int, block: int) -> list[tuple[int, int, int]]:
     return loops + ([(whole, total, total - whole)] if total > whole else [])
 
 
+def heights(most: int, counts: Sequence[int]) -> list[int]:
+    """Heights of tiles, `most` the first, that together cover each of these counts of rows.
+
+    >>> heights(6, [32, 1600])
+    [6, 4, 2]
+    """
+    used = set()
+    steps = [most, *(step for step in (4, 2, 1) if step < most)]
+    for count in counts:
+        for step in steps:
+            if count >= step:
+                used.add(step)
+                count %= step
+    return sorted(used, reverse=True)
+
+
 def padded(columns: int, lanes: int) -> int:
     """Columns rounded up to whole vectors."""
     return -(-columns // lanes) * lanes
@@ -83,6 +99,35 @@ def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
     return np.asarray((sums if bias is None else sums + bias).astype(np.int32))
 
 
+def packs(group: int, lanes: int) -> bool:
+    """Whether sums become codes four vectors at a time, by packing: vectors of 16 alone."""
+    return group == 4 and lanes == 16
+
+
+def pack_order(columns: int, vectors: int) -> np.ndarray:
+    """The columns in the order in which tiles of `vectors` vectors of 16 hold them, [columns].
+
+    Packing four vectors of sums to bytes takes four lanes of each in turn. Where a tile is a
+    multiple of four vectors wide, columns are dealt out so that this leaves them in their order.
+    """
+    order = np.arange(columns)
+    if vectors % 4 == 0:
+        whole = columns // 64 * 64
+        order[:whole] = order[:whole].reshape(-1, 4, 4, 4).swapaxes(1, 2).reshape(-1)
+    return order
+
+
+def run(starts: Sequence[int], sizes: Sequence[int], lanes: int = 16) -> int:
+    """Bytes of the one run that pieces of at most `lanes` make up, or 0 where there are gaps.
+
+    >>> run([0, 16, 32], [16, 16, 4]), run([0, 16, 32], [16, 8, 4])
+    (36, 0)
+    """
+    whole = all(size == lanes for size in sizes[:-1])
+    follow = all(start == starts[0] + i * lanes for i, start in enumerate(starts))
+    return starts[-1] + sizes[-1] - starts[0] if whole and follow else 0
+
+
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
@@ -95,21 +140,34 @@ def dots_per_cycle(lanes: int, group: int) -> float:
     return 0.5 if lanes == 4 else 1.3
 
 
-def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1) -> float:
-    """Estimated cycles of one tile: arithmetic, loads or the latency of a sum, whichever binds."""
+def finish_cycles(columns: int, vectors: int, packing: bool) -> float:
+    """Estimated cycles from a vector of sums to codes: least where packing leaves them in order, or
+    three vectors or more are stored as one."""
+    if not packing:
+        return 3.0
+    rest = columns % 64
+    if vectors % 4 or columns < 48:
+        return 2.4
+    return (1.8 * (columns - rest) + (1.9 if rest >= 48 else 2.4) * rest) / columns
+
+
+def tile_cycles(rows: int, vectors: int, k: int, per_cycle: float, chains: int = 1,
+                each: float = 3.0) -> float:
+    """Estimated cycles of one tile: arithmetic, loads or the latency of a sum, whichever binds, and
+    `each` for finishing a vector of sums."""
     arithmetic = rows * vectors / per_cycle
-    return k * max(arithmetic, (rows + vectors) / 2, 4 / chains) + 3 * rows * vectors + 8
+    return k * max(arithmetic, (rows + vectors) / 2, 4 / chains) + each * rows * vectors + 8
 
 
 def product_cycles(m: int, n: int, k: int, rows: int, width: int, lanes: int,
-                   per_cycle: float, chains: int = 1) -> float:
+                   per_cycle: float, chains: int = 1, each: float = 3.0) -> float:
     """Estimated cycles of a product cut into tiles, remainders included."""
     total = 0.0
     for m0, m1, row_step in splits(m, rows):
         for n0, n1, columns in splits(n, width):
             count = (m1 - m0) // row_step * ((n1 - n0) // columns)
             vectors = -(-columns // lanes)
-            total += count * tile_cycles(row_step, vectors, k, per_cycle, chains)
+            total += count * tile_cycles(row_step, vectors, k, per_cycle, chains, each)
     return total
 
 
@@ -138,11 +196,11 @@ def pixel_tile(p: int, q: int, rows: int) -> tuple[int, int]:
 
 
 def pixel_cycles(p: int, q: int, n: int, k: int, rows: int, width: int, lanes: int,
-                 per_cycle: float) -> float:
+                 per_cycle: float, each: float = 3.0) -> float:
     """Estimated cycles of a convolution over P × Q pixels with n outputs and k terms each."""
     height, across = pixel_tile(p, q, rows)
     return sum(product_cycles((p1 - p0) // h * ((q1 - q0) // w) * h * w, n, k, h * w, width, lanes,
-                              per_cycle)
+                              per_cycle, each=each)
                for p0, p1, h in splits(p, height) for q0, q1, w in splits(q, across))
 
 

@@ -7,12 +7,17 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from ganglion.ops.base import Array
+from ganglion.ops.base import Array, Kernel, View
 from ganglion.ops.graph import GraphBuilder, infer_types
+from ganglion.ops.registry import find
 
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
                     "Multinomial", "Bernoulli", "Dropout"})
 """Operators that may give something else each time: never folded, never merged."""
+
+
+AGAIN = "ganglion.again"
+"""Mark of a node that computes on purpose what another one has computed before."""
 
 
 class Pass(InPlacePass):
@@ -134,3 +139,20 @@ def known_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 def elements(shape: tuple[int, ...]) -> int:
     """How many elements a tensor of this shape has."""
     return int(np.prod(shape, dtype=object)) if shape else 1
+
+
+def bytes_of(value: ir.Value) -> int:
+    """What a value of known shape takes in memory."""
+    size = 0 if value.dtype is None else value.dtype.itemsize
+    return int(elements(known_shape(value) or ()) * size)
+
+
+def shown(model: ir.Model) -> dict[ir.Value, ir.Value]:
+    """The values that only show another one's bytes in another shape or order, and which."""
+    found: dict[ir.Value, ir.Value] = {}
+    for node in model.graph:
+        row = find(node.domain, node.op_type)
+        if (row is not None and node.inputs and node.inputs[0] is not None
+                and (isinstance(row.lower, View) or row.lower == Kernel("transpose"))):
+            found[node.outputs[0]] = found.get(node.inputs[0], node.inputs[0])
+    return found

@@ -4,15 +4,15 @@ import hashlib
 
 import onnx_ir as ir
 
-from ganglion.passes.base import RANDOM, Pass, redirect
+from ganglion.passes.base import AGAIN, RANDOM, Pass, redirect
 
 
 class CommonSubexpressions(Pass):
     """a = Relu(x); b = Relu(x)  ⇒  a = Relu(x), read twice
 
     Equal constants become one first. Values are equal when operator, attributes and inputs are;
-    random operators never are, nor is state. Exact. Without `constants` equal ones stay apart, as
-    weights do that will be trained on.
+    random operators never are, nor is state, nor what is computed again on purpose. Exact. Without
+    `constants` equal ones stay apart, as weights do that will be trained on.
     """
 
     def __init__(self, *, constants: bool = True) -> None:
@@ -54,4 +54,4 @@ def _key(node: ir.Node) -> tuple[object, ...]:
     attributes = tuple(sorted((name, ir.to_proto(attr).SerializeToString(deterministic=True))
                               for name, attr in node.attributes.items()))
     return (node.domain, node.op_type, tuple(id(v) for v in node.inputs), attributes,
-            tuple(bool(v.name) for v in node.outputs))
+            tuple(bool(v.name) for v in node.outputs), node.metadata_props.get(AGAIN))

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import attributes
 from ganglion.passes.base import Pass, integer, known_shape, standard, sweep
 from ganglion.passes.integer_products import INT32_MAX, Weights, weights
@@ -98,12 +99,11 @@ def _columns(edit: Editor, w: Weights) -> Weights:
 
 
 def _bias(edit: Editor, node: ir.Node) -> ir.Value | None:
-    """The bias; one stored as int32 in float32."""
+    """The bias; one stored as int32 becomes float32."""
     given = node.inputs[2] if len(node.inputs) > 2 else None
     stored = producer(given, "DequantizeLinear")
     if stored is None or not all(is_constant(v) for v in stored.inputs):
         return given
-    codes, scale = (array_of(v).reshape(-1) for v in stored.inputs[:2] if v is not None)
-    zero = array_of(v).reshape(-1) if (v := (*stored.inputs, None)[2]) is not None else 0
-    real = (codes.astype(np.float64) - zero) * scale
-    return edit.constant(real.astype(np.float32), f"{stored.name}_real")
+    arrays = [None if v is None else array_of(v).reshape(-1) for v in stored.inputs]
+    real = evaluate_node(stored, arrays)[0]
+    return edit.constant(real, f"{stored.name}_real")

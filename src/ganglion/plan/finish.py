@@ -10,8 +10,9 @@ from ganglion.kernels.registry import families
 from ganglion.ops.bindings import bindings, initial_value
 from ganglion.plan.lowerer import Draft, Lowerer
 from ganglion.plan.memory import Interval, assign_offsets
+from ganglion.plan.packing import Constants, contents, given, packed
+from ganglion.plan.split import divide
 from ganglion.plan.types import (
-    Constant,
     Plan,
     Port,
     Ref,
@@ -23,8 +24,8 @@ from ganglion.plan.types import (
 from ganglion.plan.views import Storage, View, dense_strides, row_major
 
 
-def finish(lowerer: Lowerer, model: ir.Model, name: str, digest: str) -> Plan:
-    """The Plan of what has been drafted. The same drafts give the same Plan."""
+def finish(lowerer: Lowerer, model: ir.Model, name: str, digest: str, cores: int = 1) -> Plan:
+    """The Plan of what has been drafted, for so many cores. The same drafts give the same Plan."""
     bound = bindings(model)
     bound_inputs, bound_outputs = {b.input for b in bound}, {b.output for b in bound}
     inputs = [v for v in model.graph.inputs
@@ -36,12 +37,13 @@ def finish(lowerer: Lowerer, model: ir.Model, name: str, digest: str) -> Plan:
     merged = _share_in_place(lowerer.drafts)
     offsets, arena_bytes = _arena(lowerer.drafts, merged)
     state, state_bytes = _state(lowerer, model)
-    constants = _Constants()
+    constants = Constants()
     steps = tuple(_step(d, offsets, merged, state, constants) for d in lowerer.drafts)
+    steps, worker_bytes = divide(lowerer.drafts, steps, constants.found, cores)
     isas = sorted({d.variant.isa.name for d in lowerer.drafts})
     return Plan(name, tuple(_port(v, model) for v in inputs),
                 tuple(_port(v, model) for v in outputs), state, tuple(constants.found), steps,
-                arena_bytes, state_bytes, tuple(isas), digest)
+                arena_bytes, state_bytes, tuple(isas), digest, worker_bytes=worker_bytes)
 
 
 def _port(value: ir.Value, model: ir.Model) -> Port:
@@ -112,12 +114,17 @@ def _last_read_allows(drafts: Sequence[Draft], made: Storage, home: Storage) -> 
             continue
         if i > writes[0]:
             return False
-        if i == writes[0]:
-            goal = next(v for v in draft.operands if v.storage is made)
-            if draft.family != "pointwise" or len(writes) > 1 or not all(
-                    v.lies_as(goal) for v in reads):
-                return False
+        if i == writes[0] and (len(writes) > 1 or not _in_place(draft, made, home)):
+            return False
     return True
+
+
+def _in_place(draft: Draft, made: Storage, home: Storage) -> bool:
+    """Whether a step reads an element of `home` only before it writes that of `made`."""
+    described = list(zip(families()[draft.family].operands(draft.spec), draft.operands))
+    goal, view = next((o, v) for o, v in described if v.storage is made)
+    return all((draft.family == "pointwise" or o.name in goal.alias) and v.lies_as(view)
+               for o, v in described if v.storage is home)
 
 
 def _share_in_place(drafts: Sequence[Draft]) -> dict[Storage, Storage]:
@@ -182,34 +189,15 @@ def _state(lowerer: Lowerer, model: ir.Model) -> tuple[tuple[StateTensor, ...], 
     return tuple(found), offset
 
 
-class _Constants:
-    """Constants by their bytes: equal ones are stored once."""
-
-    def __init__(self) -> None:
-        self.found: list[Constant] = []
-        self._index: dict[tuple[str, bytes], int] = {}
-
-    def add(self, constant: Constant) -> int:
-        key = (constant.dtype, constant.data)
-        if key not in self._index:
-            self._index[key] = len(self.found)
-            self.found.append(constant)
-        return self._index[key]
-
-
 def _step(draft: Draft, offsets: dict[Storage, int], merged: dict[Storage, Storage],
-          state: Sequence[StateTensor], constants: _Constants) -> Step:
+          state: Sequence[StateTensor], constants: Constants) -> Step:
     described = families()[draft.family].operands(draft.spec)
-    packed: dict[str, np.ndarray] = {}
-    if draft.variant.pack is not None:
-        packed = draft.variant.pack(draft.spec, {
-            o.name: _contents(v, o.size) for o, v in zip(described, draft.operands)
-            if o.role == "const"})
+    ready = packed(draft, draft.spec, given(draft))
     refs = []
     for o, view in zip(described, draft.operands):
         storage = _root(view.storage, merged)
         if storage.array is not None:
-            array = packed[o.name] if o.name in packed else _contents(view, o.size)
+            array = ready[o.name] if o.name in ready else contents(view, o.size)
             refs.append(Ref("const", constants.add(as_constant(storage.name, array))))
             continue
         base = {"arena": offsets.get(storage, 0), "state": 0}.get(storage.place, 0)
@@ -220,9 +208,3 @@ def _step(draft: Draft, offsets: dict[Storage, int], merged: dict[Storage, Stora
     scratch = Ref("arena", 0, offsets[draft.scratch]) if draft.scratch else None
     return Step(draft.node, draft.family, draft.variant.name, draft.spec, tuple(refs), scratch,
                 families()[draft.family].macs(draft.spec))
-
-
-def _contents(view: View, size: int) -> np.ndarray:
-    if view.storage.array is None:
-        raise ModelError(f"{view.storage.name!r} must be constant here")
-    return view.storage.array[view.offset:view.offset + size]

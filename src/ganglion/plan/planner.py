@@ -24,10 +24,11 @@ from ganglion.plan.views import Storage, View, dense_strides, row_major
 
 
 def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None,
-         choices: Choices = NO_CHOICES) -> Plan:
+         choices: Choices = NO_CHOICES, cores: int = 1) -> Plan:
     """Decides how a Model is computed on a target that runs `isas` (names of `kernels.isa`).
 
     `choices`: variants measured to be fastest; the cost model decides where there is none.
+    `cores`: how many the steps of a large network are divided for.
 
     The Model must be prepared (`passes.pipeline.prepare`): static shapes, no training-only nodes.
     Raises UnsupportedOp for a node without lowering and ModelError for dynamic shapes.
@@ -41,7 +42,7 @@ def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = 
     _fuse_epilogues(lowerer, units)
     for unit in schedule(units, model, _shown(nodes)):
         _lower(lowerer, unit)
-    return finish(lowerer, model, name, digest(model))
+    return finish(lowerer, model, name, digest(model), cores)
 
 
 def c_name(name: str) -> str:
@@ -170,5 +171,6 @@ def dump(plan: Plan) -> str:
              f"constants {plan.const_bytes} B, {plan.macs} MACs"]
     for step in plan.steps:
         refs = " ".join(f"{r.place}[{r.index}]+{r.offset}" for r in step.operands)
-        lines.append(f"{step.variant:32} {refs}  # {step.node}")
+        pieces = f"  in {len(step.pieces)} pieces" if step.pieces else ""
+        lines.append(f"{step.variant:32} {refs}  # {step.node}{pieces}")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
 from ganglion.ops.attr import get_float, get_int
-from ganglion.ops.base import Kernel, Pointwise
+from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
 from ganglion.ops.graph import attributes, static_shape
 from ganglion.ops.pointwise import Expr, binary, const, operand, program, unary
 from ganglion.ops.registry import find
@@ -195,8 +195,12 @@ class _NotFusable(Exception):
 
 def _leading_bias(group: Unit, source: ir.Value, axis: int
                   ) -> tuple[ir.Value | None, list[ir.Node]]:
-    """A vector that the group's first node adds to `source` along `axis`, and the other nodes."""
-    first = group.nodes[0]
+    """A vector that the group's first node adds to `source` along `axis`, and the other nodes; none
+    where the kernel has a bias of its own already."""
+    first, maker = group.nodes[0], source.producer()
+    place = 3 if maker is not None and maker.domain == GANGLION_DOMAIN else 2
+    if maker is not None and len(maker.inputs) > place and maker.inputs[place] is not None:
+        return None, group.nodes
     if first.op_type == "Add" and source in first.inputs and all(
             first is n or source not in n.inputs for n in group.nodes):
         other = first.inputs[1] if first.inputs[0] is source else first.inputs[0]

@@ -54,7 +54,7 @@ class Constant:
 @dataclass(frozen=True)
 class Ref:
     """Where an operand's bytes are. `place`: "input", "output" (index), "arena", "state" (byte
-    offset), "const" (index in Plan.constants)."""
+    offset), "const" (index in Plan.constants, byte offset in it)."""
 
     place: str
     index: int
@@ -62,8 +62,20 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of a step: the same variant on a smaller spec. Its scratch is its worker's."""
+
+    spec: object
+    operands: tuple[Ref, ...]
+
+
+@dataclass(frozen=True)
 class Step:
-    """One kernel call. `node`: the Model's node(s) that it computes, for reports."""
+    """One kernel call. `node`: the Model's node(s) that it computes, for reports.
+
+    `pieces`: the same work for several cores, in any order or at the same time; empty where the
+    step is computed whole.
+    """
 
     node: str
     family: str
@@ -72,6 +84,7 @@ class Step:
     operands: tuple[Ref, ...]
     scratch: Ref | None = None
     macs: int = 0
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,8 @@ class Entry:
 class Plan:
     """A network, decided to the last byte. `isas`: headers that the variants need.
 
-    `arena_bytes`: enough for each of its functions, which are `run` and the `entries`.
+    `arena_bytes`: enough for each of its functions, which are `run` and the `entries`;
+    `worker_bytes`: scratch for each of the cores that compute pieces of `run`.
     """
 
     name: str
@@ -104,11 +118,17 @@ class Plan:
     isas: tuple[str, ...]
     digest: str
     entries: tuple[Entry, ...] = ()
+    worker_bytes: int = 0
 
     @property
     def const_bytes(self) -> int:
         """Bytes of weights and tables in the library's read-only part."""
         return sum(len(c.data) for c in self.constants)
+
+    @property
+    def divided(self) -> bool:
+        """Whether some step has pieces for several cores."""
+        return any(s.pieces for s in self.steps)
 
     @property
     def macs(self) -> int:

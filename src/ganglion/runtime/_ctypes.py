@@ -1,4 +1,7 @@
-"""The ctypes binding: the same calls as `_session.pyx`, for devices without the extension."""
+"""The ctypes binding: the same calls as `_session.pyx`, for devices without the extension.
+
+It has no pool: one inference runs on the thread that calls, whatever `threads` says.
+"""
 
 import ctypes
 import threading
@@ -26,7 +29,8 @@ class Core:
     """One generated function with its working memory. See `_session.pyi` for the contract."""
 
     def __init__(self, run: int, arena_bytes: int, state: NDArray[np.uint8] | None,
-                 inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+                 inputs: tuple[Port, ...], outputs: tuple[Port, ...], run_with: int = 0,
+                 worker_bytes: int = 0) -> None:
         self._run = RUN(run)
         self._arena_bytes = arena_bytes
         self._state = state
@@ -37,7 +41,8 @@ class Core:
         self._arenas: list[tuple[int, NDArray[np.uint8]]] = []
         self._lock = threading.Lock()
 
-    def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:
+    def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array],
+                 threads: int = 1) -> None:
         ins = _listed("input", self._inputs, inputs)
         outs = _listed("output", self._outputs, outputs)
         for k, (port, array) in enumerate(zip(self._outputs, outs, strict=True)):
@@ -45,7 +50,8 @@ class Core:
                 raise overlap(port)
         self._call(ins, outs, [a.ctypes.data for a in ins], [a.ctypes.data for a in outs])
 
-    def run_exact(self, inputs: tuple[object, ...]) -> tuple[Array, ...] | None:
+    def run_exact(self, inputs: tuple[object, ...], threads: int = 1
+                  ) -> tuple[Array, ...] | None:
         arrays = [array for port, array in zip(self._inputs, inputs) if _fits(array, port)]
         if len(arrays) != len(inputs) or len(arrays) != len(self._inputs):
             return None

@@ -14,7 +14,21 @@ from ganglion.runtime.arrays import aligned_block, busy, overlap, refusal, refus
 
 cnp.import_array()
 
+cdef extern from "_pool.h" nogil:
+    struct gg_pool:
+        pass
+    struct ganglion_pool:
+        pass
+    gg_pool *gg_pool_new() noexcept
+    bint gg_pool_here(const gg_pool *) noexcept
+    int gg_pool_take(gg_pool *, int) noexcept
+    ganglion_pool gg_pool_handed(gg_pool *, int) noexcept
+    void gg_pool_leave(gg_pool *) noexcept
+    void gg_pool_end(gg_pool *) noexcept
+
 ctypedef int (*run_t)(const void *const *, void *const *, void *, void *) noexcept nogil
+ctypedef int (*run_with_t)(const void *const *, void *const *, void *, void *,
+                           const ganglion_pool *) noexcept nogil
 
 
 cdef class _Check:
@@ -59,12 +73,14 @@ cdef class _Slot:
     """The memory of one call: an arena and the tables of array addresses."""
 
     cdef object block, table
+    cdef size_t nbytes
     cdef void *arena
     cdef char **inputs
     cdef char **outputs
 
     def __cinit__(self, size_t arena_bytes, Py_ssize_t inputs, Py_ssize_t outputs):
         self.block = aligned_block(arena_bytes)
+        self.nbytes = arena_bytes
         self.table = np.zeros(inputs + outputs + 1, np.uintp)
         self.arena = cnp.PyArray_DATA(<cnp.ndarray>self.block)
         self.inputs = <char **>cnp.PyArray_DATA(<cnp.ndarray>self.table)
@@ -79,15 +95,20 @@ cdef inline bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
 
 cdef class Core:
     cdef run_t function
-    cdef size_t arena_bytes
+    cdef run_with_t function_with
+    cdef gg_pool *pool
+    cdef size_t arena_bytes, worker_bytes
     cdef object state_block
     cdef void *state
     cdef bint running
     cdef tuple in_checks, out_checks
     cdef list free
 
-    def __init__(self, uintptr_t run, size_t arena_bytes, state, tuple inputs, tuple outputs):
+    def __init__(self, uintptr_t run, size_t arena_bytes, state, tuple inputs, tuple outputs,
+                 uintptr_t run_with=0, size_t worker_bytes=0):
         self.function = <run_t>run
+        self.function_with = <run_with_t>run_with
+        self.worker_bytes = worker_bytes
         self.arena_bytes = arena_bytes
         self.state_block = state
         self.state = NULL if state is None else cnp.PyArray_DATA(<cnp.ndarray?>state)
@@ -96,15 +117,19 @@ cdef class Core:
         self.out_checks = tuple([_Check(port, True) for port in outputs])
         self.free = []
 
-    def run_into(self, inputs, outputs):
+    def __dealloc__(self):
+        with nogil:
+            gg_pool_end(self.pool)
+
+    def run_into(self, inputs, outputs, int threads=1):
         cdef tuple ins = _listed(inputs)
         cdef tuple outs = _listed(outputs)
         self.check("input", self.in_checks, ins)
         self.check("output", self.out_checks, outs)
         self.check_apart(ins, outs)
-        self.call(ins, outs)
+        self.call(ins, outs, threads)
 
-    def run_exact(self, tuple inputs):
+    def run_exact(self, tuple inputs, int threads=1):
         cdef Py_ssize_t k
         if len(inputs) != len(self.in_checks):
             return None
@@ -112,25 +137,49 @@ cdef class Core:
             if not (<_Check>self.in_checks[k]).accepts(inputs[k]):
                 return None
         cdef tuple outputs = tuple([(<_Check>check).new() for check in self.out_checks])
-        self.call(inputs, outputs)
+        self.call(inputs, outputs, threads)
         return outputs
 
-    cdef inline int call(self, tuple ins, tuple outs) except -1:
-        cdef _Slot slot = self.take()
+    cdef inline int call(self, tuple ins, tuple outs, int threads) except -1:
+        cdef int workers = 1
+        if threads > 1 and self.function_with != NULL:
+            workers = self.take_pool(threads)
+        cdef _Slot slot
         cdef int code
-        _fill(slot.inputs, ins)
-        _fill(slot.outputs, outs)
-        with nogil:
-            code = self.function(<const void *const *>slot.inputs, <void *const *>slot.outputs,
-                                 self.state, slot.arena)
+        try:
+            slot = self.take(workers)
+            _fill(slot.inputs, ins)
+            _fill(slot.outputs, outs)
+            with nogil:
+                code = self.enter(slot, workers)
+        finally:
+            if workers > 1:
+                gg_pool_leave(self.pool)
         self.running = False
         self.free.append(slot)
         if code:
             raise refused(code)
         return 0
 
+    cdef inline int enter(self, _Slot slot, int workers) noexcept nogil:
+        cdef ganglion_pool handed
+        if workers == 1:
+            return self.function(<const void *const *>slot.inputs, <void *const *>slot.outputs,
+                                 self.state, slot.arena)
+        handed = gg_pool_handed(self.pool, workers)
+        return self.function_with(<const void *const *>slot.inputs, <void *const *>slot.outputs,
+                                  self.state, slot.arena, &handed)
+
+    cdef int take_pool(self, int threads) except -1:
+        """The pool's workers for one call, 1 where it has another."""
+        if self.pool == NULL or not gg_pool_here(self.pool):
+            self.pool = gg_pool_new()
+            if self.pool == NULL:
+                raise MemoryError()
+        return gg_pool_take(self.pool, threads)
+
     def run_rows(self, tuple inputs, tuple outputs, Py_ssize_t start, Py_ssize_t stop):
-        cdef _Slot slot = self.take()
+        cdef _Slot slot = self.take(1)
         cdef Py_ssize_t n_in = len(inputs), n_out = len(outputs), row, k
         cdef int code = 0
         cdef cnp.ndarray strides = np.array([a.strides[0] for a in inputs + outputs], np.intp)
@@ -150,12 +199,15 @@ cdef class Core:
         if code:
             raise refused(code)
 
-    cdef inline _Slot take(self):
+    cdef inline _Slot take(self, int workers):
         cdef _Slot slot
+        cdef size_t nbytes = self.arena_bytes + (workers * self.worker_bytes if workers > 1 else 0)
         if self.free:
             slot = <_Slot>self.free.pop()
+            if slot.nbytes < nbytes:
+                slot = _Slot(nbytes, len(self.in_checks), len(self.out_checks))
         else:
-            slot = _Slot(self.arena_bytes, len(self.in_checks), len(self.out_checks))
+            slot = _Slot(nbytes, len(self.in_checks), len(self.out_checks))
         if self.state != NULL and self.running:
             self.free.append(slot)
             raise busy()

@@ -6,8 +6,12 @@ The extension `_session` where it was built, else ctypes; GANGLION_BINDING=ctype
 import os
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ganglion.errors import ToolchainError
 from ganglion.runtime import _ctypes
+from ganglion.runtime.library import Loaded
 
 try:
     from ganglion.runtime import _session
@@ -30,3 +34,9 @@ def core_type(binding: str) -> "type[_session.Core] | type[_ctypes.Core]":
         return _session.Core
     raise ToolchainError(f"the binding {binding!r} is not there: take 'ctypes', or build the "
                          f"extension with `pip install .`")
+
+
+def core_of(loaded: Loaded, binding: str, state: NDArray[np.uint8] | None) -> Core:
+    """A library's function, ready to be called through a binding."""
+    return core_type(binding)(loaded.run, loaded.arena_bytes, state, loaded.description.inputs,
+                              loaded.description.outputs, loaded.run_with, loaded.worker_bytes)

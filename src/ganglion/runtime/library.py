@@ -25,7 +25,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Loaded:
-    """A library in this process. `handle` keeps it open; `run` is an address."""
+    """A library in this process. `handle` keeps it open; `run` and `run_with` are addresses.
+
+    `run_with` is 0 where the network is not divided; `worker_bytes`: scratch for each thread of it.
+    """
 
     handle: ctypes.CDLL
     description: Description
@@ -33,6 +36,8 @@ class Loaded:
     arena_bytes: int
     state_bytes: int
     run: int
+    run_with: int = 0
+    worker_bytes: int = 0
 
     def function(self, name: str) -> Function:
         """What a call of NAME_<name> takes and gives. Raises DataError for an unknown name."""
@@ -177,14 +182,21 @@ def _load(data: bytes, name: str, suffix: str, where: str) -> Loaded:
         raw = ctypes.string_at(ctypes.addressof(start))
         arena = ctypes.c_size_t.in_dll(handle, f"{name}_arena_bytes").value
         state = ctypes.c_size_t.in_dll(handle, f"{name}_state_bytes").value
-        run = ctypes.cast(handle[f"{name}_run"], ctypes.c_void_p).value
+        run = _address(handle, f"{name}_run")
+        divided = hasattr(handle, f"{name}_run_with")
+        run_with = _address(handle, f"{name}_run_with") if divided else 0
+        worker = ctypes.c_size_t.in_dll(handle, f"{name}_worker_bytes").value if divided else 0
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{where}: the library is not one of network {name!r} "
                          f"({error})") from error
     description = parse_description(raw)
     if any(t.offset < 0 or t.offset + t.nbytes > state for t in description.state):
         raise ModelError(f"{where}: the description puts state outside of its block")
-    return Loaded(handle, description, json.loads(raw), arena, state, run or 0)
+    return Loaded(handle, description, json.loads(raw), arena, state, run, run_with, worker)
+
+
+def _address(handle: ctypes.CDLL, name: str) -> int:
+    return ctypes.cast(handle[name], ctypes.c_void_p).value or 0
 
 
 def open_library(data: bytes, suffix: str, where: str) -> ctypes.CDLL:

@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ganglion.errors import DataError
 from ganglion.runtime.arrays import Array, Given, arrange, convert, dequantize, quantize
-from ganglion.runtime.binding import BINDING, Core, core_type
+from ganglion.runtime.binding import BINDING, Core, core_of
 from ganglion.runtime.library import Loaded, load_files, load_path
 from ganglion.runtime.ports import Function, Port, StateTensor
 from ganglion.runtime.stream import Stream
 
 WORTH_SECONDS = 300e-6
 """Work below this is done by the calling thread: waking others takes tens of microseconds."""
+
+MOST_THREADS = 256
+"""What a pool of the compiled binding holds."""
 
 RANGES_PER_THREAD = 4
 """Rows are handed out in this many parts per thread, for cores that are not equally fast."""
@@ -27,28 +30,32 @@ class Session:
     """A built network, ready to be called.
 
     `path`: the folder that `Artifact.save` wrote, or a library file. Threads may share a session.
+    `threads`: how many threads a call may use, for many rows or inside of one inference; by default
+    rows take as many as this process may use, and an inference stays on the thread that calls.
     Raises ModelError for what is no artefact, TrustError for a changed file, TargetError for a
-    library of another machine.
+    library of another machine, DataError for `threads` that is no number from 1 up.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, binding: str = BINDING) -> None:
-        self._prepare(load_path(Path(path)), binding)
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None,
+                 binding: str = BINDING) -> None:
+        self._prepare(load_path(Path(path)), threads, binding)
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], *, binding: str = BINDING) -> "Session":
+    def from_files(cls, files: Mapping[str, bytes], *, threads: int | None = None,
+                   binding: str = BINDING) -> "Session":
         """A session of an artefact in memory: its files by name, `manifest.json` among them."""
         session = cls.__new__(cls)
-        session._prepare(load_files(files, "the artefact"), binding)
+        session._prepare(load_files(files, "the artefact"), threads, binding)
         return session
 
-    def _prepare(self, loaded: Loaded, binding: str) -> None:
+    def _prepare(self, loaded: Loaded, threads: int | None, binding: str) -> None:
+        self._threads = _checked(threads)
         self._loaded = loaded
         self._binding = binding
         self._inputs, self._outputs = loaded.description.inputs, loaded.description.outputs
         self._one_row = loaded.description.one_row
         self._stateless = loaded.state_bytes == 0
-        self._core = core_type(binding)(loaded.run, loaded.arena_bytes, None, self._inputs,
-                                        self._outputs)
+        self._core = core_of(loaded, binding, None)
 
     @property
     def name(self) -> str:
@@ -72,8 +79,19 @@ class Session:
 
     @property
     def arena_bytes(self) -> int:
-        """Working memory of one call."""
+        """Working memory of one call on one thread."""
         return self._loaded.arena_bytes
+
+    @property
+    def worker_bytes(self) -> int:
+        """What is added to it for each thread, of two or more, inside of one inference."""
+        return self._loaded.worker_bytes
+
+    @property
+    def divided(self) -> bool:
+        """Whether one inference can use several threads: large networks, built for several cores,
+        called through the compiled binding."""
+        return self._loaded.run_with != 0 and self._binding == "cython"
 
     @property
     def state_bytes(self) -> int:
@@ -101,12 +119,13 @@ class Session:
         `inputs`: arrays in the order of `inputs`, or one mapping by name. They are converted where
         no meaning is lost (see `runtime.arrays`); NaN passes through. A network of one row, with
         shapes [1, ...], takes any number of rows [rows, ...] and gives as many; long work is spread
-        over `threads` (default: as many as this process may use) and gives the same bits.
+        over `threads` (default: the session's) and gives the same bits.
         Raises DataError for a wrong number, shape or dtype, and for a network with state.
         """
         if not self._stateless:
             raise self._keeps_state()
-        exact = self._core.run_exact(inputs)
+        threads = self._threads if threads is None else _checked(threads)
+        exact = self._core.run_exact(inputs, threads or 1)
         if exact is not None:
             return exact[0] if len(exact) == 1 else exact
         one_row = self._one_row
@@ -118,22 +137,23 @@ class Session:
         if one_row and rows != 1:
             _run_rows(self._core, arrays, outputs, rows, threads)
         else:
-            self._core.run_into(arrays, outputs)
+            self._core.run_into(arrays, outputs, threads or 1)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:
         """One call without allocating: an array each where there is one, else sequences in order.
 
         Shapes, dtypes, byte order and layout must be exactly those of `inputs` and `outputs`;
-        outputs must not overlap inputs. Raises DataError otherwise, and for a network with state.
+        outputs must not overlap inputs. It uses the session's threads.
+        Raises DataError otherwise, and for a network with state.
         """
         if not self._stateless:
             raise self._keeps_state()
-        self._core.run_into(inputs, outputs)
+        self._core.run_into(inputs, outputs, self._threads or 1)
 
     def stream(self) -> Stream:
         """A run of calls that share state, freshly reset. Each stream has its own memory."""
-        return Stream(self._loaded, self._binding)
+        return Stream(self._loaded, self._binding, self._threads or 1)
 
     def quantize_input(self, value: ArrayLike, index: int = 0) -> Array:
         """Real numbers as input `index`'s integers: value / scale + zero point, rounded half to
@@ -163,8 +183,6 @@ def _run_rows(core: Core, inputs: tuple[Array, ...], outputs: tuple[Array, ...],
               threads: int | None) -> None:
     """All rows, over threads where the first ones say that it is worth it."""
     available = _usable_cpus() if threads is None else threads
-    if available < 1:
-        raise DataError(f"threads is {threads}, expected at least 1")
     done, took, tried = 0, 0.0, 1
     while done < rows and took < WORTH_SECONDS / 4:
         until = min(rows, done + tried)
@@ -199,3 +217,12 @@ def _usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _checked(threads: int | None) -> int | None:
+    """`threads` as given. Raises DataError for what is no number of threads."""
+    if threads is None or (isinstance(threads, int) and not isinstance(threads, bool)
+                           and 1 <= threads <= MOST_THREADS):
+        return threads
+    raise DataError(f"threads={threads!r}: expected a whole number from 1 to {MOST_THREADS}, or "
+                    "None for the default")

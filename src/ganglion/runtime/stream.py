@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ganglion.errors import DataError
 from ganglion.runtime.arrays import Array, Given, aligned_block, arrange, convert
-from ganglion.runtime.binding import Core, core_type
+from ganglion.runtime.binding import Core, core_of, core_type
 from ganglion.runtime.library import Loaded
 from ganglion.runtime.ports import Port, StateTensor
 
@@ -23,15 +23,15 @@ class Stream:
     Two threads must not call one stream at once (DataError); each may have its own.
     """
 
-    def __init__(self, loaded: Loaded, binding: str) -> None:
+    def __init__(self, loaded: Loaded, binding: str, threads: int = 1) -> None:
         self._loaded = loaded
         self._block = aligned_block(loaded.state_bytes)
         self._state = self._block[:loaded.state_bytes]
         self._inputs, self._outputs = loaded.description.inputs, loaded.description.outputs
         self._tensors = {tensor.name: tensor for tensor in loaded.description.state}
         self._binding = binding
-        self._core = core_type(binding)(loaded.run, loaded.arena_bytes, self._block, self._inputs,
-                                        self._outputs)
+        self._core = core_of(loaded, binding, self._block)
+        self._threads = threads
         self._cores = {"run": self._core}
         self.reset()
 
@@ -43,7 +43,7 @@ class Stream:
     def run(self, *inputs: Given) -> Array | tuple[Array, ...]:
         """One step: like `Session.run`, but for exactly the shapes of the ports, and it moves the
         state on. Raises DataError for a wrong number, shape or dtype; the state stays then."""
-        exact = self._core.run_exact(inputs)
+        exact = self._core.run_exact(inputs, self._threads)
         if exact is not None:
             return exact[0] if len(exact) == 1 else exact
         return self._converted(self._core, self._inputs, self._outputs, inputs)
@@ -60,7 +60,7 @@ class Stream:
 
     def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:
         """One step without allocating, as `Session.run_into`."""
-        self._core.run_into(inputs, outputs)
+        self._core.run_into(inputs, outputs, self._threads)
 
     def reset(self) -> None:
         """Back to the initial state, as built into the network."""
@@ -106,7 +106,7 @@ class Stream:
         arrays = tuple(convert(port, value, False)
                        for port, value in zip(ins, arrange(ins, given)))
         outputs = tuple(np.empty(port.shape, port.dtype) for port in outs)
-        core.run_into(arrays, outputs)
+        core.run_into(arrays, outputs, self._threads)
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _tensor(self, name: str) -> StateTensor:

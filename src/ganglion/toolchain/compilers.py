@@ -8,6 +8,7 @@ number may run side by side.
 import contextlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -81,16 +82,41 @@ def compile_sources(files: Mapping[str, str], target: Target, *, name: str,
     if target.kind.name == "sources":
         return Compiled({}, None, "none", ())
     library = name + target.kind.suffix
-    sources = sorted(file for file in files if file.endswith(".c"))
     link = list(target.kind.flags)
     if target.kind is WASM:
         exports = ("arena_bytes", "state_bytes", "description", "reset", *functions)
         link += [f"-Wl,--export={name}_{symbol}" for symbol in exports]
-    command = [*compiler_command(cc, target), *COMMON_FLAGS, *target.machine_flags, *target.flags,
-               "-idirafter", STUBS, *link, *sources, "-o", library]
-    stubs = {f"{STUBS}/{file}": text for file, text in STUB_HEADERS.items()}
-    made = build({**files, **stubs}, command, library, timeout=timeout)
+    command = [*_translation(files, target, cc), *link, "-o", library]
+    made = build({**files, **_stubs()}, command, library, timeout=timeout)
     return Compiled({library: made}, library, compiler_version(cc), tuple(command))
+
+
+def stack_frames(files: Mapping[str, str], target: Target, *,
+                 timeout: float = TIMEOUT_SECONDS) -> dict[str, int]:
+    """Bytes of stack that each function of the generated sources takes by itself, as zig compiles
+    them for `target`; inlined functions count in those that call them.
+
+    Raises ToolchainError as `compile_sources`.
+    """
+    record = "frames.yaml"
+    command = [*_translation(files, target, None), "-c", "-o", "frames.o",
+               f"-foptimization-record-file={record}",
+               "-foptimization-record-passes=prologepilog"]
+    text = build({**files, **_stubs()}, command, record, timeout=timeout).decode()
+    return {name: int(nbytes) for name, nbytes in re.findall(
+        r"^Name: +StackSize\n(?:DebugLoc:.*\n)?Function: +(\S+)\nArgs:\n.*NumStackBytes: +'(\d+)'",
+        text, re.MULTILINE)}
+
+
+def _translation(files: Mapping[str, str], target: Target, cc: str | None) -> list[str]:
+    """The command up to what comes out: compiler, machine, flags, sources."""
+    sources = sorted(file for file in files if file.endswith(".c"))
+    return [*compiler_command(cc, target), *COMMON_FLAGS, *target.machine_flags, *target.flags,
+            "-idirafter", STUBS, *sources]
+
+
+def _stubs() -> dict[str, str]:
+    return {f"{STUBS}/{file}": text for file, text in STUB_HEADERS.items()}
 
 
 def build(files: Mapping[str, str], command: Sequence[str], output: str, *,
@@ -124,7 +150,8 @@ def compiler_command(cc: str | None, target: Target) -> list[str]:
     if not words or shutil.which(words[0]) is None:
         raise ToolchainError(f"no compiler {(words or [cc])[0]!r} on the PATH: install it, "
                              f"give its full path, or leave cc out to use zig")
-    return words
+    told = any(word.startswith(("-march", "-mcpu")) for word in words)
+    return words if told else [*words, *target.architecture_flags]
 
 
 @cache

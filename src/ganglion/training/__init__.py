@@ -1,10 +1,10 @@
 """Learning: differentiation, losses, optimisers and the fit loop."""
 
-from ganglion.training import losses, optimizers
+from ganglion.training import callbacks, losses, optimizers
 from ganglion.training.callbacks import Callback, EarlyStopping, History, StopAtLoss
 from ganglion.training.evaluate import evaluate
 from ganglion.training.fit import fit
 from ganglion.training.selection import biases, last
 
-__all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "biases", "evaluate", "fit",
-           "last", "losses", "optimizers"]
+__all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "biases", "callbacks", "evaluate",
+           "fit", "last", "losses", "optimizers"]

@@ -1,168 +1,190 @@
-"""What a run of training tells and asks: callbacks, early stopping, history."""
+"""Callbacks under Keras's names. What Keras calls TerminateOnNaN every run does: a loss that is not
+finite is an error."""
 
+import csv
+import io
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx_ir as ir
 
 from ganglion.errors import DataError
-from ganglion.ops.base import Array
+from ganglion.files import write_atomic
+from ganglion.training.run import (
+    Callback,
+    History,
+    Logs,
+    Run,
+    Saved,
+    Stepper,
+    check_rule,
+    monitored,
+    sign_of,
+)
+from ganglion.training.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 
-Logs = Mapping[str, float]
-
-
-class Stepper(Protocol):
-    """A step that runs: a compiled one, with its state block."""
-
-    def run(self, *inputs: Array) -> Sequence[Array]:
-        """One call; the outputs that are not bound, in order."""
-
-    def get(self, name: str) -> Array:
-        """A bound tensor by its input's name."""
-
-    def set(self, name: str, array: Array) -> None:
-        """Overwrites a bound tensor."""
-
-
-@dataclass
-class Run:
-    """A run in progress, as callbacks see it. They may set `learning_rate` and `stop`, and read or
-    overwrite weights through `stepper`. `steps`: batches in an epoch."""
-
-    epochs: int
-    steps: int
-    learning_rate: float
-    stepper: Stepper
-    stop: bool = False
-
-
-class Callback:
-    """Does nothing; override what you need. Epochs and steps count from 0."""
-
-    def on_train_begin(self, run: Run) -> None:
-        """Before the first step."""
-
-    def on_epoch_begin(self, epoch: int, run: Run) -> None:
-        """Before the first step of an epoch."""
-
-    def on_batch_end(self, step: int, logs: Logs, run: Run) -> None:
-        """After a step; `logs` holds the loss of this batch."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
-        """After validation; `logs` holds what the history gains."""
-
-    def on_train_end(self, run: Run) -> None:
-        """After the last epoch."""
+__all__ = ["CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
+           "LearningRateScheduler", "Logs", "ModelCheckpoint", "PrintEpochs", "ReduceLROnPlateau",
+           "Run", "Saved", "Stepper", "StopAtLoss", "Stopping", "Watch", "monitored"]
 
 
 class PrintEpochs(Callback):
     """One line for each epoch on standard output."""
 
     def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
-        figures = "  ".join(f"{name}: {value:.4f}" for name, value in logs.items())
+        figures = "  ".join(f"{name}: {value:.4g}" if name == "learning_rate" else
+                            f"{name}: {value:.4f}" for name, value in logs.items())
         sys.stdout.write(f"epoch {epoch + 1}/{run.epochs}  {figures}\n")
         sys.stdout.flush()
 
 
-@dataclass
-class History:
-    """`history[name][i]` is the value of a figure after epoch `epoch[i]` (Keras's History).
+class LambdaCallback(Callback):
+    """Calls functions given for the events, with the arguments of `Callback`'s methods."""
 
-    `stopped`: why the run ended before its last epoch, None if it did not.
+    def __init__(self, *, on_train_begin: Callable[[Run], object] | None = None,
+                 on_epoch_begin: Callable[[int, Run], object] | None = None,
+                 on_batch_end: Callable[[int, Logs, Run], object] | None = None,
+                 on_epoch_end: Callable[[int, Logs, Run], object] | None = None,
+                 on_train_end: Callable[[Run], object] | None = None) -> None:
+        self._train_begin, self._epoch_begin = on_train_begin, on_epoch_begin
+        self._batch_end, self._epoch_end, self._train_end = on_batch_end, on_epoch_end, on_train_end
+
+    def on_train_begin(self, run: Run) -> None:
+        if self._train_begin is not None:
+            self._train_begin(run)
+
+    def on_epoch_begin(self, epoch: int, run: Run) -> None:
+        if self._epoch_begin is not None:
+            self._epoch_begin(epoch, run)
+
+    def on_batch_end(self, step: int, logs: Logs, run: Run) -> None:
+        if self._batch_end is not None:
+            self._batch_end(step, logs, run)
+
+    def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
+        if self._epoch_end is not None:
+            self._epoch_end(epoch, logs, run)
+
+    def on_train_end(self, run: Run) -> None:
+        if self._train_end is not None:
+            self._train_end(run)
+
+
+class CSVLogger(Callback):
+    """The history as a .csv file, a line for each epoch, written anew after every one: the file is
+    whole at any moment, and that of a resumed run holds the epochs before too."""
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",") -> None:
+        self._path, self._separator = Path(filename), separator
+
+    def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
+        text = io.StringIO()
+        names = list(run.history.history)
+        table = csv.writer(text, delimiter=self._separator, lineterminator="\n")
+        table.writerow(["epoch", *names])
+        table.writerows(zip(run.history.epoch, *(run.history.history[n] for n in names)))
+        write_atomic(self._path, text.getvalue().encode())
+
+
+class LearningRateScheduler(Callback):
+    """Before each epoch the learning rate becomes schedule(epoch, rate)."""
+
+    sets_learning_rate = True
+
+    def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        self._schedule = schedule
+
+    def on_epoch_begin(self, epoch: int, run: Run) -> None:
+        run.learning_rate = float(self._schedule(epoch, run.learning_rate))
+
+
+class ReduceLROnPlateau(Callback):
+    """Multiplies the learning rate by `factor`, down to `min_lr`, when `monitor` has not improved
+    by more than `min_delta` for `patience` epochs; then `cooldown` epochs do not count."""
+
+    sets_learning_rate = True
+
+    def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10,
+                 mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0,
+                 min_lr: float = 0.0) -> None:
+        check_rule(self, mode, patience)
+        if not 0 < factor < 1:
+            raise DataError(f"ReduceLROnPlateau(factor={factor!r}): expected a number between 0 "
+                            "and 1")
+        self._monitor, self._sign, self._min_delta = monitor, sign_of(mode, monitor), min_delta
+        self._factor, self._min_lr = factor, min_lr
+        self._patience, self._cooldown = patience, cooldown
+        self._best: float | None = None
+        self._wait = self._cooling = 0
+
+    def watched(self) -> str:
+        return self._monitor
+
+    def on_train_begin(self, run: Run) -> None:
+        self._best, self._wait, self._cooling = None, 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
+        current = monitored(self._monitor, logs)
+        if self._cooling > 0:
+            self._cooling -= 1
+            self._wait = 0
+        if self._best is None or self._sign * (current - self._best) > self._min_delta:
+            self._best, self._wait = current, 0
+        elif self._cooling == 0:
+            self._wait += 1
+            if self._wait >= self._patience and run.learning_rate > self._min_lr:
+                run.learning_rate = max(run.learning_rate * self._factor, self._min_lr)
+                self._cooling, self._wait = self._cooldown, 0
+
+    def state(self) -> Saved:
+        return {"best": self._best, "wait": self._wait, "cooling": self._cooling}
+
+    def restore(self, state: Saved) -> None:
+        best = state["best"]
+        self._best = None if best is None else float(best)
+        self._wait, self._cooling = int(state["wait"] or 0), int(state["cooling"] or 0)
+
+
+class ModelCheckpoint(Callback):
+    """Writes the Model as .onnx after every epoch, or after those that beat all before.
+
+    `filepath` may hold "{epoch}" (from 1) and figures, as "net-{epoch:02d}-{val_loss:.3f}.onnx".
+    To continue a killed run, give `fit` a `checkpoint` instead: a Model has no optimiser's state.
     """
 
-    epoch: list[int] = field(default_factory=list)
-    history: dict[str, list[float]] = field(default_factory=dict)
-    stopped: str | None = None
+    def __init__(self, filepath: str | os.PathLike[str], monitor: str = "val_loss",
+                 save_best_only: bool = False, mode: str = "auto") -> None:
+        check_rule(self, mode, 0)
+        self._pattern, self._only_best = os.fspath(filepath), save_best_only
+        if not self._pattern.endswith(".onnx"):
+            raise DataError(f"ModelCheckpoint({self._pattern!r}): Models are written as .onnx")
+        self._monitor, self._sign = monitor, sign_of(mode, monitor)
+        self._best: float | None = None
 
-    def add(self, epoch: int, logs: Logs) -> None:
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
+    def watched(self) -> str | None:
+        return self._monitor if self._only_best else None
 
+    def on_train_begin(self, run: Run) -> None:
+        self._best = None
 
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+    def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
+        if self._only_best:
+            current = monitored(self._monitor, logs)
+            if self._best is not None and self._sign * (current - self._best) <= 0:
+                return
+            self._best = current
+        try:
+            path = Path(self._pattern.format(epoch=epoch + 1, **logs))
+        except (KeyError, IndexError, ValueError) as error:
+            raise DataError(f"ModelCheckpoint({self._pattern!r}): cannot be filled in ({error!r}); "
+                            f"a run gives epoch and {sorted(logs)}") from error
+        write_atomic(path, ir.to_proto(run.trained()).SerializeToString())
 
-    As Keras's: `mode` "min", "max" or "auto" (by the name); with `baseline` the patience starts
-    anew only when that is beaten too; the first `start_from_epoch` epochs do not count;
-    `restore_best_weights` ends with the weights of the best epoch.
-    """
+    def state(self) -> Saved:
+        return {"best": self._best}
 
-    monitor: str = "val_loss"
-    min_delta: float = 0.0
-    patience: int = 0
-    mode: str = "auto"
-    baseline: float | None = None
-    restore_best_weights: bool = False
-    start_from_epoch: int = 0
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("auto", "min", "max"):
-            raise DataError(f"EarlyStopping(mode={self.mode!r}): expected auto, min or max")
-        if self.patience < 0:
-            raise DataError(f"EarlyStopping(patience={self.patience}): expected 0 or more epochs")
-
-    @property
-    def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
-        if self.mode == "auto":
-            name = self.monitor.removeprefix("val_")
-            return 1 if name.endswith(("accuracy", "acc", "precision", "recall", "f1",
-                                       "f1_score")) else -1
-        return 1 if self.mode == "max" else -1
-
-
-@dataclass(frozen=True)
-class StopAtLoss:
-    """Stops after the first epoch whose `monitor` is at or below `value`."""
-
-    value: float
-    monitor: str = "loss"
-
-
-Stopping = EarlyStopping | StopAtLoss
-
-
-@dataclass
-class Watch:
-    """An EarlyStopping at work: the best figure so far and for how long it has stood."""
-
-    rule: EarlyStopping
-    best: float | None = None
-    best_epoch: int = 0
-    wait: int = 0
-    weights: dict[str, Array] | None = None
-
-    def see(self, epoch: int, logs: Logs, weights: Mapping[str, Array]) -> str | None:
-        """Takes in one epoch; a reason when training should stop."""
-        rule = self.rule
-        current = monitored(rule.monitor, logs)
-        if epoch < rule.start_from_epoch:
-            return None
-        if rule.restore_best_weights and self.weights is None:
-            self.weights, self.best_epoch = dict(weights), epoch
-        self.wait += 1
-        if self._beats(current, self.best):
-            self.best, self.best_epoch = current, epoch
-            if rule.restore_best_weights:
-                self.weights = dict(weights)
-            if self._beats(current, rule.baseline):
-                self.wait = 0
-            return None
-        if self.wait >= rule.patience and epoch > 0:
-            return (f"{rule.monitor} has not improved on {self.best} for {self.wait} "
-                    f"epoch{'s' * (self.wait != 1)}")
-        return None
-
-    def _beats(self, current: float, mark: float | None) -> bool:
-        return mark is None or self.rule.sign * (current - mark) > self.rule.min_delta
-
-
-def monitored(name: str, logs: Logs) -> float:
-    """A figure of an epoch; DataError when the run does not compute it."""
-    if name not in logs:
-        hint = "; give validation_data or validation_split" if name.startswith("val_") else ""
-        raise DataError(f"early stopping watches {name!r}, but a run gives {sorted(logs)}{hint}")
-    return logs[name]
+    def restore(self, state: Saved) -> None:
+        best = state["best"]
+        self._best = None if best is None else float(best)

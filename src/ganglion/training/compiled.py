@@ -16,7 +16,7 @@ from ganglion.training.data import Arrays, prepare_inputs
 def compiled(model: ir.Model, example: Sequence[Array]) -> Stepper:
     """The Model built for this machine and checked on `example`, an array for each input of a
     call; its state is kept between calls."""
-    session = compile(model, name="step", calibration=list(example)).session()
+    session = compile(model, name="step", calibration=list(example), cores=1).session()
     return _Stateful(session.stream()) if session.state_bytes else _Stateless(session)
 
 
@@ -59,7 +59,7 @@ def predict(model: ir.Model, x: Arrays) -> list[Array]:
 
 def answers(model: ir.Model, arrays: Sequence[Array]) -> list[Array]:
     """Every output of a Model of one row for all rows of `arrays`, one for each of its inputs."""
-    built = compile(model, name="rows", calibration=list(arrays), samples=1)
+    built = compile(model, name="rows", calibration=list(arrays), samples=1, cores=1)
     return list(_listed(built.session().run(*arrays)))
 
 

@@ -21,10 +21,12 @@ Arrays = Array | Sequence[Array]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs and targets, all with the same number of rows, in the dtypes that the step takes."""
+    """Inputs, targets and perhaps a weight array for each target, all with the same number of
+    rows, in the dtypes that the step takes."""
 
     inputs: tuple[Array, ...]
     targets: tuple[Array, ...]
+    weights: tuple[Array, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -32,10 +34,19 @@ class Dataset:
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        return self.inputs + self.targets
+        return self.inputs + self.targets + self.weights
+
+    @property
+    def weight_ranks(self) -> tuple[int, ...]:
+        """The number of dimensions of each weight array; empty without weights."""
+        return tuple(w.ndim for w in self.weights)
+
+    def weighted(self, weights: Sequence[Array]) -> "Dataset":
+        """The same rows with these weights, float32."""
+        return Dataset(self.inputs, self.targets, tuple(weights))
 
     def take(self, index: Array) -> tuple[Array, ...]:
-        """The given rows of every array, inputs first."""
+        """The given rows of every array: inputs, targets, weights."""
         return tuple(a[index] for a in self.arrays)
 
     def split(self, fraction: float) -> tuple["Dataset", "Dataset"]:
@@ -46,10 +57,12 @@ class Dataset:
         if cut in (0, self.rows):
             raise DataError(f"validation_split={fraction} of {self.rows} rows leaves one part "
                             "empty; give more data or another fraction")
-        return self._part(slice(None, cut)), self._part(slice(cut, None))
+        return self.part(slice(None, cut)), self.part(slice(cut, None))
 
-    def _part(self, rows: slice) -> "Dataset":
-        return Dataset(tuple(a[rows] for a in self.inputs), tuple(a[rows] for a in self.targets))
+    def part(self, rows: slice | Array) -> "Dataset":
+        """The given rows."""
+        return Dataset(*(tuple(a[rows] for a in arrays)
+                         for arrays in (self.inputs, self.targets, self.weights)))
 
 
 def prepare(model: ir.Model, losses: Sequence[Loss], x: Arrays, y: Arrays) -> Dataset:

@@ -8,14 +8,17 @@ The trained weights, running statistics, optimiser's slots and generators are th
 weights are constants that all three share.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.build import Artifact, Target, compile
+from ganglion.build.budget import LOSS
+from ganglion.build.compile import memory_needed
 from ganglion.build.samples import drawn, free_inputs
-from ganglion.errors import DataError
+from ganglion.errors import DataError, TargetError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder, require_model
@@ -24,6 +27,7 @@ from ganglion.training import optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.data import Arrays, prepare
 from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
 from ganglion.training.state import State
 from ganglion.training.step import build_evaluation, build_step, trained_names
@@ -34,14 +38,16 @@ WEIGHT = "ganglion.weight"
 
 def compile_training(model: ir.Model, target: str | Target = "host", *, loss: LossSpec,
                      optimizer: str | optimizers.Optimizer = "rmsprop", batch_size: int = 32,
-                     trainable: Selection = None, seed: int = 0,
+                     trainable: Selection = None, memory_bytes: int | None = None, seed: int = 0,
                      masks: Mapping[str, Array] | None = None, name: str | None = None,
                      calibration: tuple[Arrays, Arrays] | None = None, check: bool = True,
                      cc: str | None = None, isas: Sequence[str] | None = None) -> Artifact:
     """Builds what trains `model` on a device: `ganglion.runtime.Trainer` or C calls it.
 
     `loss`, `optimizer`, `batch_size`, `trainable`, `seed`, `masks`: as in `fit`. `calibration`:
-    (x, y) of at least `batch_size` rows to check the build on; drawn ones otherwise. The other
+    (x, y) of at least `batch_size` rows to check the build on; drawn ones otherwise.
+    `memory_bytes`: what arena and state may take together; activations are computed a second time
+    rather than kept where that is needed, with the same bits. The other
     arguments are those of `compile`. `target`: any of the table; for one that does not run here the
     folder holds what to link or copy there.
     Raises what `fit` and `compile` raise.
@@ -51,11 +57,40 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
         raise DataError(f"batch_size={batch_size!r}: expected a whole number from 1 up")
     chosen = choose_losses(loss, len(model.graph.outputs))
     method = optimizers.get(optimizer)
+    if isinstance(method.learning_rate, LearningRateSchedule) or method.use_ema:
+        raise DataError(f"{method}: a device's step takes its rate at every call and has the plain "
+                        "weights; give a number as learning_rate, and no use_ema")
     step, entries = functions(model, chosen, method, batch_size, trainable=trainable, seed=seed,
                               masks=masks)
-    sample = _sample(model, chosen, step, batch_size, method.learning_rate, calibration)
-    return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
-                   calibration=sample, check=check, cc=cc, isas=isas)
+    sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
+    try:
+        return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
+                       calibration=sample, check=check, cc=cc, isas=isas,
+                       memory_bytes=memory_bytes, cores=1)
+    except TargetError as error:
+        if memory_bytes is None:
+            raise
+
+        def needed(parts: int) -> int:
+            waiting = parts * (method.gradient_accumulation_steps or 1)
+            part = build_step(model, chosen, replace(method, gradient_accumulation_steps=waiting),
+                              batch_size // parts, predictions=False, chosen=trainable)
+            return memory_needed(part, target, isas)
+
+        hint = _smaller_batch(batch_size, memory_bytes, needed)
+        raise TargetError(f"{error}{hint}") from error
+
+
+def _smaller_batch(rows: int, memory_bytes: int, needed: Callable[[int], int]) -> str:
+    """What to say of the largest part of a batch that fits where gradients are added up.
+
+    `needed`: bytes when the batch comes in so many parts.
+    """
+    for parts in (p for p in (2 ** k for k in range(1, 16)) if rows % p == 0):
+        if (nbytes := needed(parts)) <= memory_bytes:
+            return (f". A batch_size of {rows // parts} with gradient_accumulation_steps={parts} "
+                    f"in the optimizer takes {nbytes} bytes")
+    return ""
 
 
 def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
@@ -70,7 +105,8 @@ def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
         if value.name in names:
             value.metadata_props[WEIGHT] = "true"
         if value.name == "learning_rate":
-            value.metadata_props[DEFAULT] = repr(float(optimizer.learning_rate))
+            value.metadata_props[DEFAULT] = repr(optimizer.rate_at(0))
+    step.metadata_props[LOSS] = "loss"
     evaluation = build_evaluation(model, losses, rows, names, trainable)
     answer = fix_batch(model, rows)
     _bind(evaluation, model, names)

@@ -14,30 +14,36 @@ from ganglion.training.data import Arrays, prepare, prepare_truths
 from ganglion.training.fit import LossSpec, choose_losses
 from ganglion.training.loop import loss_names
 from ganglion.training.metrics import Metric, compute, resolve
+from ganglion.training.sample_weights import with_weights
 from ganglion.training.step import build_evaluation
 
 
 def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
              metrics: Sequence[str | Metric] = ("accuracy",),
-             loss: LossSpec | None = None) -> dict[str, float]:
+             loss: LossSpec | None = None,
+             sample_weight: Arrays | None = None) -> dict[str, float]:
     """The metrics, and first the losses when one is named, over all rows, under the names that the
     history gives them.
 
     Everything comes from the Model as compiled for this machine; the loss, penalties included, is
-    what `fit` calls val_loss. Raises DataError as `fit` does; without a loss any numbers that the
-    metrics can read are good targets.
+    what `fit` calls val_loss; `sample_weight` weighs it, not the metrics. Raises DataError as `fit`
+    does; without a loss any numbers that the metrics can read are good targets.
     """
     require_model(model, "evaluate")
     chosen = resolve(metrics)
     outputs = model.graph.outputs
     names = [str(v.name) for v in outputs]
     if loss is None:
+        if sample_weight is not None:
+            raise DataError("sample_weight without a loss: it weighs the loss alone; name one")
         targets, predictions = prepare_truths(outputs, y), predict(model, x)
         _check_rows(targets, predictions)
         return compute(chosen, targets, predictions, names)
     losses = choose_losses(loss, len(outputs))
-    data = prepare(fix_batch(model, 1), losses, x, y)
-    found = answers(build_evaluation(model, losses, 1, ()), data.arrays)
+    sample = fix_batch(model, 1)
+    data = with_weights(prepare(sample, losses, x, y), sample.graph.outputs, sample_weight)
+    judge = build_evaluation(model, losses, 1, (), weight_ranks=data.weight_ranks)
+    found = answers(judge, data.arrays)
     figures = {name: float(np.mean(each, dtype=np.float64))
                for name, each in zip(loss_names(names), found)}
     return figures | compute(chosen, data.targets, found[len(figures):], names)

@@ -1,12 +1,15 @@
 """`fit`: a Model and data in, the trained Model and its history out."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar, cast
 
+import numpy as np
 import onnx_ir as ir
 
+from ganglion.data.augment import Augmentation
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
@@ -16,54 +19,95 @@ from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
 from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
+from ganglion.training.live import CompiledKeras, read_live
 from ganglion.training.loop import Problem, train
+from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 from ganglion.training.selection import Selection
+from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
 from ganglion.training.weights import require_trainable
 
+Net = TypeVar("Net", ir.Model, CompiledKeras)
+"""What `fit` trains: a Model, or a live compiled Keras model."""
 LossSpec = str | losses.Loss | Sequence[str | losses.Loss]
+Held = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
+"""Rows held out: x, y, and perhaps the weights of the samples."""
 
 
-def fit(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
-        optimizer: str | optimizers.Optimizer = "rmsprop", epochs: int = 1, batch_size: int = 32,
-        validation_data: tuple[Arrays, Arrays] | None = None, validation_split: float = 0.0,
-        metrics: Sequence[str | metrics.Metric] = (), shuffle: bool = True, seed: int = 0,
+def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
+        loss: LossSpec | None = None, optimizer: str | optimizers.Optimizer | None = None,
+        epochs: int = 1, batch_size: int = 32,
+        validation_data: Held | None = None, validation_split: float = 0.0,
+        sample_weight: Arrays | None = None, class_weight: ClassWeight | None = None,
+        metrics: Sequence[str | metrics.Metric] | None = None, shuffle: bool = True, seed: int = 0,
         early_stopping: Stopping | Sequence[Stopping] | None = None,
-        restore_best_weights: bool = False, callbacks: Sequence[Callback] = (),
-        checkpoint: str | PathLike[str] | None = None,
+        restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
+        checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
         masks: Mapping[str, Array] | None = None, trainable: Selection = None,
-        verbose: bool = False) -> tuple[ir.Model, History]:
+        steps_per_epoch: int | None = None,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
+        verbose: bool = False) -> tuple[Net, History]:
     """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
 
-    `x`, `y`: arrays [samples, ...], or one for each input and output. The arguments mean what they
-    mean in Keras's compile and fit. `seed` decides the order of the data and the dropout masks.
-    `early_stopping`: EarlyStopping or StopAtLoss, or several. `restore_best_weights`: end with the
-    weights of the epoch of the least val_loss (loss without validation).
-    `checkpoint`: a file written after every epoch; the same call continues from it and ends with
-    the same bits. `masks`: weight name -> 0/1 array that keeps pruned weights at zero.
+    A live compiled Keras model is trained itself: optimizer, loss and metrics are those that it was
+    compiled with unless given here, and the weights are put back into it. Its own optimizer's
+    slots are neither read nor written.
+
+    `x`, `y`: arrays [samples, ...], or one for each input and output; or, without `y`, an iterable
+    of batches (x, y) or (x, y, sample_weight), a generator for example, of which `steps_per_epoch`
+    make an epoch. The arguments mean what they mean in Keras's compile and fit. `seed` decides the
+    order of the data, the dropout masks and what `augment` draws: changes to each batch, from
+    `ganglion.data`.
+    `validation_data`: (x, y) or (x, y, sample_weight). `sample_weight`: [samples], or one array for
+    each output, or more axes of an output that has them; `class_weight`: class number -> weight.
+    The loss is the sum of the weighted losses divided by their number; metrics are not weighted.
+    `early_stopping`: EarlyStopping or StopAtLoss, or several; they may stand among `callbacks` too.
+    `restore_best_weights`: end with the weights of the epoch of the least val_loss (loss without
+    validation).
+    `checkpoint`: a file written after every epoch, and after every `checkpoint_steps` steps; the
+    same call continues from it and ends with the same bits.
+    `masks`: weight name -> 0/1 array that keeps pruned weights at zero.
     `trainable`: which weights change: a pattern of layers' or weights' names, "biases",
     `training.last(k)`, or a list of them (`training.selection`); all others are constants.
 
     Raises DataError for wrong data or settings and for a loss that is not finite, ModelError and
     UnsupportedOp for a network that cannot be trained.
     """
-    problem = problem_of(model, x, y, loss=loss, optimizer=optimizer, epochs=epochs,
-                         batch_size=batch_size, validation_data=validation_data,
-                         validation_split=validation_split, metrics=metrics, shuffle=shuffle,
+    live = None if isinstance(model, ir.Model) else read_live(model)
+    if live is not None:
+        loss = live.settings.losses if loss is None else loss
+        optimizer = live.settings.optimizer if optimizer is None else optimizer
+        metrics = live.settings.metrics if metrics is None else metrics
+    start: object = model if live is None else live.model
+    problem = problem_of(cast(ir.Model, start), x, y, loss=() if loss is None else loss,
+                         optimizer="rmsprop" if optimizer is None else optimizer,
+                         metrics=metrics or (), epochs=epochs, batch_size=batch_size,
+                         validation_data=validation_data, validation_split=validation_split,
+                         sample_weight=sample_weight, class_weight=class_weight, shuffle=shuffle,
                          seed=seed, early_stopping=early_stopping,
                          restore_best_weights=restore_best_weights, callbacks=callbacks,
-                         checkpoint=checkpoint, masks=masks, trainable=trainable, verbose=verbose)
-    return train(problem, compiled)
+                         checkpoint=checkpoint, checkpoint_steps=checkpoint_steps, masks=masks,
+                         trainable=trainable, steps_per_epoch=steps_per_epoch, augment=augment,
+                         verbose=verbose)
+    trained, history = train(problem, compiled)
+    if live is not None:
+        live.put_back(trained)
+    result: object = trained if live is None else model
+    return cast(Net, result), history
 
 
-def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
+def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
+               loss: LossSpec,
                optimizer: str | optimizers.Optimizer = "rmsprop", epochs: int = 1,
-               batch_size: int = 32, validation_data: tuple[Arrays, Arrays] | None = None,
-               validation_split: float = 0.0, metrics: Sequence[str | metrics.Metric] = (),
-               shuffle: bool = True, seed: int = 0,
+               batch_size: int = 32, validation_data: Held | None = None,
+               validation_split: float = 0.0, sample_weight: Arrays | None = None,
+               class_weight: ClassWeight | None = None,
+               metrics: Sequence[str | metrics.Metric] = (), shuffle: bool = True, seed: int = 0,
                early_stopping: Stopping | Sequence[Stopping] | None = None,
-               restore_best_weights: bool = False, callbacks: Sequence[Callback] = (),
-               checkpoint: str | PathLike[str] | None = None,
+               restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
+               checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
                masks: Mapping[str, Array] | None = None, trainable: Selection = None,
+               steps_per_epoch: int | None = None,
+               augment: Augmentation | Sequence[Augmentation] | None = None,
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
@@ -73,27 +117,47 @@ def problem_of(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec,
                                ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise DataError(f"{name}={value!r}: expected a whole number from {least} up")
+    if checkpoint_steps is not None and (not isinstance(checkpoint_steps, int)
+                                         or checkpoint_steps < 1 or checkpoint is None):
+        raise DataError(f"checkpoint_steps={checkpoint_steps!r}: expected a whole number from 1 "
+                        "up, and a file to write (checkpoint=)")
     sample = fix_batch(model, 1)
     chosen = choose_losses(loss, len(sample.graph.outputs))
-    data = prepare(sample, chosen, x, y)
-    data, held = _validation(sample, chosen, data, validation_data, validation_split)
-    rules = _rules(early_stopping)
+    change = choose_augment(augment, seed)
+    source: Source
+    if y is None:
+        if validation_split or sample_weight is not None:
+            raise DataError("validation_split and sample_weight go with arrays, not with batches; "
+                            "give validation_data, and batches (x, y, sample_weight)")
+        source = StreamSource(sample, chosen, x, steps_per_epoch, change, class_weight)
+        held = _validation(sample, chosen, source.first(), validation_data, 0.0)[1]
+    elif steps_per_epoch is not None or not isinstance(x, np.ndarray | Sequence):
+        raise DataError(f"x is a {type(x).__name__}, steps_per_epoch={steps_per_epoch} and y is "
+                        "given; expected arrays x and y, of which an epoch takes all rows, or an "
+                        "iterable of batches (x, y) as x, steps_per_epoch, and no y")
+    else:
+        data = with_weights(prepare(sample, chosen, x, y), sample.graph.outputs, sample_weight)
+        data, held = _validation(sample, chosen, data, validation_data, validation_split)
+        source = ArraySource(of_classes(data, class_weight), batch_size, shuffle, seed, change)
+    rules, listeners = _sorted_out(early_stopping, callbacks)
     if restore_best_weights:
         rules = (*rules, EarlyStopping("loss" if held is None else "val_loss",
                                        patience=sys.maxsize, restore_best_weights=True))
     return Problem(
-        model=model, losses=chosen, optimizer=optimizers.get(optimizer), data=data,
+        model=model, losses=chosen, optimizer=optimizers.get(optimizer), source=source,
         validation=held, epochs=epochs, batch_size=batch_size, metrics=_resolve(metrics),
-        shuffle=shuffle, seed=seed, stopping=rules,
-        callbacks=(*callbacks, PrintEpochs()) if verbose else tuple(callbacks),
-        checkpoint=None if checkpoint is None else Path(checkpoint), masks=dict(masks or {}),
-        trainable=trainable)
+        seed=seed, stopping=rules,
+        callbacks=(*listeners, PrintEpochs()) if verbose else listeners,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint_steps=checkpoint_steps, masks=dict(masks or {}), trainable=trainable)
 
 
 def choose_losses(loss: LossSpec, outputs: int) -> tuple[losses.Loss, ...]:
     """One loss for each output; a single one serves them all."""
     if isinstance(loss, str | losses.Loss):
         return (losses.get(loss),) * outputs
+    if len(loss) == 0:
+        raise DataError("no loss is given; name one, such as loss=\"mse\"")
     if len(loss) != outputs:
         raise DataError(f"{len(loss)} losses for a network with {outputs} outputs; give one for "
                         "each output, in their order")
@@ -106,24 +170,39 @@ def _resolve(names: Sequence[str | metrics.Metric]) -> dict[str, metrics.Metric]
     return metrics.resolve(names)
 
 
-def _rules(given: Stopping | Sequence[Stopping] | None) -> tuple[Stopping, ...]:
+def _sorted_out(given: Stopping | Sequence[Stopping] | None,
+                callbacks: Sequence[Callback | Stopping]
+                ) -> tuple[tuple[Stopping, ...], tuple[Callback, ...]]:
+    """The stopping rules of both arguments, and the callbacks."""
     if given is None:
-        return ()
-    rules = (given,) if isinstance(given, Stopping) else tuple(given)
+        rules: list[Stopping] = []
+    else:
+        rules = [given] if isinstance(given, Stopping) else list(given)
     for rule in rules:
         if not isinstance(rule, Stopping):
             raise DataError(f"early_stopping holds {rule!r}; expected EarlyStopping(...) or "
                             "StopAtLoss(...)")
-    return rules
+    listeners: list[Callback] = []
+    for callback in callbacks:
+        if isinstance(callback, Stopping):
+            rules.append(callback)
+        elif isinstance(callback, Callback):
+            listeners.append(callback)
+        else:
+            raise DataError(f"callbacks holds {callback!r}; expected instances from "
+                            "ganglion.callbacks, or of a class derived from its Callback")
+    return tuple(rules), tuple(listeners)
 
 
 def _validation(sample: ir.Model, chosen: Sequence[losses.Loss], data: Dataset,
-                given: tuple[Arrays, Arrays] | None,
-                fraction: float) -> tuple[Dataset, Dataset | None]:
+                given: Held | None, fraction: float) -> tuple[Dataset, Dataset | None]:
     if given is not None:
-        if len(given) != 2:
-            raise DataError(f"validation_data has {len(given)} entries; expected (x, y)")
-        return data, prepare(sample, chosen, *given)
+        if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+            found = f"{len(given)} entries" if isinstance(given, tuple | list) else type(given)
+            raise DataError(f"validation_data has {found}; expected (x, y) or (x, y, "
+                            "sample_weight)")
+        held = prepare(sample, chosen, given[0], given[1])
+        return data, with_weights(held, sample.graph.outputs, given[2] if len(given) == 3 else None)
     if fraction:
         return data.split(fraction)
     return data, None

@@ -13,23 +13,18 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.training import checkpoint
-from ganglion.training.callbacks import (
-    Callback,
-    EarlyStopping,
-    History,
-    Run,
-    Stepper,
-    StopAtLoss,
-    Stopping,
-    Watch,
-    monitored,
-)
-from ganglion.training.data import Dataset, batches, epoch_order
+from ganglion.training.data import Dataset, batches
 from ganglion.training.losses import Loss
 from ganglion.training.metrics import Metric, compute
-from ganglion.training.optimizers import Optimizer
+from ganglion.training.optimizer import AVERAGE, Optimizer
+from ganglion.training.progress import Progress
+from ganglion.training.run import Callback, History, Run, Stepper, monitored
+from ganglion.training.sample_weights import padded, uniform
+from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
-from ganglion.training.step import build_evaluation, build_step, trained_names
+from ganglion.training.source import Source
+from ganglion.training.step import build_evaluation, build_step, rows_are_apart, trained_names
+from ganglion.training.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 from ganglion.training.weights import write_back
 
 Make = Callable[[ir.Model, Sequence[Array]], Stepper]
@@ -44,16 +39,16 @@ class Problem:
     model: ir.Model
     losses: tuple[Loss, ...]
     optimizer: Optimizer
-    data: Dataset
+    source: Source
     validation: Dataset | None
     epochs: int
     batch_size: int
     metrics: Mapping[str, Metric]
-    shuffle: bool
     seed: int
     stopping: tuple[Stopping, ...]
     callbacks: tuple[Callback, ...]
     checkpoint: Path | None
+    checkpoint_steps: int | None
     masks: Mapping[str, Array]
     trainable: Selection = None
 
@@ -70,106 +65,139 @@ def train(problem: Problem, make: Make) -> tuple[ir.Model, History]:
 
 
 class _Loop:
-    """The moving parts: steppers for whole and remaining batches, history, watches."""
+    """The moving parts: steppers for whole and for other batches, progress, history, watches."""
 
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
         self.losses = loss_names(self._names())
-        self._check_rules()
-        self.rows = min(p.batch_size, p.data.rows)
+        self.scheduled = isinstance(p.optimizer.learning_rate, LearningRateSchedule)
+        self._check_watched()
+        self.rows, self.first = p.source.rows, p.source.first()
         step = self._step(self.rows)
+        self.padded = p.source.uneven and rows_are_apart(p.model, step)
+        if self.padded:
+            self.first = uniform(self.first)
+            step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
         self.weights = trained_names(p.model, step)
-        self.full = make(step, self._example(p.data, self.rows))
-        left = p.data.rows % self.rows
-        self.rest = make(self._step(left), self._example(p.data, left)) if left else None
-        self.judge: Stepper | None = None
-        if p.validation is not None:
-            self.judge_rows = min(p.batch_size, p.validation.rows)
-            weights = self._weights()
-            self.judge = make(
-                build_evaluation(p.model, p.losses, self.judge_rows, self.weights, p.trainable),
-                [*p.validation.take(np.arange(self.judge_rows)),
-                 *(weights[name] for name in self.weights)])
+        self.full = make(step, self._example(self.first, self.rows))
+        self.make, self.others = make, dict[int, Stepper]()
+        self.judge = None if p.validation is None else self._judge(p.validation, make)
         self.watches = [Watch(s) for s in p.stopping if isinstance(s, EarlyStopping)]
-        self.history = History()
-        self.run_state = Run(p.epochs, math.ceil(p.data.rows / self.rows),
-                             p.optimizer.learning_rate, self.full)
+        self.at = Progress(np.zeros(len(self.losses)))
+        self.run_state = Run(p.epochs, p.source.steps, p.optimizer.rate_at(0),
+                             self.full, History(), lambda: write_back(p.model, self._weights()))
         self.print = "" if p.checkpoint is None else self._fingerprint(step)
 
     def run(self) -> tuple[ir.Model, History]:
         p, run = self.problem, self.run_state
-        self._resume()
+        point = None if p.checkpoint is None else checkpoint.load(p.checkpoint, self.print,
+                                                                  self.watches, p.callbacks)
         for callback in p.callbacks:
             callback.on_train_begin(run)
-        first = self.history.epoch[-1] + 1 if self.history.epoch else 0
-        for epoch in range(first, p.epochs):
-            if self.history.stopped is not None:
-                break
-            self._epoch(epoch)
+        if point is not None:
+            self._resume(point)
+        while self.at.epoch < p.epochs and run.history.stopped is None:
+            self._epoch()
             self._save()
         for callback in p.callbacks:
             callback.on_train_end(run)
         weights = self._weights()
+        if p.optimizer.use_ema and self.at.taken > 0:
+            weights |= self._averages()
         for watch in self.watches:
             weights |= watch.weights or {}
-        return write_back(p.model, weights), self.history
+        return write_back(p.model, weights), run.history
 
-    def _epoch(self, epoch: int) -> None:
-        p, run = self.problem, self.run_state
-        for callback in p.callbacks:
-            callback.on_epoch_begin(epoch, run)
-        logs = self._learn(epoch)
+    def _epoch(self) -> None:
+        p, run, epoch = self.problem, self.run_state, self.at.epoch
+        if self.at.step == 0:
+            for callback in p.callbacks:
+                callback.on_epoch_begin(epoch, run)
+        logs = self._learn()
         if self.judge is not None and p.validation is not None:
             logs |= {f"val_{k}": v for k, v in self._validate(self.judge, p.validation).items()}
-        self.history.add(epoch, logs)
+        if self._shows_rate():
+            logs["learning_rate"] = run.learning_rate
+        run.history.add(epoch, logs)
         for callback in p.callbacks:
             callback.on_epoch_end(epoch, logs, run)
-        self.history.stopped = self._stop_reason(epoch, logs)
+        run.history.stopped = self._stop_reason(epoch, logs)
+        self.at.end_epoch()
 
-    def _learn(self, epoch: int) -> dict[str, float]:
-        """One pass over the data; loss and metrics of the batches as they were trained."""
-        p = self.problem
-        rows = p.data.rows
-        order = epoch_order(rows, p.seed, epoch) if p.shuffle else np.arange(rows)
-        total, count = np.zeros(len(self.losses)), len(self.losses)
-        predictions: list[Sequence[Array]] = []
-        for step, index in enumerate(batches(order, self.rows)):
-            outputs = self._step_once(p.data.take(index), epoch, step)
-            total += len(index) * np.array(outputs[:count], np.float64)
-            if p.metrics:
-                predictions.append([np.array(o) for o in outputs[count:]])
+    def _learn(self) -> dict[str, float]:
+        """The rest of a pass over the data; loss and metrics of all its batches as they were
+        trained."""
+        p, at = self.problem, self.at
+        for batch in p.source.epoch(at.epoch, at.step):
+            outputs = self._step_once(batch)
+            at.add(batch.rows, outputs, batch.targets if p.metrics else None)
             for callback in p.callbacks:
-                callback.on_batch_end(step, {"loss": float(outputs[0])}, self.run_state)
-        logs = dict(zip(self.losses, (total / rows).tolist()))
+                callback.on_batch_end(at.step - 1, {"loss": float(outputs[0])}, self.run_state)
+            if p.checkpoint_steps is not None and at.taken % p.checkpoint_steps == 0:
+                self._save()
+        logs = dict(zip(self.losses, (at.total / at.rows).tolist()))
         if p.metrics:
-            joined = [np.concatenate(parts) for parts in zip(*predictions)]
-            targets = [t[order] for t in p.data.targets]
-            logs |= compute(p.metrics, targets, joined, self._names())
+            predictions, targets = at.joined()
+            logs |= compute(p.metrics, targets, predictions, self._names())
         return logs
 
-    def _step_once(self, batch: Sequence[Array], epoch: int, step: int) -> Sequence[Array]:
-        rate = np.asarray(self.run_state.learning_rate, np.float32)
-        if len(batch[0]) == self.rows:
-            outputs = self.full.run(*batch, rate)
-        elif self.rest is not None:
-            self._copy_state(self.full, self.rest)
-            outputs = self.rest.run(*batch, rate)
-            self._copy_state(self.rest, self.full)
+    def _step_once(self, batch: Dataset) -> Sequence[Array]:
+        rate = np.asarray(self._rate(), np.float32)
+        if self.padded:
+            batch = uniform(batch)
+        if batch.rows == self.rows:
+            outputs = self.full.run(*batch.arrays, rate)
+        elif self.padded and batch.rows < self.rows:
+            outputs = self.full.run(*padded(batch, self.rows).arrays, rate)
+            count = len(self.losses)
+            outputs = [*outputs[:count], *(o[:batch.rows] for o in outputs[count:])]
+        else:
+            outputs = self._other(batch).run(*batch.arrays, rate)
+            self._copy_state(self.others[batch.rows], self.full)
         loss = float(outputs[0])
         if not math.isfinite(loss):
-            raise DataError(f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}; try a "
-                            f"learning rate below {self.run_state.learning_rate:g}, inputs scaled "
-                            "to about 1, or clipnorm=1.0 in the optimizer")
+            raise DataError(f"the loss became {loss} in epoch {self.at.epoch + 1}, step "
+                            f"{self.at.step + 1}; try a learning rate below {float(rate):g}, "
+                            "inputs scaled to about 1, or clipnorm=1.0 in the optimizer")
         return outputs
 
+    def _other(self, batch: Dataset) -> Stepper:
+        """A step for batches of this size, with the state of now."""
+        rows = batch.rows
+        if rows not in self.others:
+            self.others[rows] = self.make(self._step(rows), self._example(batch, rows))
+        self._copy_state(self.full, self.others[rows])
+        return self.others[rows]
+
+    def _rate(self) -> float:
+        """The learning rate of the step to come; DataError when two want to set it."""
+        p, run, taken = self.problem, self.run_state, self.at.taken
+        if self.scheduled:
+            if run.learning_rate != p.optimizer.rate_at(max(0, taken - 1)):
+                raise DataError(f"a callback set the learning rate to {run.learning_rate:g}, but "
+                                f"the optimizer follows {p.optimizer.learning_rate}; leave one of "
+                                "them out")
+            run.learning_rate = p.optimizer.rate_at(taken)
+        return run.learning_rate
+
+    def _shows_rate(self) -> bool:
+        return self.scheduled or any(c.sets_learning_rate for c in self.problem.callbacks)
+
+    def _judge(self, data: Dataset, make: Make) -> Stepper:
+        """What validates: the network without training mode, its weights as inputs."""
+        p, rows, weights = self.problem, min(self.problem.batch_size, data.rows), self._weights()
+        return make(build_evaluation(p.model, p.losses, rows, self.weights, p.trainable,
+                                     data.weight_ranks),
+                    [*data.take(np.arange(rows)), *(weights[name] for name in self.weights)])
+
     def _validate(self, judge: Stepper, data: Dataset) -> dict[str, float]:
-        values = self._weights()
+        values, rows = self._weights(), min(self.problem.batch_size, data.rows)
         weights = [values[name] for name in self.weights]
         total, count = np.zeros(len(self.losses)), len(self.losses)
         predictions: list[Sequence[Array]] = []
-        for index in batches(np.arange(data.rows), self.judge_rows):
-            found = judge.run(*data.take(np.resize(index, self.judge_rows)), *weights)
+        for index in batches(np.arange(data.rows), rows):
+            found = judge.run(*data.take(np.resize(index, rows)), *weights)
             outputs = [o[:len(index)] for o in found]
             total += np.array(outputs[:count], np.float64).sum(1)
             predictions.append([np.array(o) for o in outputs[count:]])
@@ -187,25 +215,33 @@ class _Loop:
                 reasons.append(f"{rule.monitor} {logs[rule.monitor]:g} reached {rule.value:g}")
         return next((r for r in reasons if r), None)
 
-    def _check_rules(self) -> None:
-        """DataError for a rule that watches what the run will not give, before any work."""
+    def _check_watched(self) -> None:
+        """DataError for a rule or callback that watches what the run will not give, or for two
+        that set the learning rate, before any work."""
         p, outputs = self.problem, self._names()
         given = [*self.losses, *(name if len(outputs) == 1 else f"{output}_{name}"
                            for output in outputs for name in p.metrics)]
         if p.validation is not None:
             given += [f"val_{name}" for name in given]
-        for rule in p.stopping:
-            monitored(rule.monitor, dict.fromkeys(given, 0.0))
+        wanted = [*(rule.monitor for rule in p.stopping), *(c.watched() for c in p.callbacks)]
+        for name in wanted:
+            if name is not None:
+                monitored(name, dict.fromkeys(given, 0.0))
+        setters = [type(c).__name__ for c in p.callbacks if c.sets_learning_rate]
+        if setters and self.scheduled:
+            raise DataError(f"{setters[0]} sets the learning rate, but the optimizer follows "
+                            f"{p.optimizer.learning_rate}; leave one of them out")
 
     def _example(self, data: Dataset, rows: int) -> list[Array]:
         """What a step is called with: the first rows, and the learning rate."""
-        rate = np.asarray(self.problem.optimizer.learning_rate, np.float32)
+        rate = np.asarray(self.problem.optimizer.rate_at(0), np.float32)
         return [*data.take(np.arange(rows)), rate]
 
     def _step(self, rows: int) -> ir.Model:
         p = self.problem
         return build_step(p.model, p.losses, p.optimizer, rows, seed=p.seed,
-                          predictions=bool(p.metrics), masks=p.masks, chosen=p.trainable)
+                          predictions=bool(p.metrics), masks=p.masks,
+                          chosen=p.trainable, weight_ranks=self.first.weight_ranks)
 
     def _names(self) -> list[str]:
         return [str(v.name) for v in self.problem.model.graph.outputs]
@@ -213,38 +249,45 @@ class _Loop:
     def _weights(self) -> dict[str, Array]:
         return {name: np.array(self.full.get(name)) for name in self.weights}
 
+    def _averages(self) -> dict[str, Array]:
+        """Of the weights that have a moving average; what a mask holds at zero stays there."""
+        masks = self.problem.masks
+        return {name: np.array(self.full.get(f"{name}{AVERAGE}")) * masks.get(name, np.float32(1))
+                for name in self.weights if f"{name}{AVERAGE}" in self.bound}
+
     def _copy_state(self, source: Stepper, target: Stepper) -> None:
         for name in self.bound:
             target.set(name, source.get(name))
 
     def _fingerprint(self, step: ir.Model) -> str:
         p = self.problem
+        marks, arrays = p.source.marks()
         settings: dict[str, object] = {
-            "rows": self.rows, "shuffle": p.shuffle, "seed": p.seed,
-            "learning_rate": float(p.optimizer.learning_rate),
+            "seed": p.seed, "source": marks, "optimizer": repr(p.optimizer),
             "metrics": list(p.metrics), "stopping": [[type(s).__name__, asdict(s)]
                                                      for s in p.stopping]}
         held = () if p.validation is None else p.validation.arrays
-        return checkpoint.fingerprint(step, settings, [*p.data.arrays, *held])
+        return checkpoint.fingerprint(step, settings, [*arrays, *held])
 
-    def _resume(self) -> None:
-        if self.problem.checkpoint is None:
-            return
-        point = checkpoint.load(self.problem.checkpoint, self.print, self.watches)
-        if point is None:
-            return
+    def _resume(self, point: checkpoint.Checkpoint) -> None:
+        p, run = self.problem, self.run_state
         for name in self.bound:
             if name not in point.state or point.state[name].shape != self.full.get(name).shape:
-                raise DataError(f"{self.problem.checkpoint} is not a readable checkpoint (no value "
-                                f"for {name!r}); delete it to start afresh")
+                raise DataError(f"{p.checkpoint} is not a readable checkpoint (no value for "
+                                f"{name!r}); delete it to start afresh")
         for name in self.bound:
             self.full.set(name, point.state[name])
-        self.history, self.run_state.learning_rate = point.history, point.learning_rate
+        for callback, state in zip(checkpoint.stateful(p.callbacks), point.callbacks):
+            callback.restore(state)
+        run.history, run.learning_rate, run.stop = point.history, point.learning_rate, point.stop
+        self.at = point.progress
 
     def _save(self) -> None:
-        if self.problem.checkpoint is None:
+        p, run = self.problem, self.run_state
+        if p.checkpoint is None:
             return
         state = {name: np.array(self.full.get(name)) for name in self.bound}
-        checkpoint.save(self.problem.checkpoint,
-                        checkpoint.Checkpoint(self.print, state, self.history,
-                                              self.run_state.learning_rate), self.watches)
+        kept = tuple(callback.state() for callback in checkpoint.stateful(p.callbacks))
+        checkpoint.save(p.checkpoint,
+                        checkpoint.Checkpoint(self.print, state, run.history, run.learning_rate,
+                                              run.stop, self.at, kept), self.watches, p.callbacks)

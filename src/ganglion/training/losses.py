@@ -37,13 +37,17 @@ class Loss(ABC):
     def elements(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         """The loss of every element (of every sample, for the categorical ones)."""
 
-    def total(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
-        """The mean over everything, shape []."""
-        return g.op("ReduceMean", self.elements(g, target, prediction), keepdims=0, hint="mean")
+    def total(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value,
+              weight: ir.Value | None = None) -> ir.Value:
+        """The mean over everything, shape []; each element first multiplied by its `weight`, whose
+        axes are the first ones of the elements."""
+        each = _weighted(g, self.elements(g, target, prediction), weight)
+        return g.op("ReduceMean", each, keepdims=0, hint="mean")
 
-    def per_sample(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
-        """The mean over everything but the batch, shape [N]."""
-        each = self.elements(g, target, prediction)
+    def per_sample(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value,
+                   weight: ir.Value | None = None) -> ir.Value:
+        """The mean over everything but the batch, shape [N]; `weight` as in `total`."""
+        each = _weighted(g, self.elements(g, target, prediction), weight)
         axes = range(1, len(static_shape(each)))
         return g.op("ReduceMean", each, g.ints(*axes), keepdims=0, hint="mean") if axes else each
 
@@ -160,6 +164,13 @@ def logits_of(prediction: ir.Value, activation: str) -> ir.Value | None:
         if axis not in (-1, len(static_shape(prediction)) - 1):
             return None
     return node.inputs[0]
+
+
+def _weighted(g: GraphBuilder, each: ir.Value, weight: ir.Value | None) -> ir.Value:
+    if weight is None:
+        return each
+    missing = range(len(static_shape(weight)), len(static_shape(each)))
+    return g.op("Mul", each, g.op("Unsqueeze", weight, g.ints(*missing)) if missing else weight)
 
 
 def _clipped(g: GraphBuilder, p: ir.Value) -> ir.Value:

@@ -1,6 +1,5 @@
 """Optimisers with Keras 3's arguments, defaults and update formulas, as nodes of the step Model."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,89 +8,20 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.graph import GraphBuilder
+from ganglion.training import schedules
+from ganglion.training.optimizer import Optimizer, count_steps, f32
+from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.state import State, zeros_like
 
-_CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
-_FRACTIONS = ("rho", "beta_1", "beta_2", "momentum")
-
-Gradient = tuple[ir.Value, ir.Value]
-"""A trained value and its gradient."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimizer(ABC):
-    """What all optimisers share. At most one of the three clippings may be set.
-
-    `weight_decay`: every weight first shrinks by weight_decay·learning_rate of itself.
-    `clipnorm` bounds the norm of each gradient, `global_clipnorm` that of all together,
-    `clipvalue` every element.
-    """
-
-    learning_rate: float = 0.001
-    weight_decay: float | None = None
-    clipnorm: float | None = None
-    clipvalue: float | None = None
-    global_clipnorm: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is None or isinstance(value, bool):
-                continue
-            if not isinstance(value, int | float | np.number):
-                raise DataError(f"{type(self).__name__}({name}={value!r}): expected a number")
-            positive = name in _CLIPS
-            low_enough = value < (1 if name in _FRACTIONS else np.inf)
-            if not (low_enough and (value > 0 if positive else value >= 0)):
-                raise DataError(
-                    f"{type(self).__name__}({name}={value!r}): expected a finite number "
-                    f"{'above 0' if positive else 'from 0 up'}"
-                    f"{' and below 1' if name in _FRACTIONS else ''}")
-        clips = [name for name in _CLIPS if getattr(self, name) is not None]
-        if len(clips) > 1:
-            raise DataError(f"{type(self).__name__} got {' and '.join(clips)}; set one of them")
-
-    def apply(self, state: State, pairs: Sequence[Gradient], rate: ir.Value) -> list[ir.Value]:
-        """The new value of each weight of the (weight, gradient) pairs; slots go into `state`.
-
-        `rate`: float32 scalar.
-        """
-        g, updated = state.g, []
-        scalars = self.scalars(state, rate)
-        for weight, gradient in self._clip(g, pairs):
-            start = weight
-            if self.weight_decay is not None:
-                decay = g.op("Mul", g.op("Mul", weight, _f32(g, self.weight_decay)), rate)
-                start = g.op("Sub", weight, decay)
-            step = self.step(state, weight, gradient, rate, scalars)
-            updated.append(g.op("Sub", start, step))
-        return updated
-
-    def scalars(self, state: State, rate: ir.Value) -> tuple[ir.Value, ...]:
-        """Values computed once a step and used by every weight."""
-        return ()
-
-    @abstractmethod
-    def step(self, state: State, weight: ir.Value, gradient: ir.Value, rate: ir.Value,
-             scalars: Sequence[ir.Value]) -> ir.Value:
-        """What is taken off the weight."""
-
-    def _clip(self, g: GraphBuilder, pairs: Sequence[Gradient]) -> list[Gradient]:
-        if self.clipvalue is not None:
-            low, high = _f32(g, -self.clipvalue), _f32(g, self.clipvalue)
-            return [(w, g.op("Clip", dw, low, high)) for w, dw in pairs]
-        if self.clipnorm is not None:
-            return [(w, _limited(g, dw, _square_sum(g, [dw]), self.clipnorm)) for w, dw in pairs]
-        if self.global_clipnorm is not None:
-            total = _square_sum(g, [dw for _, dw in pairs])
-            return [(w, _limited(g, dw, total, self.global_clipnorm)) for w, dw in pairs]
-        return list(pairs)
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Optimizer", "RMSprop", "get",
+           "named", "schedules"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(Optimizer):
     """v = momentum·v - rate·g;  w += v, or w += momentum·v - rate·g with `nesterov`."""
 
-    learning_rate: float = 0.01
+    learning_rate: float | LearningRateSchedule = 0.01
     momentum: float = 0.0
     nesterov: bool = False
 
@@ -101,7 +31,7 @@ class SGD(Optimizer):
         plain = g.op("Mul", gradient, rate)
         if self.momentum == 0:
             return plain
-        momentum = _f32(g, self.momentum)
+        momentum = f32(g, self.momentum)
         velocity = state.tensor(f"{weight.name}.momentum", zeros_like(weight))
         following = g.op("Sub", g.op("Mul", velocity, momentum), plain)
         state.becomes(velocity, following)
@@ -131,20 +61,19 @@ class RMSprop(Optimizer):
         if self.centered:
             mean = self._average(state, f"{weight.name}.average_gradient", weight, gradient)
             spread = g.op("Sub", velocity, g.op("Mul", mean, mean))
-        root = g.op("Sqrt", g.op("Add", spread, _f32(g, self.epsilon)))
+        root = g.op("Sqrt", g.op("Add", spread, f32(g, self.epsilon)))
         increment = g.op("Div", g.op("Mul", gradient, rate), root)
         if self.momentum == 0:
             return increment
         slot = state.tensor(f"{weight.name}.momentum", zeros_like(weight))
-        following = g.op("Add", g.op("Mul", slot, _f32(g, self.momentum)), increment)
+        following = g.op("Add", g.op("Mul", slot, f32(g, self.momentum)), increment)
         state.becomes(slot, following)
         return following
 
     def _average(self, state: State, name: str, weight: ir.Value, fresh: ir.Value) -> ir.Value:
         g = state.g
         slot = state.tensor(name, zeros_like(weight))
-        following = g.op("Add", g.op("Mul", slot, _f32(g, self.rho)),
-                         g.op("Mul", fresh, _f32(g, 1 - self.rho)))
+        following = blend(g, slot, fresh, self.rho)
         state.becomes(slot, following)
         return following
 
@@ -163,34 +92,24 @@ class Adam(Optimizer):
     amsgrad: bool = False
 
     def scalars(self, state: State, rate: ir.Value) -> tuple[ir.Value, ...]:
-        g, one = state.g, _f32(state.g, 1.0)
-        count = state.tensor("optimizer.iterations", np.zeros((), np.float32))
-        t = g.op("Add", count, one)
-        state.becomes(count, t)
-        left_1 = g.op("Sub", one, g.op("Pow", _f32(g, self.beta_1), t))
-        left_2 = g.op("Sub", one, g.op("Pow", _f32(g, self.beta_2), t))
+        g, one = state.g, f32(state.g, 1.0)
+        t = count_steps(state)
+        left_1 = g.op("Sub", one, g.op("Pow", f32(g, self.beta_1), t))
+        left_2 = g.op("Sub", one, g.op("Pow", f32(g, self.beta_2), t))
         return (g.op("Div", g.op("Mul", rate, g.op("Sqrt", left_2)), left_1),)
 
     def step(self, state: State, weight: ir.Value, gradient: ir.Value, rate: ir.Value,
              scalars: Sequence[ir.Value]) -> ir.Value:
         g = state.g
-        m = self._moment(state, f"{weight.name}.momentum", weight, gradient, 1 - self.beta_1)
-        v = self._moment(state, f"{weight.name}.velocity", weight,
+        m = moment(state, f"{weight.name}.momentum", weight, gradient, 1 - self.beta_1)
+        v = moment(state, f"{weight.name}.velocity", weight,
                          g.op("Mul", gradient, gradient), 1 - self.beta_2)
         if self.amsgrad:
             most = state.tensor(f"{weight.name}.velocity_hat", zeros_like(weight))
             v = g.op("Max", most, v)
             state.becomes(most, v)
         return g.op("Div", g.op("Mul", m, scalars[0]),
-                    g.op("Add", g.op("Sqrt", v), _f32(g, self.epsilon)))
-
-    def _moment(self, state: State, name: str, weight: ir.Value, fresh: ir.Value,
-                part: float) -> ir.Value:
-        g = state.g
-        slot = state.tensor(name, zeros_like(weight))
-        following = g.op("Add", slot, g.op("Mul", g.op("Sub", fresh, slot), _f32(g, part)))
-        state.becomes(slot, following)
-        return following
+                    g.op("Add", g.op("Sqrt", v), f32(g, self.epsilon)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,30 +119,95 @@ class AdamW(Adam):
     weight_decay: float | None = 0.004
 
 
+@dataclass(frozen=True, kw_only=True)
+class Adagrad(Optimizer):
+    """a += g²;  w -= rate·g / sqrt(a + epsilon). Duchi, Hazan and Singer (2011)."""
+
+    initial_accumulator_value: float = 0.1
+    epsilon: float = 1e-7
+
+    def step(self, state: State, weight: ir.Value, gradient: ir.Value, rate: ir.Value,
+             scalars: Sequence[ir.Value]) -> ir.Value:
+        g = state.g
+        start = np.full_like(zeros_like(weight), self.initial_accumulator_value)
+        slot = state.tensor(f"{weight.name}.accumulator", start)
+        following = g.op("Add", slot, g.op("Mul", gradient, gradient))
+        state.becomes(slot, following)
+        root = g.op("Sqrt", g.op("Add", following, f32(g, self.epsilon)))
+        return g.op("Div", g.op("Mul", gradient, rate), root)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adamax(Optimizer):
+    """m += (g - m)·(1 - beta_1);  u = max(beta_2·u, |g|);  w -= a·m / (u + epsilon)
+
+    with a = rate / (1 - beta_1^t) at step t = 1, 2, ...; Kingma and Ba (2014), section 7.1.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+
+    def scalars(self, state: State, rate: ir.Value) -> tuple[ir.Value, ...]:
+        g = state.g
+        left = g.sub(1.0, g.op("Pow", f32(g, self.beta_1), count_steps(state)))
+        return (g.op("Div", rate, left),)
+
+    def step(self, state: State, weight: ir.Value, gradient: ir.Value, rate: ir.Value,
+             scalars: Sequence[ir.Value]) -> ir.Value:
+        g = state.g
+        m = moment(state, f"{weight.name}.momentum", weight, gradient, 1 - self.beta_1)
+        slot = state.tensor(f"{weight.name}.norm", zeros_like(weight))
+        norm = g.op("Max", g.op("Mul", slot, f32(g, self.beta_2)), g.op("Abs", gradient))
+        state.becomes(slot, norm)
+        return g.op("Div", g.op("Mul", m, scalars[0]), g.op("Add", norm, f32(g, self.epsilon)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion(Optimizer):
+    """w -= rate·sign(beta_1·m + (1 - beta_1)·g);  m = beta_2·m + (1 - beta_2)·g
+
+    Chen et al., "Symbolic discovery of optimization algorithms" (2023).
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+
+    def step(self, state: State, weight: ir.Value, gradient: ir.Value, rate: ir.Value,
+             scalars: Sequence[ir.Value]) -> ir.Value:
+        g = state.g
+        slot = state.tensor(f"{weight.name}.momentum", zeros_like(weight))
+        state.becomes(slot, blend(g, slot, gradient, self.beta_2))
+        direction = g.op("Sign", blend(g, slot, gradient, self.beta_1))
+        return g.op("Mul", direction, rate)
+
+
+def blend(g: GraphBuilder, old: ir.Value, fresh: ir.Value, part: float) -> ir.Value:
+    """part·old + (1 - part)·fresh"""
+    return g.op("Add", g.op("Mul", old, f32(g, part)), g.op("Mul", fresh, f32(g, 1 - part)))
+
+
+def moment(state: State, name: str, weight: ir.Value, fresh: ir.Value, part: float) -> ir.Value:
+    """A slot that moves towards `fresh` by this part of the way; its new value."""
+    g = state.g
+    slot = state.tensor(name, zeros_like(weight))
+    following = g.op("Add", slot, g.op("Mul", g.op("Sub", fresh, slot), f32(g, part)))
+    state.becomes(slot, following)
+    return following
+
+
 def get(optimizer: str | Optimizer) -> Optimizer:
     """An optimiser by Keras's name ("adam", in any case) with its defaults, or itself."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    makers: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam,
-                                          "adamw": AdamW}
-    if not isinstance(optimizer, str) or optimizer.lower() not in makers:
-        raise DataError(f"unknown optimizer {optimizer!r}; expected one of {sorted(makers)} or an "
+    return named(optimizer)()
+
+
+def named(name: str) -> type[Optimizer]:
+    """The class that bears this name, in any case; DataError lists the known ones."""
+    classes = (SGD, RMSprop, Adam, AdamW, Adagrad, Adamax, Lion)
+    makers: dict[str, type[Optimizer]] = {made.__name__.lower(): made for made in classes}
+    if not isinstance(name, str) or name.lower() not in makers:
+        raise DataError(f"unknown optimizer {name!r}; expected one of {sorted(makers)} or an "
                         "instance from ganglion.training.optimizers")
-    return makers[optimizer.lower()]()
-
-
-def _f32(g: GraphBuilder, value: float) -> ir.Value:
-    return g.constant(np.asarray(value, np.float32))
-
-
-def _square_sum(g: GraphBuilder, values: Sequence[ir.Value]) -> ir.Value:
-    total = g.op("ReduceSumSquare", values[0], keepdims=0)
-    for value in values[1:]:
-        total = g.op("Add", total, g.op("ReduceSumSquare", value, keepdims=0))
-    return total
-
-
-def _limited(g: GraphBuilder, gradient: ir.Value, square: ir.Value, limit: float) -> ir.Value:
-    """gradient · limit / max(sqrt(square), limit)"""
-    norm = g.op("Max", g.op("Sqrt", square), _f32(g, limit))
-    return g.op("Mul", gradient, g.op("Div", _f32(g, limit), norm))
+    return makers[name.lower()]

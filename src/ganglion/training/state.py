@@ -1,5 +1,7 @@
 """State of a graph under construction: bound inputs, and what each becomes at the next call."""
 
+from copy import copy
+
 import numpy as np
 import onnx_ir as ir
 
@@ -18,6 +20,14 @@ class State:
     def __init__(self, g: GraphBuilder) -> None:
         self.g = g
         self._next: dict[ir.Value, str | None] = {}
+        self._mask: ir.Value | None = None
+
+    def when(self, mask: ir.Value) -> "State":
+        """The same state, through which values change in calls where `mask`, a bool of shape [],
+        holds, and stay as they are in others."""
+        gated = copy(self)
+        gated._mask = mask
+        return gated
 
     def tensor(self, name: str, initial: Array) -> ir.Value:
         """A new bound input that starts as `initial`."""
@@ -32,6 +42,8 @@ class State:
 
     def becomes(self, value: ir.Value, following: ir.Value) -> None:
         """`following` is what `value` will be at the next call; said once for each value."""
+        if self._mask is not None:
+            following = self.g.where(self._mask, following, value)
         self._next[value] = self.g.output(f"{value.name}.next", following).name
 
     def finish(self, model: ir.Model) -> None:

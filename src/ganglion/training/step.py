@@ -1,9 +1,12 @@
 """The two Models that a run of training executes: the step, and the evaluation.
 
-step:        inputs x..., target..., learning_rate [];  outputs loss [], losses..., predictions...;
+step:        inputs x..., target..., sample_weight..., learning_rate [];
+             outputs loss [], losses..., predictions...;
              bound: weights, running statistics, the optimiser's slots and counter, generators.
-evaluation:  inputs x..., target..., weights...;  outputs loss [N], losses..., predictions...;
-             no state.
+evaluation:  inputs x..., target..., sample_weight..., weights...;
+             outputs loss [N], losses..., predictions...;  no state.
+
+sample_weight: where asked for, one for each output of the network.
 
 losses: of each output of the network alone, without penalties; none for a single output.
 """
@@ -25,15 +28,18 @@ from ganglion.training.modes import enter_training
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.selection import Selection, select
 from ganglion.training.state import State
-from ganglion.training.weights import penalty, require_trainable
+from ganglion.training.weights import penalty, require_trainable, trainable
 
 
 def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
                seed: int = 0, predictions: bool = True,
-               masks: Mapping[str, Array] | None = None, chosen: Selection = None) -> ir.Model:
+               masks: Mapping[str, Array] | None = None, chosen: Selection = None,
+               weight_ranks: Sequence[int] = ()) -> ir.Model:
     """Forward in training mode, loss, backward, update, for a batch of `rows`.
 
     `losses`: one for each output of the Model; the step's loss is their sum plus the penalties.
+    `weight_ranks`: for sample weights, their number of dimensions for each output: 1 for one
+    weight a row.
     `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
     `chosen`: what is trained (`training.selection`); other weights are constants of the step.
     Raises ModelError when the network cannot be trained (`require_trainable`) or nothing in it is
@@ -50,7 +56,9 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     enter_training(state, copy, normalising, seed)
     predicted = list(copy.graph.outputs)[:count]
     targets = _targets(g, losses, predicted)
-    parts = [loss.total(g, *pair) for loss, *pair in zip(losses, targets, predicted)]
+    factors = _sample_weights(g, predicted, weight_ranks)
+    parts = [loss.total(g, *each) for loss, each in zip(
+        losses, zip(targets, predicted, factors))]
     total = _sum(g, [*parts, *penalty(g, weights)])
     rate = g.input("learning_rate", ir.DataType.FLOAT, ())
     pairs = [(w, dw) for w, dw in zip(weights, gradients(g, total, weights)) if dw is not None]
@@ -74,7 +82,8 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
 
 
 def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
-                     weights: Sequence[str], chosen: Selection = None) -> ir.Model:
+                     weights: Sequence[str], chosen: Selection = None,
+                     weight_ranks: Sequence[int] = ()) -> ir.Model:
     """Forward only, with the named initializers as inputs: loss of each row [N], predictions.
 
     The rows' mean is the loss as the step gives it, penalties of the `chosen` weights included.
@@ -85,7 +94,9 @@ def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
     predicted = list(copy.graph.outputs)
     copy.graph.outputs.clear()
     targets = _targets(g, losses, predicted)
-    parts = [loss.per_sample(g, *pair) for loss, *pair in zip(losses, targets, predicted)]
+    factors = _sample_weights(g, predicted, weight_ranks)
+    parts = [loss.per_sample(g, *each) for loss, each in zip(
+        losses, zip(targets, predicted, factors))]
     total = _sum(g, [*parts, *penalty(g, trained)])
     for name in weights:
         value = copy.graph.initializers.pop(name)
@@ -104,6 +115,12 @@ def trained_names(model: ir.Model, step: ir.Model) -> list[str]:
     return [b.input for b in bindings(step) if b.input in model.graph.initializers]
 
 
+def rows_are_apart(model: ir.Model, step: ir.Model) -> bool:
+    """Whether the step's forward pass keeps no state of its own (generators, running statistics):
+    then a row's gradient depends on that row alone. Such state comes first among the bindings."""
+    return bindings(step)[0].input in {v.name for v in trainable(model)}
+
+
 def _targets(g: GraphBuilder, losses: Sequence[Loss],
              predicted: Sequence[ir.Value]) -> list[ir.Value]:
     if not predicted:
@@ -112,6 +129,14 @@ def _targets(g: GraphBuilder, losses: Sequence[Loss],
         raise DataError(f"{len(losses)} losses for a network with {len(predicted)} outputs; give "
                         "one loss for each output, in their order")
     return [g.input(f"target.{p.name}", *loss.target(p)) for loss, p in zip(losses, predicted)]
+
+
+def _sample_weights(g: GraphBuilder, predicted: Sequence[ir.Value],
+                    ranks: Sequence[int]) -> list[ir.Value | None]:
+    if not ranks:
+        return [None] * len(predicted)
+    return [g.input(f"sample_weight.{p.name}", ir.DataType.FLOAT, static_shape(p)[:rank])
+            for p, rank in zip(predicted, ranks)]
 
 
 def _sum(g: GraphBuilder, parts: Sequence[ir.Value]) -> ir.Value:

@@ -148,17 +148,9 @@ GG_INLINE v8i v8i_dot2(v8i acc, v8h a, v8h b)
     }
 V8H_PREPARE(v8h_prepare_i8, int8_t, _mm256_cvtepi8_epi16)
 V8H_PREPARE(v8h_prepare_u8, uint8_t, _mm256_cvtepu8_epi16)
-/* n numbers as codes less their zero point: rint(x * inverse), at most `most` */
-GG_INLINE void v8h_quantize(int16_t *to, const float *from, int n, float inverse, int most)
+/* a's, then b's numbers as int16, saturated */
+GG_INLINE void v8h_store(int16_t *p, v8i a, v8i b)
 {
-    v8f factor = v8f_set(inverse), top = v8f_set((float)most);
-    int i = 0;
-    for (; i + 16 <= n; i += 16) {
-        v8i a = v8f_to_i(v8f_min(v8f_mul(v8f_load(from + i), factor), top));
-        v8i b = v8f_to_i(v8f_min(v8f_mul(v8f_load(from + i + 8), factor), top));
-        _mm256_storeu_si256((__m256i *)(to + i),
-                            _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8));
-    }
-    for (; i < n; ++i)
-        to[i] = (int16_t)v1f_sat(from[i] * inverse, -255.0f, (float)most);
+    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+    _mm256_storeu_si256((__m256i *)p, words);
 }

@@ -141,16 +141,8 @@ GG_INLINE void v4h_prepare_u8(int16_t *to, const uint8_t *from, int n, int zero)
     for (; i < n; ++i)
         to[i] = (int16_t)(from[i] - zero);
 }
-/* n numbers as codes less their zero point: rint(x * inverse), at most `most` */
-GG_INLINE void v4h_quantize(int16_t *to, const float *from, int n, float inverse, int most)
+/* a's, then b's numbers as int16, saturated */
+GG_INLINE void v4h_store(int16_t *p, v4i a, v4i b)
 {
-    v4f factor = v4f_set(inverse), top = v4f_set((float)most);
-    int i = 0;
-    for (; i + 8 <= n; i += 8) {
-        v4i a = v4f_to_i(v4f_min(v4f_mul(v4f_load(from + i), factor), top));
-        v4i b = v4f_to_i(v4f_min(v4f_mul(v4f_load(from + i + 4), factor), top));
-        vst1q_s16(to + i, vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)));
-    }
-    for (; i < n; ++i)
-        to[i] = (int16_t)v1f_sat(from[i] * inverse, -255.0f, (float)most);
+    vst1q_s16(p, vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)));
 }

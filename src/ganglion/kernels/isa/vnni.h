@@ -43,15 +43,28 @@ GG_INLINE v16i v16q_scaled(v16i sum, const float *factors, float hi)
 {
     return v16f_to_i(v16f_min(v16f_mul(v16i_to_f(sum), v16f_load(factors)), v16f_set(hi)));
 }
-#define V16Q_WORDS(a, b, zero) \
-    _mm512_adds_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16((int16_t)(zero)))
+/* the same where no factor reaches 1: nothing leaves int32 */
+GG_INLINE v16i v16q_rounded(v16i sum, const float *factors)
+{
+    return v16f_to_i(v16f_mul(v16i_to_f(sum), v16f_load(factors)));
+}
+/* the same of sums that began at the bits of 1.5 * 2^23: see rescale.py */
+GG_INLINE v16i v16q_fused(v16i sum, const float *factors, const float *offsets)
+{
+    return v16f_to_i(v16f_fma(v16i_asf(sum), v16f_load(factors), v16f_load(offsets)));
+}
+GG_INLINE v16q v16q_words(v16i a, v16i b, int zero)
+{
+    v16q words = _mm512_packs_epi32(a, b);
+    return zero ? _mm512_adds_epi16(words, _mm512_set1_epi16((int16_t)zero)) : words;
+}
 GG_INLINE v16q v16q_pack_i8(v16i a, v16i b, v16i c, v16i d, int zero)
 {
-    return _mm512_packs_epi16(V16Q_WORDS(a, b, zero), V16Q_WORDS(c, d, zero));
+    return _mm512_packs_epi16(v16q_words(a, b, zero), v16q_words(c, d, zero));
 }
 GG_INLINE v16q v16q_pack_u8(v16i a, v16i b, v16i c, v16i d, int zero)
 {
-    return _mm512_packus_epi16(V16Q_WORDS(a, b, zero), V16Q_WORDS(c, d, zero));
+    return _mm512_packus_epi16(v16q_words(a, b, zero), v16q_words(c, d, zero));
 }
 /* what v16q_pack gives of four vectors, each one's codes together */
 GG_INLINE v16q v16q_rows(v16q a)
@@ -65,6 +78,10 @@ GG_INLINE v16q v16q_rows(v16q a)
 GG_INLINE v16q v16q_all(int code) { return _mm512_set1_epi8((char)code); }
 GG_INLINE v16q v16q_least_i8(v16q a, int lo) { return _mm512_max_epi8(a, v16q_all(lo)); }
 GG_INLINE v16q v16q_least_u8(v16q a, int lo) { return _mm512_max_epu8(a, v16q_all(lo)); }
+GG_INLINE v16q v16q_max_i8(v16q a, v16q b) { return _mm512_max_epi8(a, b); }
+GG_INLINE v16q v16q_max_u8(v16q a, v16q b) { return _mm512_max_epu8(a, b); }
+GG_INLINE v16q v16q_most_i8(v16q a, int hi) { return _mm512_min_epi8(a, v16q_all(hi)); }
+GG_INLINE v16q v16q_most_u8(v16q a, int hi) { return _mm512_min_epu8(a, v16q_all(hi)); }
 /* codes as unsigned bytes: signed ones with 128 added */
 GG_INLINE v16q v16q_raw_i8(v16q a) { return _mm512_xor_si512(a, v16q_all(-128)); }
 GG_INLINE v16q v16q_raw_u8(v16q a) { return a; }

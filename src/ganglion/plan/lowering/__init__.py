@@ -20,8 +20,8 @@ from ganglion.plan.lowering.moves import lower_view
 __all__ = ["EPILOGUE_AXIS", "LOWERINGS", "lower_view"]
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
-    **hybrid.LOWERINGS, **linear.LOWERINGS, **moves.LOWERINGS, **quantized.LOWERINGS, **recurrent.LOWERINGS,
-    **reductions.LOWERINGS, **sampling.LOWERINGS, **spatial.LOWERINGS}
+    **hybrid.LOWERINGS, **linear.LOWERINGS, **moves.LOWERINGS, **quantized.LOWERINGS,
+    **recurrent.LOWERINGS, **reductions.LOWERINGS, **sampling.LOWERINGS, **spatial.LOWERINGS}
 
 EPILOGUE_AXIS: Mapping[str, int] = {"conv": 1, "conv_transpose": 1, "matmul": -1, "gemm": -1,
                                       "hybrid_conv": 1, "hybrid_gemm": -1}

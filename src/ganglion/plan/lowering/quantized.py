@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.conv2d import Conv2dSpec
 from ganglion.kernels.matmul import MatMulSpec, Requant
+from ganglion.kernels.rescale import ISAS as RESCALED
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.kernels.table import TableSpec
 from ganglion.ops.attr import get_int
@@ -51,8 +52,26 @@ def requant(lowerer: Lowerer, node: ir.Node, scales: tuple[int, int, int],
     multiplier = np.broadcast_to(multiplier.reshape(-1), (channels,)).astype(np.float32)
     dtype = lowerer.array(node.inputs[zero_points[2]], node, "zero point").dtype
     lo, hi = clamp_range(attributes(node), dtype)
-    return (Requant(x_zero, y_zero, lo, hi),
+    given = lowerer.array(node.inputs[zero_points[0]], node, "zero point").dtype
+    return (Requant(x_zero, y_zero, lo, hi, "" if given == dtype else str(dtype),
+                    bool((multiplier < 1).all())),
             lowerer.constant(f"{node.name}_multiplier", multiplier))
+
+
+def _fused(lowerer: Lowerer, after: Requant, dtype: str, weights: np.ndarray, bias: list[View],
+           multiplier: View) -> Requant:
+    """The requantisation told whether its kernels may do it in one step (`kernels.rescale`).
+
+    `weights`: [O, terms]. Looked for only where some variant makes use of it.
+    """
+    if not after.below_one or not set(RESCALED) & set(lowerer.isas):
+        return after
+    known = [lowerer.values(b).reshape(-1) for b in bias if b.storage.array is not None]
+    if len(known) != len(bias):
+        return after
+    found = after.rescale(dtype, weights, known[0] if known else None,
+                          lowerer.values(multiplier).reshape(-1))
+    return replace(after, fused=found is not None)
 
 
 def _bias(lowerer: Lowerer, node: ir.Node, index: int) -> list[View]:
@@ -68,6 +87,8 @@ def lower_qlinear_conv(lowerer: Lowerer, node: ir.Node) -> None:
         node, static_shape(node.inputs[3])[2:], static_shape(node.inputs[0])[2:])
     after, multiplier = requant(lowerer, node, (1, 4, 6), (2, 5, 7), w.shape[0])
     bias = _bias(lowerer, node, 8)
+    weights = lowerer.values(w).reshape(w.shape[0], -1)
+    after = _fused(lowerer, after, x.dtype, weights, bias, multiplier)
     n, c, h, width = x.shape
     spec = Conv2dSpec(x.dtype, n, h, width, c, w.shape[0], kernel, strides, dilations, pads,
                       get_int(attributes(node), "group", 1), bool(bias), requant=after)
@@ -111,6 +132,9 @@ def _emit_product(lowerer: Lowerer, node: ir.Node, a: View, b: View,
     m, n, k = factors.mnk
     after, multiplier = requant(lowerer, node, scales, zero_points, n)
     many = factors.batch > 1
+    if right.storage.array is not None and len(factors.b.shape) == 2:
+        weights = lowerer.values(factors.b).T
+        after = _fused(lowerer, after, left.dtype, weights, bias, multiplier)
     spec = MatMulSpec(left.dtype, factors.batch, m, n, k, trans_a, trans_b,
                       m * k if many and not factors.a_repeats else 0,
                       k * n if many and not factors.b_repeats else 0,

@@ -1,0 +1,1 @@
+"""Networks trained on real data, each a short script: `python -m examples.mnist`."""

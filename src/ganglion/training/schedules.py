@@ -1,0 +1,180 @@
+"""Learning-rate schedules with Keras 3's names, arguments and values.
+
+A schedule is a pure function of the number of steps already taken (0 before the first), so a run
+that is resumed needs nothing but its step count. Steps are counted as Keras counts them: every
+batch, also those that only accumulate gradients.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, cos, floor, isfinite, pi
+
+from ganglion.errors import DataError
+
+
+class LearningRateSchedule(ABC):
+    """Step count -> learning rate. A schedule of one's own derives from this and is a frozen
+    dataclass, so that a checkpoint can tell it from another one."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """The rate of the step with this number, counted from 0."""
+
+
+@dataclass(frozen=True)
+class PiecewiseConstantDecay(LearningRateSchedule):
+    """values[0] up to and with step boundaries[0], then values[1] up to boundaries[1], ..."""
+
+    boundaries: Sequence[int]
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if not self.boundaries or len(self.values) != len(self.boundaries) + 1:
+            raise DataError(f"PiecewiseConstantDecay got {len(self.boundaries)} boundaries and "
+                            f"{len(self.values)} values; expected one value more than boundaries, "
+                            "and at least one boundary")
+        if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:])):
+            raise DataError(f"PiecewiseConstantDecay(boundaries={list(self.boundaries)}): expected "
+                            "rising step numbers")
+        _check_rates(self, *self.values)
+
+    def __call__(self, step: int) -> float:
+        return self.values[sum(step > b for b in self.boundaries)]
+
+
+@dataclass(frozen=True)
+class ExponentialDecay(LearningRateSchedule):
+    """initial·decay_rate^(step / decay_steps); `staircase` rounds the exponent down."""
+
+    initial_learning_rate: float
+    decay_steps: int
+    decay_rate: float
+    staircase: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self, self.decay_steps)
+        _check_rates(self, self.initial_learning_rate, self.decay_rate)
+
+    def __call__(self, step: int) -> float:
+        p = step / self.decay_steps
+        return self.initial_learning_rate * self.decay_rate ** (floor(p) if self.staircase else p)
+
+
+@dataclass(frozen=True)
+class InverseTimeDecay(LearningRateSchedule):
+    """initial / (1 + decay_rate·step / decay_steps); `staircase` rounds the quotient down."""
+
+    initial_learning_rate: float
+    decay_steps: int
+    decay_rate: float
+    staircase: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self, self.decay_steps)
+        _check_rates(self, self.initial_learning_rate, self.decay_rate)
+
+    def __call__(self, step: int) -> float:
+        p = step / self.decay_steps
+        return self.initial_learning_rate / (
+            1 + self.decay_rate * (floor(p) if self.staircase else p))
+
+
+@dataclass(frozen=True)
+class PolynomialDecay(LearningRateSchedule):
+    """From initial to end over decay_steps along (1 - step / decay_steps)^power.
+
+    `cycle` starts again from the initial rate with a length that is the next multiple.
+    """
+
+    initial_learning_rate: float
+    decay_steps: int
+    end_learning_rate: float = 0.0001
+    power: float = 1.0
+    cycle: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self, self.decay_steps)
+        _check_rates(self, self.initial_learning_rate, self.end_learning_rate, self.power)
+
+    def __call__(self, step: int) -> float:
+        length = self.decay_steps * (max(1, ceil(step / self.decay_steps)) if self.cycle else 1)
+        left = 1 - min(step, length) / length
+        fall = self.initial_learning_rate - self.end_learning_rate
+        return fall * float(left ** self.power) + self.end_learning_rate
+
+
+@dataclass(frozen=True)
+class CosineDecay(LearningRateSchedule):
+    """Half a cosine wave from the initial rate to alpha times it, over decay_steps.
+
+    With `warmup_target` the rate first rises in a line from the initial one to the target, over
+    `warmup_steps`, and the wave starts from there. Loshchilov and Hutter, "SGDR" (2017).
+    """
+
+    initial_learning_rate: float
+    decay_steps: int
+    alpha: float = 0.0
+    warmup_target: float | None = None
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _check_steps(self, self.decay_steps)
+        _check_rates(self, self.initial_learning_rate, self.alpha, self.warmup_steps,
+                     self.warmup_target or 0.0)
+        if self.warmup_steps and self.warmup_target is None:
+            raise DataError("CosineDecay: warmup_steps without warmup_target; give the rate that "
+                            "the warm-up rises to")
+
+    def __call__(self, step: int) -> float:
+        if self.warmup_target is None:
+            return self.initial_learning_rate * self._wave(step)
+        if step < self.warmup_steps:
+            rise = self.warmup_target - self.initial_learning_rate
+            return self.initial_learning_rate + rise * step / self.warmup_steps
+        return self.warmup_target * self._wave(step - self.warmup_steps)
+
+    def _wave(self, step: int) -> float:
+        return _cosine(min(step, self.decay_steps) / self.decay_steps, 1.0, self.alpha)
+
+
+@dataclass(frozen=True)
+class CosineDecayRestarts(LearningRateSchedule):
+    """Cosine waves one after another: each t_mul times as long and m_mul times as high as the one
+    before, the first over first_decay_steps. Loshchilov and Hutter, "SGDR" (2017)."""
+
+    initial_learning_rate: float
+    first_decay_steps: int
+    t_mul: float = 2.0
+    m_mul: float = 1.0
+    alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_steps(self, self.first_decay_steps)
+        _check_rates(self, self.initial_learning_rate, self.m_mul, self.alpha)
+        if not 1 <= self.t_mul < float("inf"):
+            raise DataError(f"CosineDecayRestarts(t_mul={self.t_mul}): expected a number from 1 up")
+
+    def __call__(self, step: int) -> float:
+        restarts, start, length = 0, 0.0, float(self.first_decay_steps)
+        if self.t_mul == 1:
+            restarts = step // self.first_decay_steps
+            start = float(restarts * self.first_decay_steps)
+        while step >= start + length:
+            restarts, start, length = restarts + 1, start + length, length * self.t_mul
+        height = self.m_mul ** restarts
+        return self.initial_learning_rate * _cosine((step - start) / length, height, self.alpha)
+
+
+def _cosine(part: float, height: float, alpha: float) -> float:
+    return (1 - alpha) * 0.5 * height * (1 + cos(pi * part)) + alpha
+
+
+def _check_steps(schedule: LearningRateSchedule, steps: int) -> None:
+    if not steps > 0:
+        raise DataError(f"{schedule}: expected a number of steps above 0")
+
+
+def _check_rates(schedule: LearningRateSchedule, *numbers: float) -> None:
+    if any(not isinstance(n, int | float) or not isfinite(n) or n < 0 for n in numbers):
+        raise DataError(f"{schedule}: expected finite numbers from 0 up")
