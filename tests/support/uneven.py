@@ -1,4 +1,4 @@
-"""A network made hard to quantise: narrow depthwise layers whose channels differ widely in range."""
+"""A network made hard to quantise: narrow depthwise layers, channels of widely different range."""
 
 from collections.abc import Sequence
 

@@ -13,6 +13,7 @@ from ganglion.data.augment import Augmentation
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
+from ganglion.passes.float_shadow import float_shadow
 from ganglion.training import losses, metrics, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
@@ -110,6 +111,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
+    model = float_shadow(model)
     require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
