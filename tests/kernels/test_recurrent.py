@@ -27,13 +27,20 @@ SPECS = [
     RecurrentSpec("gru", 5, 25, 3, 40, "bidirectional", linear_before_reset=True),
     RecurrentSpec("gru", 4, 1, 3, 80),
     RecurrentSpec("lstm", 50, 1, 3, 6, "reverse"),
+    RecurrentSpec("lstm", 3, 2, 18, 19, "bidirectional", codes=True),
+    RecurrentSpec("gru", 3, 1, 4, 80, linear_before_reset=True, codes=True, bias=False),
+    RecurrentSpec("gru", 3, 9, 4, 17, codes=True),
 ]
 
 
 def draw(family: object, spec: RecurrentSpec, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(spec.hidden)
-    return {o.name: rng.normal(0, 0.4, o.size).astype(np.float32)
-            for o in RECURRENT.operands(spec) if o.role != "output"}
+    arrays = {o.name: rng.normal(0, 0.4, o.size).astype(np.float32)
+              for o in RECURRENT.operands(spec) if o.role != "output"}
+    if spec.codes:
+        arrays |= {n: np.clip(arrays[n] * 100, -128, 127).astype(np.int8) for n in ("w", "r")}
+        arrays |= {n: np.abs(arrays[n]) / 40 for n in ("w_scale", "r_scale")}
+    return arrays
 
 
 @pytest.mark.parametrize("way", WAYS)

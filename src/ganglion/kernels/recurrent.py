@@ -116,7 +116,8 @@ class RecurrentSpec:
     (Keras's reset_after). Operands: x, w, r, [b], [h0], [c0 (lstm)], y, h, [c (lstm)]; with `trace`
     (training) also gates [D, steps, batch, G·hidden] after activation and, lstm only, cells
     [D, steps, batch, hidden], gru with linear_before_reset only: hidden_part
-    [D, steps, batch, hidden] (R_h·h + b before the reset gate).
+    [D, steps, batch, hidden] (R_h·h + b before the reset gate). With `codes` (and w_const) w and r
+    are int8, followed by w_scale and r_scale [D, G·hidden] that multiply their rows.
     """
 
     cell: str
@@ -134,6 +135,7 @@ class RecurrentSpec:
     w_const: bool = True
     alphas: tuple[float, ...] = ()
     betas: tuple[float, ...] = ()
+    codes: bool = False
 
     @property
     def reverses(self) -> list[bool]:
@@ -167,6 +169,7 @@ class RecurrentSpec:
         d, rows = len(self.reverses), self.steps * self.batch
         wide, state = self.gates * self.hidden, d * self.batch * self.hidden
         return {"x": rows * self.inputs, "w": d * wide * self.inputs, "r": d * wide * self.hidden,
+                "w_scale": d * wide, "r_scale": d * wide,
                 "b": d * 2 * wide, "h0": state, "c0": state, "y": self.steps * state, "h": state,
                 "c": state, "gates": d * rows * wide, "cells": self.steps * state,
                 "hidden_part": self.steps * state}
@@ -199,7 +202,9 @@ def operands(spec: RecurrentSpec) -> list[Operand]:
     size = spec.sizes()
     fixed = "const" if spec.w_const else "input"
     found = [Operand("x", "float32", size["x"])]
-    found += [Operand(n, "float32", size[n], fixed) for n in ("w", "r", *["b"] * spec.bias)]
+    found += [Operand(n, "int8" if spec.codes else "float32", size[n], fixed) for n in ("w", "r")]
+    scales = ["w_scale", "r_scale"] if spec.codes else []
+    found += [Operand(n, "float32", size[n], fixed) for n in (*scales, *["b"] * spec.bias)]
     lstm = spec.cell == "lstm"
     starts = [*["h0"] * spec.h0, *["c0"] * (spec.c0 and lstm)]
     ends = ["y", "h", *["c"] * lstm, *(traced(spec) if spec.trace else [])]
@@ -220,6 +225,9 @@ def shaped(spec: RecurrentSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
 def reference(spec: RecurrentSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Step by step in float64."""
     given = shaped(spec, arrays)
+    if spec.codes:
+        for name in ("w", "r"):
+            given[name] *= arrays[f"{name}_scale"].reshape(len(spec.reverses), -1, 1)
     d, h = len(spec.reverses), spec.hidden
     per_step = (d, spec.steps, spec.batch)
     out = {"y": np.zeros((spec.steps, d, spec.batch, h)), "h": given["h0"].copy(),
@@ -286,6 +294,8 @@ def _pack(spec: RecurrentSpec, lanes: int, panel: int, consts: dict[str, np.ndar
         found[name] = np.concatenate([
             panels(one.reshape(len(one), -1), panel, lanes)
             for way in wide for one in np.split(way, np.cumsum(parts)[:-1], axis=1)])
+    for name in ("w_scale", "r_scale") if spec.codes else ():
+        found[name] = np.pad(consts[name].reshape(d, gates, h), room[1:])
     if spec.bias:
         both = consts["b"].reshape(d, 2, gates, h)
         rows = both.sum(axis=1, dtype=np.float32)
