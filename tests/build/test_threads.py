@@ -44,6 +44,8 @@ def _model(name: str) -> ir.Model:
         return gg.Functional(x, L.LayerNormalization()(L.Add()([y, z])))
     if name == "dense":
         return gg.Sequential([gg.Input((1024,)), L.Dense(1024, activation="relu"), L.Dense(8)])
+    if name == "convolution":
+        return gg.Sequential([gg.Input((64, 64, 8)), L.Conv2D(32, 3)])
     return next(n for n in INFERENCE if n.name == NAMES[name]).model()
 
 
@@ -63,7 +65,7 @@ def _bits(found: object) -> bytes:
     return b"".join(a.tobytes() for a in (found if isinstance(found, tuple) else (found,)))
 
 
-@pytest.mark.parametrize("name", [*NAMES, "transformer", "integer", "dense"])
+@pytest.mark.parametrize("name", [*NAMES, "transformer", "integer", "dense", "convolution"])
 def test_any_number_of_threads_gives_the_bits_of_one(name: str) -> None:
     artifact = _built(name)
     assert artifact.plan.divided

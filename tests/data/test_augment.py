@@ -164,7 +164,8 @@ def test_draws_follow_from_the_raw_words_in_exact_arithmetic():
     (lambda: RandomTranslation(1.5, 0.1), "height_factor=1.5"),
     (lambda: RandomTranslation(0.1, (0.2, 0.1)), "width_factor"),
     (lambda: RandomTimeShift(0.1, "mirror"), "constant, nearest, reflect, wrap"),
-    (lambda: GaussianNoise(-1.0), "from 0 up"), (lambda: MixUp(0.0), "alpha above 0"),
+    (lambda: GaussianNoise(-1.0), "from 0 up"), (lambda: GaussianNoise(np.inf), "finite"),
+    (lambda: MixUp(0.0), "alpha above 0"),
     (lambda: RandomCrop(0, 3), "from 1"),
 ])
 def test_settings_without_a_meaning_are_refused(make, message):

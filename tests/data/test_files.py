@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import wave
 from pathlib import Path
 
@@ -168,3 +169,19 @@ def test_a_wav_that_is_none_or_cut_short_is_refused(tmp_path):
             load_wavs(tmp_path, RATE, 100)
     with pytest.raises(DataError, match="no such file"):
         read_wav(tmp_path / "c.wav")
+
+
+def test_resampling_a_long_sound_takes_memory_for_a_block_of_it():
+    tracemalloc.start()
+    made = resample(np.zeros(5 * 48000, np.float32), 48000, 16000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(made) == 5 * 16000
+    assert peak < 64e6
+
+
+def test_sizes_that_hold_nothing_are_refused(tmp_path):
+    with pytest.raises(DataError, match="sizes from 1 up"):
+        load_images(tmp_path, 0, 4)
+    with pytest.raises(DataError, match="numbers from 1 up"):
+        load_wavs(tmp_path, RATE, 0)

@@ -196,6 +196,14 @@ def test_what_does_not_fit_a_step_is_refused_and_changes_nothing(built: Artifact
         trainer.step(X[:4, :3], Y[:4])
     with pytest.raises(DataError, match="dtype"):
         trainer.step(X[:4], np.full(4, 0.5))
+    for wrong in ([0, 1, 2, 3], [0, 1, 2, -1], [0, 1, 2, 2 ** 32]):
+        with pytest.raises(DataError, match="the network has 3 classes"):
+            trainer.step(X[:4], np.array(wrong))
+    for rate in (float("nan"), float("inf"), -0.1, "fast"):
+        with pytest.raises(DataError, match="learning_rate"):
+            trainer.step(X[:4], Y[:4], rate)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no array"):
+        trainer.predict([[1.0, 2.0], [3.0]])  # type: ignore[list-item]
     with pytest.raises(DataError, match="rows"):
         trainer.evaluate(X[:4], Y[:3])
     with pytest.raises(DataError, match="none of the weights"):

@@ -171,3 +171,13 @@ def test_what_a_checkpoint_cannot_keep_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="state of a callback"):
         run(checkpoint=tmp_path / "run.npz", callbacks=(Odd(),))
+
+
+def test_a_checkpoint_that_could_not_be_written_is_refused_before_the_first_step(
+        tmp_path: Path) -> None:
+    steps: list[int] = []
+    heard = LambdaCallback(on_batch_end=lambda step, logs, run: steps.append(step))
+    for file in (tmp_path, tmp_path / "missing" / "run.npz"):
+        with pytest.raises(DataError, match="a file in a folder that exists"):
+            run(checkpoint=file, callbacks=(heard,))
+    assert not steps

@@ -136,8 +136,8 @@ class GaussianNoise(InputAugmentation):
     stddev: float
 
     def __post_init__(self) -> None:
-        if not self.stddev >= 0:
-            raise DataError(f"{self}: expected a deviation from 0 up")
+        if not 0 <= self.stddev < np.inf:
+            raise DataError(f"{self}: expected a finite deviation from 0 up")
 
     def change(self, x: np.ndarray, draws: Draws) -> np.ndarray:
         noise = draws.normal(*x.shape).astype(x.dtype)
@@ -243,7 +243,7 @@ def _beside(share: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _range(factor: Range) -> tuple[float, float]:
-    return factor if isinstance(factor, tuple) else (-factor, factor)
+    return (-factor, factor) if isinstance(factor, int | float) else (factor[0], factor[1])
 
 
 def _check_range(owner: Augmentation, name: str, factor: Range) -> None:

@@ -23,6 +23,8 @@ def load_images(folder: str | Path, height: int, width: int, channels: int = 3, 
     the class. Images of other sizes are resized (bicubic). `label`: gives the class of a file
     instead of its sub-folder. Raises DataError for a folder or file that can't be read so.
     """
+    if height < 1 or width < 1:
+        raise DataError(f"load_images(height={height}, width={width}): expected sizes from 1 up")
     files, y, classes = labelled_files(Path(folder), IMAGES, label)
     x = np.empty((len(files), height, width, channels), np.float32)
     for row, path in zip(x, files):

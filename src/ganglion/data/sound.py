@@ -16,6 +16,9 @@ ZERO_CROSSINGS, BETA = 24, 8.6
 """Half the length of the resampling filter, in zero crossings of its sinc, and the shape of its
 Kaiser window: about 90 dB of attenuation (Kaiser 1974)."""
 
+BLOCK = 1 << 14
+"""New samples made at a time: each takes a filter's length of memory until then."""
+
 
 def load_wavs(folder: str | Path, rate: int, samples: int, *,
               label: Label | None = None) -> Samples:
@@ -26,6 +29,8 @@ def load_wavs(folder: str | Path, rate: int, samples: int, *,
     `label`: gives the class of a file instead of its sub-folder, for example
     `lambda path: path.name.split("_")[0]`. Raises DataError as `read_wav`.
     """
+    if rate < 1 or samples < 1:
+        raise DataError(f"load_wavs(rate={rate}, samples={samples}): expected numbers from 1 up")
     files, y, classes = labelled_files(Path(folder), {".wav"}, label)
     x = np.zeros((len(files), samples), np.float32)
     for row, path in zip(x, files):
@@ -83,8 +88,9 @@ def resample(sound: np.ndarray, found: int, wanted: int) -> np.ndarray:
     padded = np.pad(sound, half)
     made = np.empty(len(position), np.float32)
     for k in range(ratio.numerator):
-        here = phase == k
-        made[here] = padded[start[here, None] + taps + half] @ kernel[k]
+        here = np.flatnonzero(phase == k)
+        for part in (here[i:i + BLOCK] for i in range(0, len(here), BLOCK)):
+            made[part] = padded[start[part, None] + taps + half] @ kernel[k]
     return made
 
 

@@ -74,10 +74,7 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
 
     `rows`: the first axis may have any size. Raises DataError where shape or dtype is wrong.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"input {port.name!r} is no array: {error}") from error
+    array = as_array(port, value)
     if array.shape != port.shape:
         _check_shape(port, array, rows)
     if array.dtype != port.dtype:
@@ -86,6 +83,14 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
     if flags.c_contiguous and flags.aligned:
         return array
     return np.require(array, requirements=["C", "A"])
+
+
+def as_array(port: Port, value: object) -> Array:
+    """`value` as some array. Raises DataError for what is none, such as rows of unequal length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"input {port.name!r} is no array: {error}") from error
 
 
 def _check_shape(port: Port, array: Array, rows: bool) -> None:

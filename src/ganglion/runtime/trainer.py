@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganglion.errors import DataError
-from ganglion.runtime.arrays import Array, busy
+from ganglion.runtime.arrays import Array, as_array, busy
 from ganglion.runtime.binding import BINDING
 from ganglion.runtime.ports import Port
 from ganglion.runtime.session import Session
@@ -49,8 +49,11 @@ class Trainer:
                             f"{', '.join(missing) or 'with a learning rate'}): build it with "
                             "compile_training, or run it with Session")
         self._session, self._stream = session, session.stream()
-        count = len(session.function("predict").inputs)
+        answer = session.function("predict")
+        count = len(answer.inputs)
         self._x, self._y = session.inputs[:count], session.inputs[count:-1]
+        self._classes = [out.shape[-1] if y.dtype.kind in "iu" and y.shape == out.shape[:-1]
+                         else None for y, out in zip(self._y, answer.outputs)]
         self._losses = tuple(_loss_name(port.name) for port in session.outputs)
         self._lock = threading.Lock()
         self.learning_rate = float(session.inputs[-1].default or 0.0)
@@ -88,20 +91,20 @@ class Trainer:
     def step(self, x: Batch, y: Batch, learning_rate: float | None = None) -> float:
         """Learns from one batch of exactly `batch_size` rows; the loss before the update.
 
-        Raises DataError for a wrong number of arrays or rows, a wrong shape or dtype; the weights
-        stay then.
+        Raises DataError for a wrong number of arrays or rows, a wrong shape or dtype, a label that
+        is no class, and a rate that is not finite; the weights stay then.
         """
-        rate = self.learning_rate if learning_rate is None else learning_rate
-        arrays = [*_listed(self._x, x, "x"), *_listed(self._y, y, "y")]
+        rate = _rate(self.learning_rate if learning_rate is None else learning_rate)
+        arrays = [*_listed(self._x, x, "x"), *self._targets(y)]
         self._require_rows(arrays)
-        return float(self._call("run", *arrays, np.float32(rate))[0])
+        return float(self._call("run", *arrays, rate)[0])
 
     def evaluate(self, x: Batch, y: Batch) -> dict[str, float]:
         """The mean loss over any number of rows, and of each output where there are several.
 
         What the network is as it would be deployed: without dropout, with running statistics.
         """
-        arrays = [*_listed(self._x, x, "x"), *_listed(self._y, y, "y")]
+        arrays = [*_listed(self._x, x, "x"), *self._targets(y)]
         found = self._rows("evaluate", arrays, len(self._losses))
         return {name: float(each.astype(np.float64).mean())
                 for name, each in zip(self._losses, found)}
@@ -146,6 +149,17 @@ class Trainer:
         """Back to the weights that were built in, and to a fresh optimiser."""
         with self._exclusive():
             self._stream.reset()
+
+    def _targets(self, y: Batch) -> list[Array]:
+        """`y` for each target; DataError for labels outside of the network's classes."""
+        arrays = _listed(self._y, y, "y")
+        for array, port, classes in zip(arrays, self._y, self._classes):
+            if (classes and array.size and array.dtype.kind in "iu"
+                    and not 0 <= array.min() <= array.max() < classes):
+                raise DataError(f"{port.name!r} holds labels from {array.min()} to {array.max()}, "
+                                f"but the network has {classes} classes: expected 0 to "
+                                f"{classes - 1}")
+        return arrays
 
     def _rows(self, function: str, arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
         """The first `count` outputs for all rows, a batch at a time; the last one is filled up."""
@@ -211,7 +225,7 @@ def _listed(ports: Sequence[Port], given: Batch, name: str) -> list[Array]:
     if len(values) != len(ports):
         raise DataError(f"{name} holds {len(values)} arrays, expected {len(ports)}: "
                         f"{', '.join(repr(p.name) for p in ports)}")
-    return [_shaped(port, np.asarray(value)) for port, value in zip(ports, values)]
+    return [_shaped(port, as_array(port, value)) for port, value in zip(ports, values)]
 
 
 def _shaped(port: Port, array: Array) -> Array:
@@ -221,8 +235,14 @@ def _shaped(port: Port, array: Array) -> Array:
     if array.ndim == 0 or found != row:
         raise DataError(f"input {port.name!r} has shape {list(array.shape)}, expected "
                         f"{['rows', *row]}")
-    return array.astype(port.dtype) if port.dtype.kind in "iu" and array.dtype.kind in "iu" \
-        else array
+    return array
+
+
+def _rate(given: float) -> np.float32:
+    """A learning rate as a step takes it; DataError for one that would spoil the weights."""
+    if not isinstance(given, int | float | np.number) or not 0 <= given < np.inf:
+        raise DataError(f"learning_rate={given!r}: expected a finite number from 0 up")
+    return np.float32(given)
 
 
 def _loss_name(output: str) -> str:

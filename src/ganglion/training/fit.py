@@ -117,10 +117,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                                ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise DataError(f"{name}={value!r}: expected a whole number from {least} up")
-    if checkpoint_steps is not None and (not isinstance(checkpoint_steps, int)
-                                         or checkpoint_steps < 1 or checkpoint is None):
-        raise DataError(f"checkpoint_steps={checkpoint_steps!r}: expected a whole number from 1 "
-                        "up, and a file to write (checkpoint=)")
+    file = _checkpoint(checkpoint, checkpoint_steps)
     sample = fix_batch(model, 1)
     chosen = choose_losses(loss, len(sample.graph.outputs))
     change = choose_augment(augment, seed)
@@ -148,7 +145,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
         validation=held, epochs=epochs, batch_size=batch_size, metrics=_resolve(metrics),
         seed=seed, stopping=rules,
         callbacks=(*listeners, PrintEpochs()) if verbose else listeners,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=file,
         checkpoint_steps=checkpoint_steps, masks=dict(masks or {}), trainable=trainable)
 
 
@@ -162,6 +159,20 @@ def choose_losses(loss: LossSpec, outputs: int) -> tuple[losses.Loss, ...]:
         raise DataError(f"{len(loss)} losses for a network with {outputs} outputs; give one for "
                         "each output, in their order")
     return tuple(losses.get(each) for each in loss)
+
+
+def _checkpoint(given: str | PathLike[str] | None, steps: int | None) -> Path | None:
+    """The file of checkpoints. Raises DataError, before any work, where it could not be written."""
+    if steps is not None and (not isinstance(steps, int) or steps < 1 or given is None):
+        raise DataError(f"checkpoint_steps={steps!r}: expected a whole number from 1 up, and a "
+                        "file to write (checkpoint=)")
+    if given is None:
+        return None
+    file = Path(given)
+    if file.is_dir() or not file.parent.is_dir():
+        raise DataError(f"checkpoint {file}: expected a file in a folder that exists; choose "
+                        "another path or make the folder first")
+    return file
 
 
 def _resolve(names: Sequence[str | metrics.Metric]) -> dict[str, metrics.Metric]:
