@@ -78,20 +78,32 @@ def pad(site: Site) -> None:
 
 
 def slices(site: Site) -> None:
-    """Slice as STRIDED_SLICE."""
+    """Slice as STRIDED_SLICE, behind a REVERSE_V2 where it walks backwards."""
     shape, rank = site.shape(0), site.rank
     starts, ends = site.known(1, "starts"), site.known(2, "ends")
     axes = [a % rank for a in site.known(3, "axes")] if site.has(3) else list(range(len(starts)))
     steps = site.known(4, "steps") if site.has(4) else [1] * len(starts)
-    if min(steps) < 1:
-        raise site.unsupported(f"has the steps {steps}; only forward ones are written")
     cuts = {a: slice(b, e, s).indices(shape[a]) for a, b, e, s in zip(axes, starts, ends, steps)}
     held = site.held(0)
-    ordered = [cuts.get(a, (0, shape[a], 1)) for a in held.perm]
+    tensor, ordered = held.tensor, []
+    for place, a in enumerate(held.perm):
+        begin, end, step = cuts.get(a, (0, shape[a], 1))
+        if step < 0:
+            tensor = turned_round(site, tensor, place)
+            begin, end, step = shape[a] - 1 - begin, shape[a] - 1 - end, -step
+        ordered.append((begin, end, step))
     out = tuple(static_shape(site.node.outputs[0])[a] for a in held.perm)
-    parts = [site.flat.ints(*(cut[n] for cut in ordered)) for n in range(3)]
-    site.put(site.op("STRIDED_SLICE", [held.tensor, *parts], out, ("StridedSliceOptions", {}),
-                     like=held.tensor), held.perm)
+    if out != site.flat.tensors[tensor].shape:
+        parts = [site.flat.ints(*(cut[n] for cut in ordered)) for n in range(3)]
+        tensor = site.op("STRIDED_SLICE", [tensor, *parts], out, ("StridedSliceOptions", {}),
+                         like=tensor)
+    site.put(tensor, held.perm)
+
+
+def turned_round(site: Site, tensor: int, axis: int) -> int:
+    """The tensor from the last place of an axis to the first."""
+    return site.op("REVERSE_V2", [tensor, site.flat.ints(axis)], site.flat.tensors[tensor].shape,
+                   ("ReverseV2Options", {}), like=tensor)
 
 
 def split(site: Site) -> None:

@@ -1,98 +1,120 @@
-"""One ONNX LSTM as UNIDIRECTIONAL_SEQUENCE_LSTM.
+"""LSTM, GRU and RNN: TensorFlow Lite's operator where it has one that fits, else step by step.
 
-The inputs are those that `frontends.tflite_recurrent` lists. TensorFlow Lite keeps the state from
-one call to the next: whoever runs the file resets its variables before every sequence.
+The inputs of UNIDIRECTIONAL_SEQUENCE_LSTM are those that `frontends.tflite_recurrent` lists.
+TensorFlow Lite keeps the state of that operator from one call to the next: whoever runs the file
+resets its variables before every sequence. Cells written step by step keep nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.exporters.site import Array, Rule, Site
-from ganglion.ops.attr import get_str, get_strs
+from ganglion.exporters.lanes import CELL, STATE, Lane, R, W, cut, is_read, lanes
+from ganglion.exporters.moves import turned_round
+from ganglion.exporters.site import Rule, Site
+from ganglion.exporters.unrolled import unrolled
 
 GATES = (0, 2, 3, 1)
 """Where ONNX (input, output, forget, cell) has input, forget, cell, output."""
 INPUTS, TANH = 24, 4
-STATE, CELL = 18, 19
+STATES = (18, 19)
+USUAL = ("sigmoid", "tanh", "tanh")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one direction gives: the sequence (None where nobody reads it), the last state and the
+    last cell state [B, H]."""
+
+    y: int | None
+    h: int
+    c: int | None = None
 
 
 def lstm(site: Site) -> None:
-    """A forward LSTM with Keras's activations that starts from zero."""
-    _check(site)
-    w, r = _weights(site, 1), _weights(site, 2)
-    hidden = r.shape[-1]
-    biases = site.constant(3)
-    both = np.zeros((1, 8 * hidden), np.float32) if biases is None else biases
-    b = (both[0, :4 * hidden] + both[0, 4 * hidden:]).astype(np.float32)
-    steps, batch = site.shape(0)[:2]
-    stored = site.held(0).perm
-    steps_first = stored != (1, 0, 2)
-    x = site.read(0, (0, 1, 2) if steps_first else (1, 0, 2))
+    """An LSTM with Keras's activations that starts from zero, both directions, as
+    UNIDIRECTIONAL_SEQUENCE_LSTM; others, and those whose cell state is read, step by step."""
+    each = []
+    for lane in lanes(site, "lstm"):
+        plain = (tuple(f.name for f in lane.functions) == USUAL and not is_read(site, 2)
+                 and lane.starts_at_zero(STATE) and lane.starts_at_zero(CELL))
+        each.append(_lstm(lane) if plain else _stepwise(lane, "lstm"))
+    _put(site, each)
+
+
+def gru(site: Site) -> None:
+    """A GRU step by step; TensorFlow Lite has none."""
+    _put(site, [_stepwise(lane, "gru") for lane in lanes(site, "gru")])
+
+
+def rnn(site: Site) -> None:
+    """A simple cell step by step."""
+    _put(site, [_stepwise(lane, "rnn") for lane in lanes(site, "rnn")])
+
+
+def _lstm(lane: Lane) -> Given:
+    site = lane.site
     operands = [-1] * INPUTS
-    operands[0] = x
+    operands[0] = turned_round(site, lane.x, lane.axis) if lane.reverse else lane.x
     for place, gate in enumerate(GATES):
-        rows = slice(gate * hidden, (gate + 1) * hidden)
-        for start, array in ((1, w[0, rows]), (5, r[0, rows]), (12, b[rows])):
-            operands[start + place] = site.flat.constant(array, site.values.fresh(
-                f"{site.name}/{start + place}"))
-    for place in (STATE, CELL):
-        operands[place] = site.flat.tensor(site.values.fresh(f"{site.name}/state"),
-                                           np.dtype(np.float32), (batch, hidden), variable=True)
-    shape = (steps, batch, hidden) if steps_first else (batch, steps, hidden)
-    y = site.op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, shape, (
+        span = (gate, gate + 1)
+        bias = (lane.bias(0, *span) + lane.bias(1, *span)).astype(np.float32)
+        operands[1 + place] = lane.weights(W, *span)
+        operands[5 + place] = lane.weights(R, *span)
+        operands[12 + place] = site.flat.constant(bias, site.values.fresh(f"{site.name}/bias"))
+    for place in STATES:
+        operands[place] = site.flat.tensor(
+            site.values.fresh(f"{site.name}/state"), np.dtype(np.float32),
+            (lane.batch, lane.hidden), variable=True)
+    y = site.op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, lane.sequence(lane.hidden), (
         "UnidirectionalSequenceLSTMOptions",
-        {"fused_activation_function": TANH, "time_major": steps_first}))
-    _put(site, y, steps_first)
+        {"fused_activation_function": TANH, "time_major": lane.steps_first}))
+    return _of_sequence(lane, y)
 
 
-def _check(site: Site) -> None:
-    if get_str(site.attrs, "direction", "forward") != "forward":
-        raise site.unsupported("only forward LSTMs are written; split a bidirectional one into "
-                               "two")
-    names = [n.lower() for n in get_strs(site.attrs, "activations", [])]
-    if names not in ([], ["sigmoid", "tanh", "tanh"]) or site.whole("input_forget", 0) or (
-            site.real("clip", 0.0)):
-        raise site.unsupported("only the activations sigmoid, tanh, tanh without clipping and "
-                               "coupled gates are written")
-    for k, what in ((5, "state"), (6, "cell state")):
-        array = site.constant(k)
-        if site.has(k) and (array is None or array.any()):
-            raise site.unsupported(f"its first {what} must be zero; a .tflite file starts there")
-    if site.has(7):
-        raise site.unsupported("peepholes are not written")
-    if site.has(4):
-        lengths = site.constant(4)
-        if lengths is None or (lengths != site.shape(0)[0]).any():
-            raise site.unsupported("lengths of sequences are not written; give all steps")
-    outputs = site.node.outputs
-    if len(outputs) > 2 and (outputs[2].uses() or outputs[2].is_graph_output()):
-        raise site.unsupported("its cell state is read, which a .tflite file does not give out")
+def _of_sequence(lane: Lane, y: int) -> Given:
+    """What an operator gives that walked in the order of its input; that of a reversed direction
+    is turned back."""
+    h = -1
+    if is_read(lane.site, 1):
+        h = cut(lane.site, y, lane.axis, lane.steps - 1, (lane.batch, lane.hidden))
+    turned = lane.reverse and is_read(lane.site, 0)
+    return Given(turned_round(lane.site, y, lane.axis) if turned else y, h)
 
 
-def _weights(site: Site, k: int) -> Array:
-    array = site.constant(k)
-    if array is None:
-        raise site.unsupported("its weights are computed; a .tflite file needs constants")
-    return array.astype(np.float32)
+def _stepwise(lane: Lane, cell: str) -> Given:
+    site, walked = lane.site, unrolled(lane, cell)
+    y = None
+    if is_read(site, 0):
+        y = site.op("PACK", walked.states, lane.sequence(lane.hidden), (
+            "PackOptions", {"values_count": lane.steps, "axis": lane.axis}))
+    return Given(y, walked.last, walked.cell)
 
 
-def _put(site: Site, y: int, steps_first: bool) -> None:
-    """Y [T, 1, B, H] and the last step Y_h [1, B, H]."""
-    steps, batch, hidden = (site.shape(0)[0], site.shape(0)[1], site.flat.tensors[y].shape[2])
-    outputs = site.node.outputs
-    if outputs and (outputs[0].uses() or outputs[0].is_graph_output()):
-        shape = (steps, 1, batch, hidden) if steps_first else (batch, steps, 1, hidden)
-        perm = (0, 1, 2, 3) if steps_first else (2, 0, 1, 3)
-        site.put(site.reshaped(y, shape), perm, 0)
-    if len(outputs) > 1 and (outputs[1].uses() or outputs[1].is_graph_output()):
-        begin = (steps - 1, 0, 0) if steps_first else (0, steps - 1, 0)
-        end = (steps, batch, hidden) if steps_first else (batch, steps, hidden)
-        cut = (1, batch, hidden) if steps_first else (batch, 1, hidden)
-        part = site.op("STRIDED_SLICE", [y, site.flat.ints(*begin), site.flat.ints(*end),
-                                         site.flat.ints(1, 1, 1)], cut,
-                       ("StridedSliceOptions", {}), like=y)
-        site.put(part, (0, 1, 2) if steps_first else (1, 0, 2), 1)
+def _put(site: Site, each: Sequence[Given]) -> None:
+    """Y [T, D, B, H], and the last states [D, B, H]: the directions lie side by side."""
+    steps, batch = site.shape(0)[:2]
+    hidden, count = site.shape(R)[2], len(each)
+    if is_read(site, 0):
+        steps_first = site.held(0).perm != (1, 0, 2)
+        rows = (steps, batch) if steps_first else (batch, steps)
+        y = _joined(site, [g.y for g in each])
+        site.put(site.reshaped(y, (*rows, count, hidden)),
+                 (0, 2, 1, 3) if steps_first else (2, 0, 1, 3), 0)
+    for k, states in ((1, [g.h for g in each]), (2, [g.c for g in each])):
+        if is_read(site, k):
+            site.put(site.reshaped(_joined(site, states), (batch, count, hidden)), (1, 0, 2), k)
 
 
-ROWS: Mapping[str, Rule] = {"LSTM": lstm}
+def _joined(site: Site, tensors: Sequence[int | None]) -> int:
+    """The tensors along their last axis."""
+    parts = [t for t in tensors if t is not None]
+    if len(parts) == 1:
+        return parts[0]
+    shape = site.flat.tensors[parts[0]].shape
+    return site.op("CONCATENATION", parts, (*shape[:-1], shape[-1] * len(parts)),
+                   ("ConcatenationOptions", {"axis": len(shape) - 1}))
+
+
+ROWS: Mapping[str, Rule] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_schema import Table
 from ganglion.frontends.tflite_site import ACTIVATIONS, Site
-from ganglion.ops.graph import static_shape
+from ganglion.ops.attr import get_int
+from ganglion.ops.graph import attributes, static_shape
 
 Array = np.ndarray
 
@@ -67,12 +68,13 @@ def _check(site: Site, options: Table, steps: int) -> None:
 
 def _stacked(site: Site, inputs: Sequence[int]) -> ir.Value:
     """The weights [H, n] of four gates as one [1, 4·H, n]; int8 stays int8, scales by row."""
-    arrays = [_constant(site, k) for k in inputs]
+    found = [_weights(site, k) for k in inputs]
+    arrays = [a for a, _ in found]
     if any(a.ndim != 2 or a.shape != arrays[0].shape for a in arrays):
         raise site.error(f"its weights have the shapes {[list(a.shape) for a in arrays]}, "
                          "expected four alike of two axes")
     rows = arrays[0].shape[0]
-    scales = [_row_scales(site.tensor(k).quantization, rows) for k in inputs]
+    scales = [_row_scales(q, rows) for _, q in found]
     name = f"{site.output().name}/{'x' if inputs is X_WEIGHTS else 'state'}_weights"
     known = [s for s in scales if s is not None]
     if len(known) < len(scales):
@@ -88,16 +90,24 @@ def _row_scales(q: Quantization | None, rows: int) -> Array | None:
     return np.broadcast_to(q.scale, (rows,))
 
 
-def _constant(site: Site, k: int) -> Array:
+def _weights(site: Site, k: int) -> tuple[Array, Quantization | None]:
+    """Constant input k as it is stored, also behind a DEQUANTIZE, and its scales."""
     array = site.constant(k)
-    if array is None:
-        raise site.unsupported(f"its weights {site.tensor(k).name!r} (input {k}) are no constant")
-    return array
+    if array is not None:
+        return array, site.tensor(k).quantization
+    node = site.value(k).producer()
+    if node is not None and node.op_type == "DequantizeLinear":
+        codes, scale, zero = (v.const_value for v in node.inputs if v is not None)
+        if codes is not None and scale is not None and zero is not None:
+            scales, zeros = scale.numpy().reshape(-1), zero.numpy().reshape(-1)
+            return codes.numpy(), Quantization(scales, zeros.astype(np.int64),
+                                               get_int(attributes(node), "axis", 1))
+    raise site.unsupported(f"its weights {site.tensor(k).name!r} (input {k}) are no constant")
 
 
 def _real(site: Site, k: int) -> Array:
     """Constant input k as float32 numbers."""
-    array, q = _constant(site, k), site.tensor(k).quantization
+    array, q = _weights(site, k)
     if q is None:
         return array.astype(np.float32)
     shape = [-1 if a == q.axis and not q.per_tensor else 1 for a in range(array.ndim)]
