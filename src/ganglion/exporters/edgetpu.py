@@ -1,8 +1,13 @@
 """What an Edge TPU would run of a network, operator by operator, before its compiler is asked.
 
 Source of the rows and limits: Coral, "TensorFlow models on the Edge TPU", sections "Model
-requirements" and "Supported operations" (runtime version 14). The compiler itself may still refuse
-an operator for its size, or to keep precision.
+requirements" and "Supported operations" (coral.ai/docs/edgetpu/models-intro), as of runtime 13 and
+14; the rows from Add to ResizeBilinear were compared with the copy in Axis's "Supported ops" for
+ARTPEC-7, whose processor is an Edge TPU (developer.axis.com), those of Softmax, SpaceToDepth and
+StridedSlice with a copy of the first edition, PReLU, Transpose and TransposeConv with what the
+compiler said in issues 433, 597 and 684 of google-coral/edgetpu. No copy was at hand of the limits
+of Split and Sum, and of the rows Rsqrt and SquaredDifference. The compiler itself may still refuse
+an operator for its size (Reshape, resizing), or to keep precision.
 """
 
 import shutil
@@ -125,10 +130,11 @@ def _softmax(seen: Seen) -> str:
                               f"has {size} elements, at most {SOFTMAX_ELEMENTS} are supported")
 
 
-def _spatial_axes(seen: Seen) -> str:
-    axes, rank = _numbers(seen, 1), len(seen.inputs[0].shape)
-    wrong = [a for a in axes if not 1 <= a % rank <= 2]
-    return f"reduces along axis {wrong[0]}; only height and width are supported" if wrong else ""
+def _channels_of_four(seen: Seen) -> str:
+    shape = seen.inputs[0].shape
+    reduced = any(a % len(shape) == len(shape) - 1 for a in _numbers(seen, 1))
+    return f"reduces {shape[-1]} channels; only multiples of 4 are supported" if (
+        reduced and shape[-1] % 4) else ""
 
 
 def _no_batch_axis(seen: Seen) -> str:
@@ -136,21 +142,37 @@ def _no_batch_axis(seen: Seen) -> str:
     return "reduces the batch" if any(a % rank == 0 for a in _numbers(seen, 1)) else ""
 
 
-def _spatial_margins(seen: Seen) -> str:
+def _no_batch_margins(seen: Seen) -> str:
     array = seen.inputs[1].data
     if array is None:
         return "its margins must be constant"
-    wide = [k for k, row in enumerate(array) if row.any()]
-    wrong = [k for k in wide if not 1 <= k <= 2]
-    return f"pads axis {wrong[0]}; only height and width are supported" if wrong else ""
+    return "pads the batch" if array[0].any() else ""
 
 
-def _steps_of_one(seen: Seen) -> str:
+def _one_slope_a_channel(seen: Seen) -> str:
+    shape = seen.inputs[1].shape
+    return "" if all(n == 1 for n in shape[:-1]) else (
+        f"has slopes {list(shape)}; only one for each channel is supported")
+
+
+def _no_batch_pack(seen: Seen) -> str:
+    axis = seen.options.get("axis", 0)
+    return "packs along the batch" if axis == 0 else ""
+
+
+def _default_weights(seen: Seen) -> str:
+    return "has shuffled weights" if seen.options.get("weights_format", 0) else ""
+
+
+def _plain_slice(seen: Seen) -> str:
+    if any(seen.options.get(f"{name}_mask", 0) for name in ("ellipsis", "new_axis")):
+        return "has an ellipsis or a new axis"
     return "" if all(n == 1 for n in _numbers(seen, 3)) else "has steps other than 1"
 
 
 def _split_axis(seen: Seen) -> str:
-    return "splits the batch" if 0 in _numbers(seen, 0) else ""
+    rank = len(seen.inputs[1].shape)
+    return "splits the batch" if any(a % rank == 0 for a in _numbers(seen, 0)) else ""
 
 
 def _constant_parts(seen: Seen) -> str:
@@ -172,14 +194,15 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
     "CONCATENATION": (_no_activation, _constant_parts),
     "CONV_2D": (_constant(1, 2), _same_dilation),
     "DEPTHWISE_CONV_2D": (_constant(1, 2), _same_dilation),
-    "TRANSPOSE_CONV": (_constant(0, 1, 3),), "FULLY_CONNECTED": (_constant(1, 2), _one_row),
+    "TRANSPOSE_CONV": (_constant(0, 1, 3),),
+    "FULLY_CONNECTED": (_constant(1, 2), _default_weights, _one_row),
     "EXPAND_DIMS": (), "L2_NORMALIZATION": (), "LOGISTIC": (), "TANH": (), "RELU": (),
-    "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1),), "RSQRT": (),
-    "MEAN": (_spatial_axes,), "SUM": (_no_batch_axis,), "REDUCE_MAX": (_no_batch_axis,),
-    "REDUCE_MIN": (_no_batch_axis,), "PACK": (), "PAD": (_spatial_margins,), "QUANTIZE": (),
-    "RESHAPE": (), "RESIZE_BILINEAR": (), "RESIZE_NEAREST_NEIGHBOR": (), "SLICE": (),
-    "SOFTMAX": (_softmax,), "SPACE_TO_DEPTH": (), "SPLIT": (_split_axis,),
-    "SQUEEZE": (), "STRIDED_SLICE": (_steps_of_one,), "TRANSPOSE": (),
+    "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1), _one_slope_a_channel), "RSQRT": (),
+    "MEAN": (_no_batch_axis, _channels_of_four), "SUM": (_no_batch_axis,),
+    "REDUCE_MAX": (_no_batch_axis,), "REDUCE_MIN": (_no_batch_axis,), "PACK": (_no_batch_pack,),
+    "PAD": (_no_batch_margins,), "QUANTIZE": (), "RESHAPE": (), "RESIZE_BILINEAR": (),
+    "RESIZE_NEAREST_NEIGHBOR": (), "SLICE": (), "SOFTMAX": (_softmax,), "SPACE_TO_DEPTH": (),
+    "SPLIT": (_split_axis,), "SQUEEZE": (), "STRIDED_SLICE": (_plain_slice,), "TRANSPOSE": (),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ()}
 """The operators that there are, and what limits each."""
 
