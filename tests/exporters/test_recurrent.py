@@ -145,6 +145,15 @@ def test_litert_takes_and_gives_states_alike(name, tmp_path):
                        litert(path, model, [feeds], reference=reference)) < 1e-5
 
 
+@pytest.mark.parametrize(("layer", "operator"), [
+    (L.LSTM, "UNIDIRECTIONAL_SEQUENCE_LSTM"), (L.SimpleRNN, "UNIDIRECTIONAL_SEQUENCE_RNN")])
+def test_a_layer_with_an_operator_of_its_own_takes_one_whatever_the_number_of_steps(layer,
+                                                                                   operator):
+    for steps in (2, 9):
+        net = L.Sequential([L.Input((steps, NUMBERS)), layer(5, return_sequences=True)])
+        assert {o.name for o in network_of(net).operators} <= {operator, "RESHAPE"}
+
+
 def test_weights_stand_in_the_file_once_whatever_the_number_of_steps():
     def weights(steps: int) -> int:
         net = L.Sequential([L.Input((steps, NUMBERS)), L.GRU(5)])

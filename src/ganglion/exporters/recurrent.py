@@ -1,8 +1,9 @@
 """LSTM, GRU and RNN: TensorFlow Lite's operator where it has one that fits, else step by step.
 
 The inputs of UNIDIRECTIONAL_SEQUENCE_LSTM are those that `frontends.tflite_recurrent` lists.
-TensorFlow Lite keeps the state of that operator from one call to the next: whoever runs the file
-resets its variables before every sequence. Cells written step by step keep nothing.
+UNIDIRECTIONAL_SEQUENCE_RNN has x, both weights, the bias and the state. TensorFlow Lite keeps the
+state of these from one call to the next: whoever runs the file resets its variables before every
+sequence. Cells written step by step keep nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganglion.exporters.flat import Options
 from ganglion.exporters.lanes import CELL, STATE, Lane, R, W, cut, is_read, lanes
 from ganglion.exporters.moves import turned_round
 from ganglion.exporters.site import Rule, Site
@@ -17,9 +19,11 @@ from ganglion.exporters.unrolled import unrolled
 
 GATES = (0, 2, 3, 1)
 """Where ONNX (input, output, forget, cell) has input, forget, cell, output."""
-INPUTS, TANH = 24, 4
+INPUTS = 24
 STATES = (18, 19)
 USUAL = ("sigmoid", "tanh", "tanh")
+FUSED = {"relu": 1, "tanh": 4}
+"""The schema's numbers of the activations of a simple cell."""
 
 
 @dataclass(frozen=True)
@@ -49,38 +53,54 @@ def gru(site: Site) -> None:
 
 
 def rnn(site: Site) -> None:
-    """A simple cell step by step."""
-    _put(site, [_stepwise(lane, "rnn") for lane in lanes(site, "rnn")])
+    """A simple cell by tanh or relu that starts from zero as UNIDIRECTIONAL_SEQUENCE_RNN; others
+    step by step."""
+    _put(site, [_rnn(lane) if lane.functions[0].name in FUSED and lane.starts_at_zero(STATE)
+                else _stepwise(lane, "rnn") for lane in lanes(site, "rnn")])
 
 
 def _lstm(lane: Lane) -> Given:
-    site = lane.site
     operands = [-1] * INPUTS
-    operands[0] = turned_round(site, lane.x, lane.axis) if lane.reverse else lane.x
     for place, gate in enumerate(GATES):
-        span = (gate, gate + 1)
-        bias = (lane.bias(0, *span) + lane.bias(1, *span)).astype(np.float32)
-        operands[1 + place] = lane.weights(W, *span)
-        operands[5 + place] = lane.weights(R, *span)
-        operands[12 + place] = site.flat.constant(bias, site.values.fresh(f"{site.name}/bias"))
+        operands[1 + place], operands[5 + place], operands[12 + place] = _parts(lane, gate)
     for place in STATES:
-        operands[place] = site.flat.tensor(
-            site.values.fresh(f"{site.name}/state"), np.dtype(np.float32),
-            (lane.batch, lane.hidden), variable=True)
-    y = site.op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, lane.sequence(lane.hidden), (
+        operands[place] = _variable(lane)
+    return _sequence(lane, "UNIDIRECTIONAL_SEQUENCE_LSTM", operands, (
         "UnidirectionalSequenceLSTMOptions",
-        {"fused_activation_function": TANH, "time_major": lane.steps_first}))
-    return _of_sequence(lane, y)
+        {"fused_activation_function": FUSED["tanh"], "time_major": lane.steps_first}))
 
 
-def _of_sequence(lane: Lane, y: int) -> Given:
-    """What an operator gives that walked in the order of its input; that of a reversed direction
-    is turned back."""
+def _rnn(lane: Lane) -> Given:
+    return _sequence(lane, "UNIDIRECTIONAL_SEQUENCE_RNN", [-1, *_parts(lane, 0), _variable(lane)], (
+        "SequenceRNNOptions", {"fused_activation_function": FUSED[lane.functions[0].name],
+                               "time_major": lane.steps_first}))
+
+
+def _parts(lane: Lane, gate: int) -> tuple[int, int, int]:
+    """The weights of x and of the state, and the bias, of one gate."""
+    site, span = lane.site, (gate, gate + 1)
+    bias = (lane.bias(0, *span) + lane.bias(1, *span)).astype(np.float32)
+    return (lane.weights(W, *span), lane.weights(R, *span),
+            site.flat.constant(bias, site.values.fresh(f"{site.name}/bias")))
+
+
+def _variable(lane: Lane) -> int:
+    """A tensor that the operator keeps, of zeros at first."""
+    return lane.site.flat.tensor(lane.site.values.fresh(f"{lane.site.name}/state"),
+                                 np.dtype(np.float32), (lane.batch, lane.hidden), variable=True)
+
+
+def _sequence(lane: Lane, name: str, operands: list[int], options: Options) -> Given:
+    """An operator over a whole sequence, which stands in front of the other operands; a reversed
+    one is turned in front and behind."""
+    site = lane.site
+    operands[0] = turned_round(site, lane.x, lane.axis) if lane.reverse else lane.x
+    y = site.op(name, operands, lane.sequence(lane.hidden), options)
     h = -1
-    if is_read(lane.site, 1):
-        h = cut(lane.site, y, lane.axis, lane.steps - 1, (lane.batch, lane.hidden))
-    turned = lane.reverse and is_read(lane.site, 0)
-    return Given(turned_round(lane.site, y, lane.axis) if turned else y, h)
+    if is_read(site, 1):
+        h = cut(site, y, lane.axis, lane.steps - 1, (lane.batch, lane.hidden))
+    turned = lane.reverse and is_read(site, 0)
+    return Given(turned_round(site, y, lane.axis) if turned else y, h)
 
 
 def _stepwise(lane: Lane, cell: str) -> Given:
