@@ -25,8 +25,30 @@ def transpose(site: Site) -> None:
 
 
 def reshape(site: Site) -> None:
-    """Reshape, Flatten, Squeeze, Unsqueeze."""
+    """Reshape, Flatten."""
     site.put(site.reshaped(site.moved(), static_shape(site.node.outputs[0])))
+
+
+def squeeze(site: Site) -> None:
+    """Squeeze: the axes of size 1 go, the others stay in the order in which they are stored."""
+    held, shape = site.held(0), site.shape(0)
+    gone = [a % site.rank for a in site.known(1, "axes")] if site.has(1) else [
+        a for a, n in enumerate(shape) if n == 1]
+    kept = [a for a in held.perm if a not in gone]
+    order = sorted(kept)
+    site.put(site.reshaped(held.tensor, [shape[a] for a in kept]),
+             tuple(order.index(a) for a in kept))
+
+
+def unsqueeze(site: Site) -> None:
+    """Unsqueeze: the others stay in the order in which they are stored."""
+    held, out = site.held(0), static_shape(site.node.outputs[0])
+    new = sorted(a % len(out) for a in site.known(1, "axes"))
+    rest = [a for a in range(len(out)) if a not in new]
+    perm = [rest[a] for a in held.perm]
+    for axis in new:
+        perm.insert(axis, axis)
+    site.put(site.reshaped(held.tensor, [out[a] for a in perm]), tuple(perm))
 
 
 def axis_of(site: Site, k: int = 0, default: int = 0) -> int:
@@ -160,5 +182,5 @@ def tile(site: Site) -> None:
 
 ROWS: Mapping[str, Rule] = {
     "Identity": alias, "Dropout": alias, "Transpose": transpose, "Reshape": reshape,
-    "Flatten": reshape, "Squeeze": reshape, "Unsqueeze": reshape, "Concat": concat, "Pad": pad,
+    "Flatten": reshape, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Concat": concat, "Pad": pad,
     "Slice": slices, "Split": split, "Gather": gather, "Expand": expand, "Tile": tile}

@@ -270,9 +270,12 @@ class Site:
         return made
 
     def reshaped(self, tensor: int, shape: Sequence[int]) -> int:
-        """RESHAPE, where the shape is another one."""
+        """RESHAPE, where neither the tensor nor what it was made of has that shape."""
         source = self.flat.tensors[tensor]
         if source.shape == tuple(shape):
+            return tensor
+        tensor = self.flat.origin(tensor)
+        if self.flat.tensors[tensor].shape == tuple(shape):
             return tensor
         if source.data is not None:
             return self.flat.constant(source.data.reshape(tuple(shape)), source.name, source.quant)
