@@ -67,8 +67,8 @@ def _ticks(artifact: Artifact, inputs: list[np.ndarray]) -> np.ndarray:
     end = time.perf_counter() + LEAST_SECONDS
     calls = 0
     while calls < REPEATS or time.perf_counter() < end:
-        profile(given, wanted, ctypes.c_void_p(state.ctypes.data), ctypes.c_void_p(arena.ctypes.data),
-                ctypes.c_void_p(stamps.ctypes.data))
+        profile(given, wanted, *(ctypes.c_void_p(block.ctypes.data)
+                                 for block in (state, arena, stamps)))
         best = np.minimum(best, np.diff(stamps))
         calls += 1
     return best

@@ -43,14 +43,14 @@ def main() -> None:
                 case = prepare(candidate, Path(folder))
             except GanglionError as error:
                 case = Skipped(candidate.name, f"{type(error).__name__}: {error}")
-            row = {"name": case.name, "skipped": case.reason} if isinstance(case, Skipped) \
-                else measure(case, installed, options)
-            if isinstance(case, Case):
-                peaks.read(case.weight_bytes)
+            if isinstance(case, Skipped):
+                row: Row = {"name": case.name, "skipped": case.reason}
+            else:
+                row, near = beside_peaks(case, installed, options)
+                peaks = peaks.best(near)
             _say(report.one_line(row))
             rows.append(row)
-        peaks = peaks.best(machine.measure())
-        found |= {"networks": [bounded(row, peaks) for row in rows], "peaks": figures(peaks)}
+        found |= {"networks": rows, "peaks": figures(peaks)}
         found["growth"] = [] if options.no_growth else growth.measure(
             installed, Path(folder), options.seconds)
     found["load_after"] = machine.load()
@@ -97,10 +97,19 @@ def measure(case: Case, installed: list[Runtime], options: argparse.Namespace) -
                   for p in parts]}
 
 
+def beside_peaks(case: Case, installed: list[Runtime], options: argparse.Namespace
+                 ) -> tuple[Row, machine.Peaks]:
+    """A network's row with its bound, by the peaks directly before and after: a shared machine is
+    not as fast at one minute as at another."""
+    before = machine.measure()
+    before.read(case.weight_bytes)
+    row = measure(case, installed, options)
+    near = before.best(machine.measure())
+    return bounded(row, near), near
+
+
 def bounded(row: Row, peaks: machine.Peaks) -> Row:
     """The row with the machine's bound."""
-    if "us" not in row:
-        return row
     bound = peaks.bound_us(row["macs"], row["weight_bytes"], row["integer"])
     return row | {"bound_us": bound, "bound_share": bound / row["us"][OURS.name]}
 

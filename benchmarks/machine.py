@@ -169,10 +169,16 @@ int peak_read(const int32_t *start, long n, long times)
     return prelude([ISAS[name] for name in isas], loops) + loops, dots
 
 
+def _lanes_of_quads(isas: tuple[str, ...]) -> int:
+    """Lanes of the widest set that adds four products at once, 0 where there is none."""
+    return max((ISAS[i].lanes for i in isas if i in ("vnni", "avxvnni", "dotprod")), default=0)
+
+
 def _dot(wide: Isa, isas: tuple[str, ...]) -> tuple[str, int, int]:
     """The statement that adds products to {a}, its lanes, and its products."""
-    if "vnni" in isas:
-        return "{a} = v16i_dot4({a}, b, b);", 16, 64
+    quads = _lanes_of_quads(isas)
+    if quads:
+        return f"{{a}} = v{quads}i_dot4({{a}}, b, b);", quads, 4 * quads
     narrow = 8 if "avx2" in isas else wide.lanes
     if narrow == 1:
         return "{a} = {a} * b + 1;", 1, 1
@@ -180,8 +186,9 @@ def _dot(wide: Isa, isas: tuple[str, ...]) -> tuple[str, int, int]:
 
 
 def _operands(wide: Isa, isas: tuple[str, ...]) -> str:
-    if "vnni" in isas:
-        return "    v16q b = v16q_load((const int8_t *)bytes);\n"
+    quads = _lanes_of_quads(isas)
+    if quads:
+        return f"    v{quads}q b = v{quads}q_load((const int8_t *)bytes);\n"
     narrow = 8 if "avx2" in isas else wide.lanes
     if narrow == 1:
         return "    int32_t b = (int32_t)n;\n"

@@ -67,7 +67,7 @@ CASES: dict[str, tuple[Callable[[], object], type[GanglionError], str]] = {
     "prune channels of nothing": (lambda: gg.prune_channels(None), ModelError, NOT_A_MODEL),
     "save nothing": (lambda: gg.save(None, "net.onnx"), ModelError, NOT_A_MODEL),
     "an unknown target": (lambda: gg.compile(net(), "raspberrypi"), TargetError,
-                          "unknown target 'raspberrypi'; did you mean 'raspberrypi4'"),
+                          "unknown target 'raspberrypi'; did you mean 'raspberrypi5'"),
     "no target": (lambda: gg.compile(net(), None), TargetError, "known: host"),
     "an instruction set that the target lacks": (
         lambda: gg.compile(net(), isas=("sse",)), TargetError, "no instruction set sse; it has"),

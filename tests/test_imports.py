@@ -27,7 +27,7 @@ ALLOWED = {
     "runtime": set(),
     "data": set(),
     "build": {"ops", "passes", "kernels", "plan", "emit", "toolchain", "runtime"},
-    "training": {"data", "ops", "passes", "build", "runtime"},
+    "training": {"data", "frontends", "ops", "passes", "build", "runtime"},
     "compression": {"ops", "passes", "training", "build"},
     "cli": {"data", "ops", "layers", "frontends", "passes", "kernels", "plan", "emit", "exporters",
             "toolchain", "runtime", "build", "training", "compression"},

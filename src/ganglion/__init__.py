@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onnx_ir import Model as Model
 
     from ganglion import data as data
+    from ganglion import training as training
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
@@ -56,7 +57,8 @@ PUBLIC = {
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
 MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
-           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks"}
+           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks",
+           "training": "ganglion.training"}
 """Public names that are modules themselves."""
 
 

@@ -16,9 +16,16 @@ X86_NEEDS: Mapping[str, frozenset[str]] = {
     "vnni": frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl",
                        "avx512_vnni"}),
     "avx512": frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+    "avxvnni": frozenset({"avx2", "fma", "avx_vnni"}),
     "avx2": frozenset({"avx2", "fma"}),
 }
 """CPU features, as /proc/cpuinfo spells them, behind each x86-64 instruction set, best first."""
+
+ARM_NEEDS: Mapping[str, frozenset[str]] = {
+    "dotprod": frozenset({"asimddp"}),
+    "neon": frozenset(),
+}
+"""The same for AArch64."""
 
 MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 """Names that systems give to a processor, and the one used here."""
@@ -52,22 +59,20 @@ def name() -> str:
 @cache
 def isas() -> tuple[str, ...]:
     """Instruction sets of this machine, best first; "scalar" is always the last."""
-    if machine() == "aarch64":
-        return ("neon", "scalar")
-    if machine() != "x86_64":
-        return ("scalar",)
+    needed = {"aarch64": ARM_NEEDS, "x86_64": X86_NEEDS}.get(machine(), {})
     linux = sys.platform == "linux"
     features = linux_features(Path("/proc/cpuinfo")) if linux else numpy_features()
-    return (*(isa for isa, needs in X86_NEEDS.items() if needs <= features), "scalar")
+    return (*(isa for isa, needs in needed.items() if needs <= features), "scalar")
 
 
 def linux_features(cpuinfo: Path) -> frozenset[str]:
-    """The words behind the first `flags` line of /proc/cpuinfo; none where it can't be read."""
+    """The words behind the first `flags` line of /proc/cpuinfo ("Features" on Arm); none where it
+    can't be read."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
         return frozenset()
-    flags = next((line for line in lines if line.startswith("flags")), "")
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return frozenset(flags.partition(":")[2].split())
 
 

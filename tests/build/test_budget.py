@@ -1,6 +1,8 @@
 """Training within a memory: the same values, computed again where they were not kept."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +15,7 @@ import ganglion as gg
 from ganglion import layers as L
 from ganglion.build.budget import LOSS, taken, ways, within
 from ganglion.build.compile import ready_to_plan
+from ganglion.emit.c import describe, emit
 from ganglion.errors import DataError, ModelError, TargetError
 from ganglion.ops.bindings import bindings, initial_value
 from ganglion.ops.evaluate import evaluate
@@ -20,6 +23,8 @@ from ganglion.passes.base import AGAIN
 from ganglion.passes.recompute import forward_part, recompute
 from ganglion.passes.shorten_lives import ShortenLives
 from ganglion.plan.planner import plan
+from ganglion.toolchain.emulators import emulate
+from ganglion.toolchain.targets import target
 from ganglion.training.losses import MeanSquaredError
 from ganglion.training.optimizers import SGD, Adam, Optimizer
 from ganglion.training.step import build_step
@@ -46,6 +51,10 @@ def _answers(step: ir.Model, seed: int = 0) -> dict[str, np.ndarray]:
 
 def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def _least(refusal: TargetError) -> int:
+    return int(str(refusal).split("give memory_bytes=")[1].split(",")[0])
 
 
 @pytest.mark.parametrize("name", LEARNING)
@@ -85,9 +94,23 @@ def test_an_update_stands_behind_its_gradient() -> None:
     assert plan(step).arena_bytes < 2 * one
 
 
+def test_plain_descent_stores_no_gradient_of_a_dense_layer() -> None:
+    """It is taken off the weight where it is summed: a step fits in less than its weights."""
+    model = L.Sequential([L.Input((96,)), L.Dense(80, "tanh"), L.Dense(64, "tanh"), L.Dense(2)])
+    step = _step(model, rows=2)
+    made = within(step, None, plan)
+    assert plan(made).arena_bytes < 80 * 64 * 4 < plan(step).arena_bytes
+    weights = {b.output for b in bindings(step)}
+    expected, found = _answers(step), _answers(made)
+    for name in weights:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+    built = gg.compile_training(model, loss="mse", optimizer="sgd", batch_size=2, isas=["scalar"])
+    assert built.arena_bytes < 80 * 64 * 4
+
+
 def _deep(width: int = 16) -> ir.Model:
     return L.Sequential([L.Input((16, 16, 4)), *[
-        layer for _ in range(6) for layer in (
+        layer for _ in range(4) for layer in (
             L.Conv2D(width, 3, padding="same"), L.BatchNormalization(), L.Activation("relu"))],
         L.GlobalAveragePooling2D(), L.Dense(3)])
 
@@ -123,13 +146,13 @@ def test_a_budget_is_met_with_the_least_work_or_refused_with_the_least_that_work
     assert kept.macs == plan(deep).macs
     with pytest.raises(TargetError, match="memory_bytes=1:") as refused:
         within(deep, 1, planned)  # type: ignore[arg-type]
-    least = int(str(refused.value).split("give memory_bytes=")[1].split(",")[0])
+    least = _least(refused.value)
     assert least == min(sizes) < 0.7 * whole
     small = within(deep, least, plan)
     assert taken(plan(small)) == least
     middle = (least + whole) // 2
     assert taken(plan(within(deep, middle, plan))) <= middle
-    assert _same(_answers(small), _answers(deep))
+    assert _same(_answers(small), _answers(within(deep, None, plan)))
 
 
 @settings(max_examples=10, deadline=None)
@@ -169,7 +192,7 @@ def test_a_compiled_step_within_a_budget_gives_the_same_bits() -> None:
     free = build(None)
     with pytest.raises(TargetError) as refused:
         build(1)
-    least = int(str(refused.value).split("give memory_bytes=")[1].split(",")[0])
+    least = _least(refused.value)
     tight = build(least)
     assert tight.arena_bytes + tight.state_bytes <= least < free.arena_bytes + free.state_bytes
     assert tight.plan.macs > free.plan.macs
@@ -196,3 +219,19 @@ def test_a_network_that_only_answers_fits_or_is_refused() -> None:
 def test_a_loss_that_is_not_there_is_named() -> None:
     with pytest.raises(ModelError, match="no output 'lost'"):
         forward_part(_step(NETWORKS["linear"]()), "lost")
+
+
+@pytest.mark.gcc
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_a_tight_step_touches_no_byte_outside_of_its_memory() -> None:
+    """Under the address and undefined-behaviour sanitizers, with blocks of exactly the sizes."""
+    step = _step(_deep(), rows=2)
+    whole = taken(plan(step))
+    made = plan(within(step, int(0.7 * whole), plan), name="net")
+    assert taken(made) < whole
+    feeds = {p.name: np.random.default_rng(0).normal(size=p.shape).astype(p.dtype)
+             for p in made.inputs}
+    network = emulate(emit(made), replace(target("host"), isas=("scalar",)), describe(made),
+                      cc="gcc", sanitize=True)
+    (loss,) = network.run([feeds[p.name] for p in made.inputs])
+    assert np.isfinite(loss).all()

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx_ir as ir
 import pytest
 from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
@@ -10,6 +11,7 @@ from ganglion.build.samples import drawn, given
 from ganglion.compression import quantize
 from ganglion.errors import CheckError, DataError
 from ganglion.ops.evaluate import evaluate
+from ganglion.ops.graph import GraphBuilder
 
 
 @pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "attention"])
@@ -21,6 +23,47 @@ def test_float32_itself_passes_and_a_thousandth_does_not(name: str) -> None:
     with pytest.raises(CheckError, match="differs from the reference"):
         check(model, lambda s: {k: v + np.float32(1e-3) * np.abs(v).max()
                                 for k, v in evaluate(model, s).items()}, samples)
+
+
+def test_where_rounding_decides_a_build_may_decide_otherwise() -> None:
+    """x - y is zero but for the rounding of what gives the two: above zero or not?"""
+    g = GraphBuilder("sides")
+    x, y = (g.input(name, ir.DataType.FLOAT, (1,)) for name in "xy")
+    g.output("out", g.where(g.greater(g.sub(x, y), 0.0), x, g.mul(x, -1.0)))
+    model = ready_to_plan(g.model())
+    drawn_x = np.random.default_rng(0).normal(size=(40, 1)).astype(np.float32)
+
+    def otherwise(sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: -array for name, array in evaluate(model, sample).items()}
+
+    check(model, otherwise, [{"x": a, "y": a} for a in drawn_x])
+    with pytest.raises(CheckError):
+        check(model, otherwise, [{"x": a, "y": a + np.float32(1e-3)} for a in drawn_x])
+
+
+@pytest.mark.parametrize("how", ["mean", "statistics"])
+def test_a_mean_of_terms_that_cancel_may_be_rounded_as_the_terms_are(how: str) -> None:
+    """Half of 1,024 terms is 1, half -1: adding them in float32 rounds by their partial sums."""
+    g = GraphBuilder("cancelling")
+    x = g.input("x", ir.DataType.FLOAT, (1, 1, 1024))
+    scaled = g.mul(x, 1.5)
+    if how == "mean":
+        found = g.op("ReduceMean", scaled, g.ints(2))
+    else:
+        ones, zeros = (g.constant(np.full(1, v, np.float32), f"v{v}") for v in (1, 0))
+        found = g.ops("BatchNormalization", scaled, ones, zeros, zeros, ones, outputs=3,
+                      training_mode=1, momentum=0.0)[1]
+    g.output("out", found)
+    model = ready_to_plan(g.model())
+    sample = {"x": np.repeat(np.float32([1, -1]), 512).reshape(1, 1, 1024)}
+
+    def off(by: float) -> dict[str, object]:
+        return check(model, lambda s: {name: array + np.float32(by)
+                                       for name, array in evaluate(model, s).items()}, [sample])
+
+    off(2.0 ** -23)
+    with pytest.raises(CheckError):
+        off(1e-4)
 
 
 def test_normalised_inputs_may_be_large() -> None:

@@ -55,19 +55,20 @@ def _integer_answers(name: str, goal: str, isas: tuple[str, ...] | None) -> np.n
     return np.asarray([o["difference"] for o in check["outputs"].values()])
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "vnni"])
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avxvnni", "avx512", "vnni"])
 @pytest.mark.parametrize("name", INTEGER)
 def test_integer_networks_give_the_same_bits_on_every_instruction_set(name: str, isa: str) -> None:
     if isa not in cpu.isas():
         pytest.skip(f"this processor has no {isa}")
-    order = ("vnni", "avx512", "avx2", "scalar")
+    order = ("vnni", "avx512", "avxvnni", "avx2", "scalar")
     isas = tuple(i for i in order[order.index(isa):] if i in cpu.isas())
     assert (_integer_answers(name, "host", isas) == 0).all()
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("goal", ["raspberrypi4", "wasm32"])
-@pytest.mark.parametrize("name", INTEGER)
+@pytest.mark.parametrize(("name", "goal"), [
+    *((name, goal) for name in INTEGER for goal in ("raspberrypi4", "wasm32")),
+    ("cnn", "raspberrypi5"), ("dense", "raspberrypi5")])
 def test_integer_networks_give_the_same_bits_on_other_processors(name: str, goal: str) -> None:
     if not available(target(goal)):
         pytest.skip(f"no emulator for {goal}")

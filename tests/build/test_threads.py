@@ -118,7 +118,7 @@ def test_callers_at_the_same_time_do_not_disturb_each_other() -> None:
 
 
 def test_a_stream_moves_its_state_on_as_with_one_thread() -> None:
-    net = gg.Sequential([gg.Input((5, 8)), L.GRU(256), L.Dense(1024, activation="relu"),
+    net = gg.Sequential([gg.Input((5, 8)), L.GRU(8), L.Dense(1024, activation="relu"),
                          L.Dense(1024)])
     files = gg.compile(net, streaming=True, cores=4, check=False).files
     one, four = gg.Session.from_files(files).stream(), gg.Session.from_files(

@@ -105,6 +105,33 @@ def test_train_starts_where_its_checkpoint_ends(ganglion, files):
                                       rest.graph.initializers[name].const_value.numpy())
 
 
+def test_train_takes_a_schedule_and_bounds_and_logs(ganglion, files):
+    report = answered(ganglion(
+        "train", files.line, "--data", files.csv, "-o", "out.onnx", "--epochs", 4, "--optimizer",
+        "lion", "--learning-rate", 0.1, "--schedule", "cosine", "--warmup", 1, "--clip-norm", 1,
+        "--weight-decay", 0.01, "--accumulate", 2, "--checkpoint", "run.npz", "--checkpoint-steps",
+        1, "--log", "log.csv", "--json"))
+    rates = report["history"]["learning_rate"]
+    assert rates[1] > rates[2] > rates[3] > 0
+    assert rates[0] < 0.1
+    lines = Path("log.csv").read_text().splitlines()
+    assert lines[0].split(",") == ["epoch", *report["history"]]
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("words", [("--schedule", "linear"), ("--schedule", "exponential"),
+                                   ("--schedule", "plateau"), ("--class-weight", "balanced"),
+                                   ("--class-weight", "0=2,1=0.5")])
+def test_train_takes_each_way_to_set_rates_and_weights(ganglion, files, words):
+    report = answered(ganglion("train", files.net, "--data", files.npz, "-o", "out.onnx",
+                               "--epochs", 2, *words, "--json"))
+    rates = report["history"].get("learning_rate")
+    if words[0] == "--class-weight":
+        assert rates is None
+    else:
+        assert (rates[1] < rates[0]) == (words[1] != "plateau")
+
+
 def test_evaluate_takes_the_held_out_part(ganglion, files):
     report = answered(ganglion("evaluate", files.small, "--data", files.npz, "--json"))
     assert report["rows"] == 10

@@ -105,7 +105,13 @@ def test_an_unknown_name_is_answered_with_the_known_ones(ganglion, files):
     refused(ganglion("compile", files.net, "-o", "out", "--isa", "altivec"), 2, "altivec")
     train = ("train", files.net, "--data", files.npz, "-o", "out.onnx")
     assert "sparse_categorical_crossentropy" in ganglion(*train, "--loss", "hinge").err
-    refused(ganglion(*train, "--optimizer", "lion"), 2, "lion", "adam")
+    refused(ganglion(*train, "--optimizer", "adadelta"), 2, "adadelta", "adagrad")
+    refused(ganglion(*train, "--schedule", "zigzag"), 2, "zigzag", "cosine")
+    refused(ganglion(*train, "--schedule", "linear", "--warmup", 1), 2, "--warmup 1", "cosine")
+    refused(ganglion(*train, "--class-weight", "0:1"), 2, "0:1", "0=1,1=2.5")
+    refused(ganglion(*train, "--clip-norm", -1), 2, "clipnorm=-1")
+    refused(ganglion(*train, "--clip-norm", 1, "--clip-value", 1), 2, "set one of them")
+    refused(ganglion(*train, "--checkpoint-steps", 5), 2, "checkpoint_steps=5", "a file to write")
     refused(ganglion("quantize", files.net, "--calibrate", files.npz, "-o", "s.onnx", "--method",
                      "guess"), 2, "guess", "minmax")
 

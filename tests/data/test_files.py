@@ -1,5 +1,6 @@
 """Files and folders become arrays, or a DataError that names the file and place."""
 
+import io
 import struct
 import wave
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_wavs_are_mixed_resampled_padded_and_cut(tmp_path):
     np.testing.assert_array_equal(found.y, [0, 1])
     np.testing.assert_allclose(found.x[1, :4], np.array([200, 100, 0, 0]) / 2 ** 15, rtol=1e-6)
     np.testing.assert_allclose(found.x[0, 100:1900], _tone(440, RATE)[100:1900] / 2, atol=1e-3)
+
+
+def test_a_damaged_wav_is_read_or_refused_and_nothing_else(tmp_path):
+    whole = _wav(tmp_path / "a.wav", bytes(400), channels=2).read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(2000):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[rng.integers(0, 60, rng.integers(1, 5))] = rng.integers(0, 256)
+        try:
+            read_wav(io.BytesIO(data[:rng.integers(1, 900)].tobytes()))
+        except DataError:
+            refused += 1
+    assert 0 < refused < 2000
 
 
 @pytest.mark.parametrize(("found", "wanted"), [(8000, 16000), (44100, 16000), (16000, 8000)])

@@ -48,14 +48,15 @@ def one(name, shapes, options=None, constants=()):
     (lambda: one("CONV_2D", [(1, 4, 4, 1), (1, 3, 3, 1), (1,), (1, 2, 2, 1)]), "must be constant"),
     (lambda: one("SOFTMAX", [(2, 8), (2, 8)]), "single row"),
     (lambda: one("SOFTMAX", [(1, 20_000), (1, 20_000)]), "at most"),
-    (lambda: one("MEAN", [(1, 4, 4, 6), (1, 4, 4)], constants=[[3]]), "multiples of 4"),
-    (lambda: one("MEAN", [(1, 4, 4, 8), (4, 4, 8)], constants=[[0]]), "reduces the batch"),
-    (lambda: one("PACK", [(1, 8), (1, 8), (2, 1, 8)], ("PackOptions", {"axis": 0})), "packs"),
+    (lambda: one("MEAN", [(1, 4, 4, 6), (1, 4, 4)], constants=[[3]]), "multiple of 4"),
+    (lambda: one("MEAN", [(1, 4, 4, 6), (4, 4, 6)], constants=[[0]]), "batch"),
+    (lambda: one("PACK", [(4, 6), (4, 6), (2, 4, 6)], ("PackOptions", {"axis": 0})), "batch"),
+    (lambda: one("SQUEEZE", [(1, 5, 1, 10), (5, 10)]), "behind larger ones"),
     (lambda: one("STRIDED_SLICE", [(1, 8), (1, 1, 8)],
                  ("StridedSliceOptions", {"new_axis_mask": 1}),
                  [[0, 0], [1, 8], [1, 1]]), "new axis"),
     (lambda: one("STRIDED_SLICE", [(1, 8), (1, 4)], constants=[[0, 0], [1, 8], [1, 2]]), "steps"),
-    (lambda: one("PAD", [(1, 4, 2), (2, 4, 2)], constants=[[[0, 1], [0, 0], [0, 0]]]),
+    (lambda: one("PAD", [(4, 4, 2), (5, 4, 2)], constants=[[[0, 1], [0, 0], [0, 0]]]),
      "pads the batch")])
 def test_each_limit_is_told(verdict, reason):
     found = verdict()
@@ -63,19 +64,14 @@ def test_each_limit_is_told(verdict, reason):
     assert reason in found.reason
 
 
-def test_channels_may_be_padded_and_averaged_by_fours():
-    assert one("PAD", [(1, 4, 4, 2), (1, 4, 4, 3)],
-               constants=[[[0, 0], [0, 0], [0, 0], [0, 1]]]).runs
-    assert one("MEAN", [(1, 4, 4, 8), (1, 4, 4)], constants=[[3]]).runs
-
-
-@pytest.mark.parametrize(("shape", "runs"), [((1, 1, 8), True), ((4, 1, 8), False)])
-def test_a_slope_belongs_to_a_channel(shape, runs):
-    network = FlatNetwork()
-    x, y = (network.tensor(n, INT8, (1, 4, 4, 8), Q) for n in "xy")
-    slopes = network.constant(np.ones(shape, np.int8), "slopes", Q)
-    network.op("PRELU", [x, slopes], [y], None, "node")
-    assert edgetpu.check(network)[0].runs == runs
+@pytest.mark.parametrize("verdict", [
+    lambda: one("MEAN", [(1, 4, 4, 8), (1, 4, 4)], constants=[[3]]),
+    lambda: one("PACK", [(4, 6), (4, 6), (4, 2, 6)], ("PackOptions", {"axis": 1})),
+    lambda: one("SQUEEZE", [(1, 1, 5, 10), (5, 10)]),
+    lambda: one("PAD", [(1, 4, 4, 2), (1, 4, 4, 3)],
+                constants=[[[0, 0], [0, 0], [0, 0], [0, 1]]])])
+def test_what_the_table_allows_runs(verdict):
+    assert verdict().runs
 
 
 def test_what_reads_from_the_processor_behind_the_chip_stays_there():

@@ -11,6 +11,7 @@ from tests.support.litert import answers, largest, litert, rows
 import ganglion as gg
 from ganglion import layers as L
 from ganglion.errors import UnsupportedOp
+from ganglion.exporters.flat import FlatNetwork
 from ganglion.exporters.tflite import export, network_of
 from ganglion.frontends.tflite import load_tflite
 from ganglion.ops.cells import GATES
@@ -85,6 +86,13 @@ def drawn(model: ir.Model) -> dict[str, np.ndarray]:
             for v in model.graph.inputs}
 
 
+def output_step(network: FlatNetwork) -> float:
+    """A little more than a step of the widest codes between operators: what one other rounding of
+    a float sum in front of them may change."""
+    return 1.01 * max(t.quant.scale[0] for t in network.tensors
+                      if t.quant is not None and t.data is None)
+
+
 @pytest.mark.parametrize("name", KERAS)
 def test_a_float_layer_is_read_back_with_the_same_answer(name, tmp_path):
     model = KERAS[name]()
@@ -105,7 +113,8 @@ def test_int8_weights_stay_int8_in_the_file_and_mean_the_same_numbers(name, tmp_
                if t.data is not None and t.data.dtype == np.int8]
     assert sum(written) == sum(stored.values()) > 2 * 8 * 8
     xs = networks.drawn_inputs(model, ROWS, 1)
-    assert largest(answers(small, xs), answers(load_tflite(tmp_path / "n.tflite"), xs)) == 0
+    found = answers(load_tflite(tmp_path / "n.tflite"), xs)
+    assert largest(answers(small, xs), found) <= output_step(network)
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -129,9 +138,8 @@ def test_litert_answers_alike(name, reference, tmp_path):
     assert largest(answers(model, xs), found) < 1e-5
     small = gg.quantize(model, calibration=networks.drawn_inputs(model, 16))
     network = export(small, path)
-    step = max(t.quant.scale[0] for t in network.tensors if t.quant is not None and t.data is None)
     found = litert(path, small, rows(small, xs), reference=reference)
-    assert largest(answers(small, xs), found) <= 1.01 * step
+    assert largest(answers(small, xs), found) <= output_step(network)
 
 
 @pytest.mark.litert

@@ -22,13 +22,25 @@ SPECS = [
                   alphas=(0.25, 0.5, 0.125), betas=(0.4, 0.1)),
     RecurrentSpec("lstm", 2, 2, 2, 6, activations=("HardSigmoid", "Softsign", "Softplus")),
     RecurrentSpec("gru", 2, 2, 2, 6, activations=("Sigmoid", "Elu")),
+    # several blocks of steps, several panels of weights
+    RecurrentSpec("lstm", 5, 25, 17, 48, "bidirectional", w_const=False),
+    RecurrentSpec("gru", 5, 25, 3, 40, "bidirectional", linear_before_reset=True),
+    RecurrentSpec("gru", 4, 1, 3, 80),
+    RecurrentSpec("lstm", 50, 1, 3, 6, "reverse"),
+    RecurrentSpec("lstm", 3, 2, 18, 19, "bidirectional", codes=True),
+    RecurrentSpec("gru", 3, 1, 4, 80, linear_before_reset=True, codes=True, bias=False),
+    RecurrentSpec("gru", 3, 9, 4, 17, codes=True),
 ]
 
 
 def draw(family: object, spec: RecurrentSpec, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(spec.hidden)
-    return {o.name: rng.normal(0, 0.4, o.size).astype(np.float32)
-            for o in RECURRENT.operands(spec) if o.role != "output"}
+    arrays = {o.name: rng.normal(0, 0.4, o.size).astype(np.float32)
+              for o in RECURRENT.operands(spec) if o.role != "output"}
+    if spec.codes:
+        arrays |= {n: np.clip(arrays[n] * 100, -128, 127).astype(np.int8) for n in ("w", "r")}
+        arrays |= {n: np.abs(arrays[n]) / 40 for n in ("w_scale", "r_scale")}
+    return arrays
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -76,17 +76,14 @@ def _cut(family: Family[Any], spec: Any) -> list[tuple[Any, tuple[Part, ...]]]:
 
 
 def _chosen(family: Family[Any], spec: Any, turn: int) -> list[tuple[Any, tuple[Part, ...]]]:
-    """Of each instruction set the variant that a plan would choose, of one also another; with one
-    way of dividing, in turn: compiling takes the time."""
+    """The variant that a plan would choose, and two others, with one way of dividing each, in turn:
+    compiling takes the time."""
     ways: dict[str, list[tuple[Any, tuple[Part, ...]]]] = {}
     for variant, cut in sorted(_cut(family, spec), key=lambda way: way[0].cost(spec)):
         ways.setdefault(variant.name, []).append((variant, cut))
-    by_isa: dict[str, list[tuple[Any, tuple[Part, ...]]]] = {}
-    for each in ways.values():
-        variant, cut = each[turn % len(each)]
-        by_isa.setdefault(variant.isa.name, []).append((variant, cut))
-    others = [way for each in by_isa.values() for way in each[1:]]
-    return [each[0] for each in by_isa.values()] + others[turn % max(len(others), 1):][:1]
+    first, *others = [each[turn % len(each)] for each in ways.values()]
+    step = max(len(others) // 2, 1)
+    return [first, *others[turn % step::step][:2]]
 
 
 def _arrays(family: Family[Any], spec: Any) -> dict[str, np.ndarray]:

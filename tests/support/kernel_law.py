@@ -13,7 +13,7 @@ from tests.support.kernel_lab import GCC, MACHINE, ZIG, Case, cpu_runs, run, run
 from ganglion.kernels.base import Family
 
 SANITIZED = [*GCC, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-AARCH64 = [*ZIG, "-target", "aarch64-linux-musl", "-mcpu=cortex_a72", "-static"]
+AARCH64 = [*ZIG, "-target", "aarch64-linux-musl", "-mcpu=cortex_a76", "-static"]
 WASM = [*ZIG, "-target", "wasm32-wasi", "-mcpu=generic+simd128"]
 
 COMPILERS = ["zig", pytest.param("gcc", marks=pytest.mark.gcc)]
@@ -85,8 +85,8 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
     elif way == "aarch64":
         if shutil.which("qemu-aarch64") is None:
             pytest.skip("qemu-aarch64 is not installed")
-        isas, command = ["scalar", "neon"], AARCH64
-        start = lambda program, *files: ["qemu-aarch64", program, *files]  # noqa: E731
+        isas, command = ["scalar", "neon", "dotprod"], AARCH64
+        start = lambda *words: ["qemu-aarch64", "-cpu", "max", *words]  # noqa: E731
     else:
         pytest.importorskip("wasmtime")
         isas, command = ["scalar", "simd128"], WASM

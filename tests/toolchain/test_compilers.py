@@ -12,14 +12,16 @@ from ganglion.errors import ToolchainError
 from ganglion.toolchain import compile_sources, host, target
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-ELF_MACHINES = {"x86-64-v3": 62, "raspberrypi4": 183, "cortex-m4": 40}
+ELF_MACHINES = {"x86-64-v3": 62, "raspberrypi4": 183, "raspberrypi5": 183,
+                "cortex-m4": 40}
 
 
 def compiled(net, name="host", cc=None):
     return compile_sources(net.sources, target(name), name=net.name, cc=cc)
 
 
-@pytest.mark.parametrize("name", ["host", "x86-64-v3", "raspberrypi4", "wasm32", "cortex-m4"])
+@pytest.mark.parametrize("name", ["host", "x86-64-v3", "raspberrypi4", "raspberrypi5", "wasm32",
+                                  "cortex-m4"])
 def test_same_text_gives_the_same_bytes(name):
     one, two = compiled(SLOW, name), compiled(SLOW, name)
     assert one == two

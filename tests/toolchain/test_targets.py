@@ -8,7 +8,8 @@ from ganglion.kernels.isa import ISAS
 from ganglion.toolchain import host, target, targets
 from ganglion.toolchain.targets import ISA_FLAGS
 
-NAMES = ["host", "x86-64-v3", "raspberrypi4", "wasm32", "cortex-m4", "generic"]
+NAMES = ["host", "x86-64-v3", "x86-64-v4", "raspberrypi4", "raspberrypi5", "wasm32", "cortex-m4",
+         "generic"]
 
 
 def test_every_target_is_listed_under_its_name():
@@ -30,7 +31,7 @@ def test_every_instruction_set_of_the_kernels_has_its_flags():
 
 def test_an_unknown_target_is_refused_with_the_nearest_name():
     with pytest.raises(TargetError, match=r"did you mean 'raspberrypi4'.*cortex-m4"):
-        target("raspberrypi5")
+        target("raspberrypi44")
 
 
 def test_narrowing_keeps_the_order_and_scalar():
@@ -50,12 +51,21 @@ def test_host_has_the_sets_of_this_processor():
     ("fpu sse2", ()), ("avx2", ()), ("avx2 fma", ("avx2",)),
     ("avx2 fma avx512f avx512bw avx512dq avx512vl", ("avx512", "avx2")),
     ("avx2 fma avx512f avx512bw avx512dq avx512vl avx512_vnni", ("vnni", "avx512", "avx2")),
-    ("avx2 fma avx512f avx512_vnni", ("avx2",)),
+    ("avx2 fma avx512f avx512_vnni", ("avx2",)), ("avx2 fma avx_vnni", ("avxvnni", "avx2")),
+    ("avx_vnni fma", ()),
 ])
 def test_processor_sets_follow_from_the_features(flags, expected, tmp_path):
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n\nflags : other\n")
     features = cpu.linux_features(tmp_path / "cpuinfo")
     assert tuple(isa for isa, needs in cpu.X86_NEEDS.items() if needs <= features) == expected
+
+
+@pytest.mark.parametrize(("features", "expected"), [
+    ("fp asimd crc32", ("neon",)), ("fp asimd asimddp", ("dotprod", "neon"))])
+def test_arm_processors_spell_their_features_otherwise(features, expected, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nFeatures\t: {features}\n")
+    found = cpu.linux_features(tmp_path / "cpuinfo")
+    assert tuple(isa for isa, needs in cpu.ARM_NEEDS.items() if needs <= found) == expected
 
 
 def test_a_machine_that_says_nothing_is_scalar(tmp_path):
@@ -65,4 +75,5 @@ def test_a_machine_that_says_nothing_is_scalar(tmp_path):
 @pytest.mark.skipif(cpu.machine() != "x86_64", reason="the features of x86-64")
 def test_numpy_and_the_kernel_agree_on_the_features():
     known = set().union(*cpu.X86_NEEDS.values())
-    assert cpu.numpy_features() & known == cpu.linux_features(cpu.Path("/proc/cpuinfo")) & known
+    kernel = cpu.linux_features(cpu.Path("/proc/cpuinfo"))
+    assert cpu.numpy_features() & known == (kernel & known) - {"avx_vnni"}

@@ -1,8 +1,10 @@
 """Training artefacts: built here, run with the thin runtime alone."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ganglion.passes.pipeline import prepare
 from ganglion.plan.join import join
 from ganglion.plan.planner import plan
 from ganglion.runtime import Trainer
+from ganglion.toolchain.targets import target
 from ganglion.training.device import compile_training, functions
 from ganglion.training.fit import choose_losses
 from ganglion.training.optimizers import Adam
@@ -145,6 +148,7 @@ ALONE = """
 import sys
 import numpy as np
 from ganglion.runtime import Trainer
+from ganglion.toolchain.targets import target
 trainer = Trainer(sys.argv[1])
 x = np.load(sys.argv[2])
 losses = [trainer.step(x["x"], x["y"]) for _ in range(3)]
@@ -230,3 +234,49 @@ def test_the_description_names_defaults_and_weights(built: Artifact) -> None:
     assert described["inputs"][-1]["default"] == pytest.approx(0.001)
     weights = {t["name"] for t in described["state"] if t.get("weight")}
     assert weights == set(built.trainer().get_weights())
+
+
+def test_added_up_gradients_of_small_batches_train_as_one_large_batch() -> None:
+    model = L.Sequential([L.Input((6, 6, 2)), L.Conv2D(4, 3, activation="tanh"), L.Flatten(),
+                          L.Dense(3, "softmax")])
+    build = lambda rows, **more: compile_training(  # noqa: E731
+        model, loss="sparse_categorical_crossentropy", batch_size=rows, check=False,
+        optimizer=gg.optimizers.SGD(momentum=0.9, learning_rate=0.1, **more))
+    large, small = build(12), build(4, gradient_accumulation_steps=3)
+    assert small.arena_bytes < large.arena_bytes
+    whole, parts = large.trainer(), small.trainer()
+    for _ in range(2):
+        loss = whole.step(X, Y)
+        assert np.mean(_epoch(parts)) == pytest.approx(loss, rel=1e-5)
+    for name, weight in whole.get_weights().items():
+        np.testing.assert_allclose(parts.get_weights()[name], weight, atol=1e-6)
+
+
+def test_a_budget_that_no_cut_meets_is_answered_with_the_batch_that_does() -> None:
+    model = L.Sequential([L.Input((16, 16, 1)), L.Conv2D(8, 3, activation="tanh"),
+                          L.GlobalAveragePooling2D(), L.Dense(3, "softmax")])
+    build = lambda rows, method, budget: compile_training(  # noqa: E731
+        model, loss="sparse_categorical_crossentropy", batch_size=rows, check=False,
+        optimizer=method, memory_bytes=budget)
+    with pytest.raises(TargetError) as refused:
+        build(64, "sgd", 60_000)
+    found = re.search(r"batch_size of (\d+) with gradient_accumulation_steps=(\d+).* takes (\d+)",
+                      str(refused.value))
+    assert found is not None
+    rows, steps, nbytes = (int(word) for word in found.groups())
+    assert rows * steps == 64
+    assert nbytes <= 60_000
+    built = build(rows, gg.optimizers.SGD(gradient_accumulation_steps=steps), 60_000)
+    assert built.arena_bytes + built.state_bytes <= nbytes
+
+
+def test_a_step_is_made_to_fit_the_memory_of_its_target() -> None:
+    model = L.Sequential([L.Input((24, 24, 1)), *[
+        layer for _ in range(4) for layer in (L.Conv2D(12, 3, padding="same"),
+                                              L.BatchNormalization(), L.Activation("relu"))],
+        L.GlobalAveragePooling2D(), L.Dense(3)])
+    built = compile_training(model, replace(target("generic"), ram_bytes=160_000), loss="mse",
+                             optimizer="sgd", batch_size=1)
+    assert built.arena_bytes + built.state_bytes <= 160_000
+    free = compile_training(model, "generic", loss="mse", optimizer="sgd", batch_size=1)
+    assert free.arena_bytes + free.state_bytes > 160_000

@@ -276,7 +276,8 @@ def test_every_schedule_has_the_rates_of_keras(case: str) -> None:
     ours = getattr(optimizers.schedules, name)(**arguments)
     theirs = getattr(keras.optimizers.schedules, name)(**arguments)
     ends = {6, 12, 18, 24, 30, 36, 42} if "first_decay_steps" in arguments else set()
-    steps = [step for step in range(0, 45, 2 if ends else 1) if step not in ends]
+    steps = [step for step in (*range(9), 10, 13, 17, 19, 20, 21, 26, 29, 35, 44)
+             if step not in ends]
     expected = [float(theirs(np.int32(step))) for step in steps]
     np.testing.assert_allclose([ours(step) for step in steps], expected, rtol=2e-6, atol=1e-7)
     for step in ends & {6, 18, 42}:

@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.support import killed_run
 from tests.support.killed_run import EPOCHS, STEPS, run, weights
+from tests.support.numpy_stepper import NumpyStepper
 
+from ganglion import layers as L
 from ganglion.errors import DataError
 from ganglion.training.callbacks import (
     Callback,
@@ -21,6 +24,8 @@ from ganglion.training.callbacks import (
     Run,
 )
 from ganglion.training.compiled import compiled
+from ganglion.training.fit import problem_of
+from ganglion.training.loop import train
 from ganglion.training.run import Saved
 
 
@@ -119,6 +124,26 @@ def test_callbacks_hear_every_event_once_over_both_parts_of_a_run(tmp_path: Path
     run(checkpoint=file, every=2, callbacks=(note(parts, 0),))
     assert parts == unbroken
     assert repeated in parts
+
+
+def test_a_stream_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """From a generator that starts anew in the new process, as one that reads a file does."""
+    def stream() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rng = np.random.default_rng(2)
+        while True:
+            x = rng.normal(size=(4, 3)).astype(np.float32)
+            yield x, x.sum(1)
+
+    def learn(**more: object) -> dict[str, np.ndarray]:
+        model = L.Sequential([L.Input((3,)), L.Dense(4, "tanh"), L.Dense(1)], seed=0)
+        problem = problem_of(model, stream(), loss="mse", optimizer="adam", epochs=3,
+                             steps_per_epoch=5, **more)  # type: ignore[arg-type]
+        return weights(train(problem, NumpyStepper)[0])
+
+    settings = {"checkpoint": tmp_path / "run.npz", "checkpoint_steps": 3}
+    with pytest.raises(KeyboardInterrupt):
+        learn(callbacks=[Interrupt(8)], **settings)
+    assert _same(learn(**settings), learn())
 
 
 def test_a_checkpoint_wants_the_callbacks_that_wrote_it(tmp_path: Path) -> None:

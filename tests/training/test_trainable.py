@@ -122,7 +122,7 @@ def test_penalties_of_frozen_weights_do_not_count() -> None:
 
 @pytest.mark.parametrize(("chosen", "said"), [
     ("haed", "'head'"), ("fron/*", "'front"), (["head", "nothing.at.all"], "nothing.at.all"),
-    (last(9), "has 4 layers"), ([], "expected a pattern"), (3, "expected a pattern")])
+    (last(9), "in 4 of its layers"), ([], "expected a pattern"), (3, "expected a pattern")])
 def test_wrong_names_are_answered_with_the_nearest(chosen: Selection, said: str) -> None:
     with pytest.raises(DataError, match=said):
         _step(chosen)

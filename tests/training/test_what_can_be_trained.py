@@ -14,6 +14,8 @@ from ganglion.errors import DataError, ModelError
 from ganglion.frontends import load, save
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.infer import fix_shapes
+from ganglion.passes.integer import ToInteger
 from ganglion.training.callbacks import EarlyStopping
 from ganglion.training.fit import problem_of
 from ganglion.training.loop import train
@@ -76,9 +78,11 @@ def test_statistics_without_gamma_and_beta_follow_their_layer(trainable_layer: b
     assert any("moving_mean" in b.input for b in bindings(step)) == moves
 
 
-def test_a_quantised_network_is_sent_back_to_its_float_form() -> None:
+def test_integer_operators_are_sent_back_to_their_float_form() -> None:
     small = gg.quantize(_net(), calibration=X)
-    with pytest.raises(ModelError, match=r"node '.*' \(.*uantizeLinear\).*train the float"):
+    fix_shapes(small, batch=4)
+    ToInteger()(small)
+    with pytest.raises(ModelError, match=r"node '.*' \(.*QLinear.*\).*train the float"):
         gg.fit(small, X, X.sum(1), loss="mse")
 
 

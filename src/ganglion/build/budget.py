@@ -2,14 +2,14 @@
 
 Candidates, cheapest first: the nodes in the order that shortens lives; then the forward pass cut
 into segments, whose inner activations are computed again (`passes.recompute`).
-For a bound on what a segment may hold, the cuts that keep the least are found by dynamic
-programming over all pairs of positions; the bounds between them span everything from one segment to
-one for each node. Once with every node computed again, once with products and convolutions kept.
-The first whose plan fits is taken; where none does, the cuts of the smallest are moved one by one
-as long as that helps.
+For a bound on what is held while the backward pass goes through a segment, the cuts with the least
+work are found by dynamic programming over all pairs of positions; several bounds are tried, from
+the lowest that can be met. Once with every node computed again, once with products and convolutions
+kept. The first whose plan fits is taken; where none does, the cuts of the smallest are moved one by
+one as long as that helps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -19,13 +19,18 @@ from ganglion.build.check import terms
 from ganglion.errors import DataError, TargetError
 from ganglion.ops.graph import static_shape
 from ganglion.passes.recompute import Forward, forward_part, recompute
+from ganglion.passes.scale_earlier import ScaleEarlier
 from ganglion.passes.shorten_lives import ShortenLives
 from ganglion.plan.types import Plan
+from ganglion.toolchain.targets import Target
 
 BOUNDS = 12
-"""How many bounds on a segment are tried."""
+"""How many bounds are tried."""
 
-REFINEMENTS = 24
+LABELS = 8
+"""How many ways to cut the nodes up to a place are followed on."""
+
+REFINEMENTS = 12
 """How many single moves of a cut are tried where no candidate fits."""
 
 HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"})
@@ -72,6 +77,7 @@ def within(model: ir.Model, memory_bytes: int | None, planned: Planned) -> ir.Mo
     if loss is None:
         return model
     ordered = model.clone(deep_copy=True)
+    ScaleEarlier()(ordered)
     ShortenLives()(ordered)
     if memory_bytes is None:
         return ordered
@@ -88,6 +94,12 @@ def within(model: ir.Model, memory_bytes: int | None, planned: Planned) -> ir.Mo
     best = _refined(best, memory_bytes, attempt)
     require_within(best.plan, memory_bytes)
     return best.model
+
+
+def budget(memory_bytes: int | None, target: Target) -> int | None:
+    """The least of what was asked for and what the target has."""
+    limits = [b for b in (memory_bytes, target.ram_bytes) if b is not None]
+    return min(limits, default=None)
 
 
 def require_within(plan: Plan, memory_bytes: int | None) -> None:
@@ -137,8 +149,8 @@ def ways(model: ir.Model, loss: str) -> list[Cuts]:
     found: dict[tuple[tuple[int, ...], bool], Cuts] = {}
     for keep_heavy in (True, False):
         part = forward_part(model, loss, _heavy if keep_heavy else None)
-        for at in _cuts(part):
-            found[at, keep_heavy] = Cuts(at, keep_heavy, _work(part, at))
+        for at, work in _cuts(part).items():
+            found[at, keep_heavy] = Cuts(at, keep_heavy, work)
     return sorted(found.values(), key=lambda c: (c.work, len(c.at), c.at))
 
 
@@ -146,54 +158,82 @@ def _heavy(node: ir.Node) -> bool:
     return node.op_type in HEAVY
 
 
-def _cuts(part: Forward) -> set[tuple[int, ...]]:
-    """The cuts that keep the least, for bounds from the smallest to the largest segment."""
+@dataclass(frozen=True)
+class Segments:
+    """Of every segment [begin, end): bytes that it keeps, bytes that only its own backward pass
+    needs, and the work of computing these again."""
+
+    count: int
+    kept: Mapping[tuple[int, int], int]
+    inner: Mapping[tuple[int, int], int]
+    work: Mapping[tuple[int, int], int]
+
+
+@dataclass(frozen=True, order=True)
+class Label:
+    """A way to cut the forward nodes up to some place: its work, what it keeps, its cuts."""
+
+    work: int
+    kept: int
+    cuts: tuple[int, ...]
+
+
+def _segments(part: Forward) -> Segments:
     count = len(part.nodes)
-    inner = [[0] * (count + 1) for _ in range(count + 1)]
-    kept = [[0] * (count + 1) for _ in range(count + 1)]
-    for begin in range(count):
-        for end in range(begin + 1, count + 1):
-            for b in part.buffers:
-                if begin <= b.made < end:
-                    held = b.read >= end or not b.dropped
-                    if not held and b.needed:
-                        inner[begin][end] += b.nbytes
-                    elif held and (b.needed or b.read >= end):
-                        kept[begin][end] += b.nbytes
-    sizes = sorted({inner[begin][end] for begin in range(count)
-                    for end in range(begin + 1, count + 1)})
-    bounds = {sizes[k * (len(sizes) - 1) // (BOUNDS - 1)] for k in range(BOUNDS)}
-    found = {_best(count, bound, inner, kept) for bound in bounds}
-    return {at for at in found if at}
+    pairs = [(begin, end) for begin in range(count) for end in range(begin + 1, count + 1)]
+    costs = [prod(static_shape(n.outputs[0])) * (1 + terms(n)) for n in part.nodes]
+    kept, inner, work = (dict.fromkeys(pairs, 0) for _ in range(3))
+    for pair in pairs:
+        begin, end = pair
+        again = set()
+        for b in part.buffers:
+            if begin <= b.made < end and (b.needed or b.read >= end):
+                held = b.read >= end or not b.dropped
+                (kept if held else inner)[pair] += b.nbytes
+            if begin <= b.made < end and b.read < end and b.dropped:
+                again.add(b.made)
+        work[pair] = sum(costs[k] for k in again)
+    return Segments(count, kept, inner, work)
 
 
-def _best(count: int, bound: int, inner: Sequence[Sequence[int]],
-          kept: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Cuts into segments of at most `bound` inner bytes that keep the least; () if there are
-    none. Of equal ones those with the fewest segments."""
-    cost: list[tuple[int, int] | None] = [(0, 0), *[None] * count]
-    came = [0] * (count + 1)
-    for end in range(1, count + 1):
+def _cuts(part: Forward) -> dict[tuple[int, ...], int]:
+    """The cuts with the least work for bounds from the lowest that can be met, and their work."""
+    found = _segments(part)
+    whole = found.kept[0, found.count] + found.inner[0, found.count]
+    low, high = 0, whole
+    while high - low > whole // 100 + 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _best(found, middle) else (middle, high)
+    bounds = [high + (whole - high) * k // BOUNDS for k in range(BOUNDS)]
+    labels = [label for bound in bounds if (label := _best(found, bound)) is not None]
+    return {label.cuts: label.work for label in labels if label.cuts}
+
+
+def _best(found: Segments, bound: int) -> Label | None:
+    """The cuts with the least work such that no segment, with all that is kept up to its end,
+    holds more than `bound` bytes; None where there are none.
+
+    Of the ways to a place only those are followed on that no other one beats in both work and
+    bytes, and of these the first few.
+    """
+    ways: list[list[Label]] = [[Label(0, 0, ())]]
+    for end in range(1, found.count + 1):
+        labels = []
         for begin in range(end):
-            start = cost[begin]
-            if start is None or inner[begin][end] > bound:
-                continue
-            total = (start[0] + kept[begin][end], start[1] + 1)
-            best = cost[end]
-            if best is None or total < best:
-                cost[end], came[end] = total, begin
-    if cost[count] is None:
-        return ()
-    cuts, at = [], came[count]
-    while at:
-        cuts.append(at)
-        at = came[at]
-    return tuple(reversed(cuts))
+            pair = (begin, end)
+            work = found.work[pair] if end < found.count else 0
+            for label in ways[begin]:
+                kept = label.kept + found.kept[pair]
+                if kept + found.inner[pair] <= bound:
+                    cuts = label.cuts if end == found.count else (*label.cuts, end)
+                    labels.append(Label(label.work + work, kept, cuts))
+        ways.append(_undominated(labels))
+    return ways[-1][0] if ways[-1] else None
 
 
-def _work(part: Forward, cuts: Sequence[int]) -> int:
-    """Operations of the segments that are computed again, as if each were whole."""
-    last = cuts[-1] if cuts else 0
-    again = {b.made for b in part.buffers if b.made < last and b.dropped}
-    return sum(prod(static_shape(part.nodes[k].outputs[0])) * (1 + terms(part.nodes[k]))
-               for k in again)
+def _undominated(labels: list[Label]) -> list[Label]:
+    best: list[Label] = []
+    for label in sorted(labels):
+        if not best or label.kept < best[-1].kept:
+            best.append(label)
+    return best[:LABELS - 1] + best[-1:] if len(best) > LABELS else best

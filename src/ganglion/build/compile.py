@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
-from ganglion.build.budget import require_within, within
+from ganglion.build.budget import budget, require_within, taken, within
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run
@@ -57,7 +57,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     device, is followed; where neither is given the cost model decides. `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
     on its own. `memory_bytes`: what arena and state may take together; a training step computes
-    activations a second time rather than take more (`build.budget`). `cores`: how many the steps
+    activations a second time rather than take more, or than the target has (`build.budget`).
+    `cores`: how many the steps
     of a network above a million MACs are divided for, those of the target if None; 1 keeps it
     whole, and its code smaller.
     Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged
@@ -66,15 +67,14 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     ToolchainError, CheckError.
     """
     require_model(model, "compile")
-    goal = target if isinstance(target, Target) else find_target(target)
-    goal = goal if isas is None else goal.with_isas(isas)
+    goal = _goal(target, isas)
     cores = goal.cores if cores is None else cores
     for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
         if not isinstance(number, int) or number < 1:
             raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming, hybrid)
-    ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas))
+    ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
     plan = _planned(functions, goal, name, cores)
     section = _measured(plan, goal, tune, tuning_cache, cc)
@@ -90,6 +90,17 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
                  for n, m in functions.items()}
         figures = {**found.pop("run"), **({"entries": found} if found else {})}
     return _artifact(plan, goal, sources, compiled, figures, section)
+
+
+def memory_needed(model: ir.Model, target: str | Target = "host",
+                  isas: Sequence[str] | None = None) -> int:
+    """Bytes of arena and state that a build of the Model would take, everything kept."""
+    return taken(make_plan(ready_to_plan(model), _goal(target, isas).isas))
+
+
+def _goal(target: str | Target, isas: Sequence[str] | None) -> Target:
+    goal = target if isinstance(target, Target) else find_target(target)
+    return goal if isas is None else goal.with_isas(isas)
 
 
 def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None, cores: int,

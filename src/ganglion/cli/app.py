@@ -24,7 +24,8 @@ Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or insi
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 
 LossName = Annotated[str, typer.Option(help="auto, or a loss by Keras's name")]
-OptimizerName = Annotated[str, typer.Option(help="sgd, rmsprop, adam or adamw")]
+OptimizerName = Annotated[str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, adamax or "
+                                            "lion")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="the optimiser's own if left out")]
 BatchSize = Annotated[int, typer.Option(min=1, help="rows a step")]
 TargetName = Annotated[str, typer.Option(help="see `ganglion targets`")]
@@ -81,18 +82,39 @@ def train(
     validation_split: Annotated[float, typer.Option(
         min=0, max=0.9, help="the last part of the data, held out")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="of the order of the data and of dropout")] = 0,
+    schedule: Annotated[str, typer.Option(
+        help="of the learning rate over the run: constant, cosine, linear, exponential, or plateau "
+        "(halved when nothing improves for 5 epochs)")] = "constant",
+    warmup: Annotated[int, typer.Option(min=0, help="epochs in which the rate rises from 0, for "
+                                        "cosine")] = 0,
+    weight_decay: Annotated[float | None, typer.Option(
+        min=0, help="every step takes this times the rate off each weight")] = None,
+    clip_value: Annotated[float | None, typer.Option(help="bound of a gradient's elements")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="bound of a gradient's norm")] = None,
+    global_clip_norm: Annotated[float | None, typer.Option(
+        help="bound of the norm of all gradients together")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="steps whose gradients make one update")
+                          ] = 1,
+    class_weight: Annotated[str | None, typer.Option(
+        help="such as 0=1,1=2.5 (1 for other classes), or balanced")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="written after every epoch; a run starts "
                                                     "where it ends")] = None,
+    checkpoint_steps: Annotated[int | None, typer.Option(
+        min=1, help="write the checkpoint after every so many steps too")] = None,
+    log: Annotated[Path | None, typer.Option(help="write the history as .csv")] = None,
     trainable: Trainable = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
     from ganglion.cli.device import selection
+    from ganglion.cli.learning import Learning
     from ganglion.cli.train import Settings, run
 
-    run(model, data, output, Settings(epochs, loss, optimizer, learning_rate, batch_size,
-                                      validation_split, seed, checkpoint, selection(trainable)),
-        json)
+    learning = Learning(optimizer, learning_rate, schedule, warmup, weight_decay, clip_value,
+                        clip_norm, global_clip_norm, accumulate)
+    run(model, data, output, Settings(epochs, loss, batch_size, validation_split, seed, learning,
+                                      class_weight, checkpoint, checkpoint_steps, log,
+                                      selection(trainable)), json)
 
 
 @app.command()

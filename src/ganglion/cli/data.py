@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.data.images import IMAGES, read_image
-from ganglion.data.tables import read_csv, read_npy, read_npz
+from ganglion.data.tables import load_csv, read_csv, read_npy, read_npz
 from ganglion.errors import DataError
 from ganglion.runtime import Port
 
@@ -28,8 +28,8 @@ def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> tuple[Arr
     """
     inputs, outputs = _inputs(model), list(model.graph.outputs)
     if path.suffix == ".csv" and len(inputs) == len(outputs) == 1:
-        table = read_csv(path)
-        return as_input(inputs[0], table[:, :-1]), table[:, -1]
+        table = load_csv(path)
+        return as_input(inputs[0], table.x), table.y
     arrays = read_npz(path)
     for suffix in (*(HELD_OUT if held_out else ()), *TRAINING):
         x, y = _named(arrays, inputs, "x", suffix), _named(arrays, outputs, "y", suffix)

@@ -8,10 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.cli.data import Arrays, check_output, read_pairs
+from ganglion.cli.learning import Learning, class_weights
 from ganglion.cli.progress import Bars
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.frontends import load, save
 from ganglion.training import evaluate, fit
+from ganglion.training.callbacks import CSVLogger
 from ganglion.training.optimizers import Optimizer, get
 from ganglion.training.selection import Selection
 
@@ -25,12 +27,14 @@ class Settings:
 
     epochs: int
     loss: str
-    optimizer: str
-    learning_rate: float | None
     batch_size: int
     validation_split: float
     seed: int
+    learning: Learning
+    class_weight: str | None
     checkpoint: Path | None
+    checkpoint_steps: int | None
+    log: Path | None
     trainable: Selection
 
 
@@ -40,21 +44,31 @@ def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -
     model = load(path)
     x, y = read_pairs(data, model)
     loss = guess_losses(model, y) if chosen.loss == "auto" else [chosen.loss]
+    rows = len(y[0] if isinstance(y, list) else y)
+    steps = -(-int(rows * (1 - chosen.validation_split)) // chosen.batch_size)
+    optimizer = chosen.learning.made(chosen.epochs, max(1, steps))
+    listeners = chosen.learning.callbacks(chosen.validation_split > 0)
+    if chosen.log is not None:
+        check_output(chosen.log, ".csv")
+        listeners.append(CSVLogger(chosen.log))
     with Bars() as bars:
         trained, history = fit(
             model, x, y, loss=loss[0] if len(loss) == 1 else loss,
-            optimizer=with_rate(chosen.optimizer, chosen.learning_rate), trainable=chosen.trainable,
+            optimizer=optimizer, trainable=chosen.trainable,
             epochs=chosen.epochs, batch_size=chosen.batch_size,
             validation_split=chosen.validation_split, seed=chosen.seed,
             metrics=fitting(loss, ["accuracy"], ["mae"]),
-            checkpoint=chosen.checkpoint, callbacks=[bars.epochs("training", chosen.epochs)])
+            class_weight=class_weights(chosen.class_weight, y),
+            checkpoint=chosen.checkpoint, checkpoint_steps=chosen.checkpoint_steps,
+            callbacks=[*listeners, bars.epochs("training", chosen.epochs)])
     save(trained, output)
     if as_json:
         print_json({"loss": " ".join(loss), "history": history.history, "output": str(output)})
         return
     names = list(history.history)
     print_table(f"trained with {', '.join(loss)}", ["epoch", *names],
-                [[e + 1, *[f"{history.history[n][i]:.4f}" for n in names]]
+                [[e + 1, *[f"{history.history[n][i]:.4g}" if n == "learning_rate" else
+                            f"{history.history[n][i]:.4f}" for n in names]]
                  for i, e in enumerate(history.epoch)])
     say(f"wrote {output}")
 

@@ -17,19 +17,17 @@ from ganglion.compression.scales import (
 from ganglion.compression.selection import Group, weight_axis
 from ganglion.compression.sites import (
     Rounding,
-    insert_after,
     roundings,
     stored_places,
     take_output,
     weight_of,
 )
-from ganglion.ops.base import GANGLION_DOMAIN
-from ganglion.ops.fake_quantization import NAME
 from ganglion.ops.graph import require_model
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes
 from ganglion.passes.qdq import Editor, array_of
+from ganglion.passes.rounding import insert_after, learned_scale, rounding_node, row_elements
 from ganglion.training.weights import LEARNED_INPUTS, TRAINABLE, is_float_array, origin, trainable
 
 _LEARNS = "ganglion.learns"
@@ -77,7 +75,7 @@ def _simplified(model: ir.Model) -> ir.Model:
     marked = model.clone(deep_copy=True)
     trained = set(trainable(marked))
     for node in marked.graph:
-        if any(origin(v) in trained for v in _learned(node)):
+        if any(origin(v) in trained for v in _read(node)):
             node.metadata_props[_LEARNS] = "true"
     passes = [p for p in inference_passes() if not isinstance(p, CommonSubexpressions)]
     copy = simplified(marked, [CommonSubexpressions(constants=False), *passes])
@@ -85,13 +83,13 @@ def _simplified(model: ir.Model) -> ir.Model:
         value.metadata_props.pop(TRAINABLE, None)
     for node in copy.graph:
         if node.metadata_props.pop(_LEARNS, None):
-            for value in map(origin, _learned(node)):
+            for value in map(origin, _read(node)):
                 if value.is_initializer() and is_float_array(value):
                     value.metadata_props[TRAINABLE] = "true"
     return copy
 
 
-def _learned(node: ir.Node) -> list[ir.Value]:
+def _read(node: ir.Node) -> list[ir.Value]:
     places = LEARNED_INPUTS.get(node.op_type, ()) if node.domain == "" else ()
     return [v for k in places if k < len(node.inputs) and (v := node.inputs[k]) is not None]
 
@@ -119,8 +117,8 @@ def _rounded_weight(edit: Editor, node: ir.Node, weight: ir.Value, axis: int | N
     array = array_of(weight)
     scales = (weight_scales(array, axis) if high == HIGH
               else least_error_scales(array, axis, high))
-    scale = _learned_scale(edit, str(weight.name), along(scales, axis, array.ndim))
-    step = _rounding_node(edit, weight, scale, 0, -high, high, array.size / scales.size)
+    scale = _learned(edit, str(weight.name), along(scales, axis, array.ndim))
+    step = rounding_node(edit, weight, scale, (0, -high, high), array.size / scales.size)
     edit.graph.insert_before(node, step)
     return step.outputs[0]
 
@@ -132,9 +130,8 @@ def _round_activations(edit: Editor, measured: Measured, sites: list[Rounding]) 
         scale_of |= dict.fromkeys(group.values, shared)
     for site in sites:
         value = site.value
-        features = [d for d in list(value.shape or [])[1:] if isinstance(d, int)]
-        step = _rounding_node(edit, value, scale_of[value], site.scale.zero_point, LOW, HIGH,
-                              float(np.prod(features)))
+        step = rounding_node(edit, value, scale_of[value], (site.scale.zero_point, LOW, HIGH),
+                             row_elements(value))
         rounded = insert_after(edit, value.producer() or scale_of[value].producer(), step)
         for reader, place in site.readers:
             reader.replace_input_with(place, rounded)
@@ -147,29 +144,11 @@ def _group_scale(edit: Editor, group: Group, scale: Scale) -> ir.Value:
     name = str(group.values[0].name)
     if group.fixed is not None:
         return edit.constant(np.float32(scale.scale), f"{name}_scale")
-    return _learned_scale(edit, name, np.float32([scale.scale]))
+    return _learned(edit, name, np.array([scale.scale], np.float32))
 
 
-def _learned_scale(edit: Editor, name: str, scale: np.ndarray) -> ir.Value:
-    """exp(z) with z trained."""
-    logarithm = edit.constant(np.log(scale.astype(np.float64)).astype(np.float32),
-                              f"{name}.log_scale")
+def _learned(edit: Editor, name: str, scale: np.ndarray) -> ir.Value:
+    """A scale that is trained."""
+    value, logarithm = learned_scale(edit, name, scale)
     logarithm.metadata_props[TRAINABLE] = "true"
-    node = ir.Node("", "Exp", [logarithm], num_outputs=1, name=edit.fresh(f"{name}_scale_exp"))
-    node.outputs[0].name = edit.fresh(f"{name}_scale")
-    node.outputs[0].type, node.outputs[0].shape = logarithm.type, logarithm.shape
-    return insert_after(edit, None, node)
-
-
-def _rounding_node(edit: Editor, value: ir.Value, scale: ir.Value, zero_point: int, low: int,
-                   high: int, elements: float) -> ir.Node:
-    """FakeQuantize of `value`, not yet in the graph. Its gain is 1 / sqrt(elements · steps), so
-    that a scale moves as fast as a weight does (Esser et al., section 2.2)."""
-    gain = 1.0 / np.sqrt(max(elements, 1.0) * max(high - zero_point, zero_point - low))
-    attributes = [ir.AttrInt64("zero_point", zero_point), ir.AttrInt64("low", low),
-                  ir.AttrInt64("high", high), ir.AttrFloat32("gain", float(gain))]
-    node = ir.Node(GANGLION_DOMAIN, NAME, [value, scale], attributes, num_outputs=1,
-                   name=edit.fresh(f"{value.name}_rounding"))
-    node.outputs[0].name = edit.fresh(f"{value.name}_rounded")
-    node.outputs[0].type, node.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
-    return node
+    return value

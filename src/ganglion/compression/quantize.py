@@ -13,7 +13,6 @@ from ganglion.compression.selection import bias_add, weight_axis
 from ganglion.compression.sites import (
     Rounding,
     WeightRounding,
-    insert_after,
     roundings,
     stored_places,
     take_output,
@@ -23,6 +22,7 @@ from ganglion.errors import DataError, ModelError
 from ganglion.ops.graph import require_model
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of, is_constant
+from ganglion.passes.rounding import insert_after
 
 SCALE_KEY, ZERO_POINT_KEY = "ganglion.scale", "ganglion.zero_point"
 """Metadata of an int8 input or output: real = (code - zero_point) · scale."""

@@ -85,14 +85,3 @@ def take_output(edit: Editor, old: ir.Value, new: ir.Value) -> None:
     place = list(edit.graph.outputs).index(old)
     edit.graph.outputs[place] = new
     old.name, new.name = edit.fresh(f"{name}_float"), name
-
-
-def insert_after(edit: Editor, maker: ir.Node | None, node: ir.Node) -> ir.Value:
-    """Puts a new node of one output behind `maker`, in front of all without one."""
-    if maker is not None:
-        edit.graph.insert_after(maker, node)
-    elif len(edit.graph):
-        edit.graph.insert_before(edit.graph[0], node)
-    else:
-        edit.graph.append(node)
-    return node.outputs[0]

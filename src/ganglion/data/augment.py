@@ -188,7 +188,8 @@ class RandomSpeed(_TimeChange):
 @dataclass(frozen=True)
 class MixUp(Augmentation):
     """Mixes every sample with another of its batch, inputs and targets alike, by a share drawn
-    from Beta(alpha, alpha) (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018)."""
+    from Beta(alpha, alpha) (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+    Weights of samples stay with their rows."""
 
     alpha: float = 0.2
 

@@ -49,7 +49,7 @@ def read_wav(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             frames = file.getnframes()
             data = file.readframes(frames)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a seek past a chunk
         raise DataError(f"{name}: not a readable .wav ({error or 'cut short'}); expected PCM, "
                         "which sound editors write as 16-bit WAV") from error
     if width not in (1, 2, 3, 4) or not channels or not rate:

@@ -1,13 +1,16 @@
 """What an Edge TPU would run of a network, operator by operator, before its compiler is asked.
 
-Source of the rows and limits: Coral, "TensorFlow models on the Edge TPU", sections "Model
-requirements" and "Supported operations" (coral.ai/docs/edgetpu/models-intro), as of runtime 13 and
-14; the rows from Add to ResizeBilinear were compared with the copy in Axis's "Supported ops" for
-ARTPEC-7, whose processor is an Edge TPU (developer.axis.com), those of Softmax, SpaceToDepth and
-StridedSlice with a copy of the first edition, PReLU, Transpose and TransposeConv with what the
-compiler said in issues 433, 597 and 684 of google-coral/edgetpu. No copy was at hand of the limits
-of Split and Sum, and of the rows Rsqrt and SquaredDifference. The compiler itself may still refuse
-an operator for its size (Reshape, resizing), or to keep precision.
+Source of the rows and limits: Coral, "TensorFlow models on the Edge TPU",
+https://coral.ai/docs/edgetpu/models-intro/, sections "Model requirements" and "Supported
+operations", held against two copies of it. Axis, "Supported ops" of ARTPEC-7,
+https://developer.axis.com/computer-vision/on-device/system-on-chip/artpec-7/supported-ops/
+(Add to ResizeBilinear by name), and an earlier state of Coral's table in
+https://github.com/dgist-datalab/Datalab_Intern, Edge_TPU/convert_model_for_Edge_TPU.md (Resize,
+Slice, Softmax, SpaceToDepth, Split, Squeeze, StridedSlice). In neither copy, but supported by
+issues 433 and 684 of google-coral/edgetpu: TRANSPOSE (compiler 16), TRANSPOSE_CONV. Unconfirmed:
+RSQRT, SQUARED_DIFFERENCE, SUM, and that SPLIT leaves the batch alone.
+The compiler itself may still refuse an operator for its size, or to keep precision; large RESHAPEs
+and RESIZEs are such.
 """
 
 import shutil
@@ -26,6 +29,8 @@ CODES = (np.dtype(np.int8), np.dtype(np.uint8))
 SOFTMAX_ELEMENTS = 16_000
 WIDE_AXES = 3
 """Only so many innermost axes may be larger than 1."""
+WORD = 4
+"""Channels that are averaged together."""
 CACHE_BYTES = 8_000_000
 """What the Edge TPU can keep of parameters; the rest is sent for every call."""
 COMPILER_SECONDS = 600
@@ -130,11 +135,11 @@ def _softmax(seen: Seen) -> str:
                               f"has {size} elements, at most {SOFTMAX_ELEMENTS} are supported")
 
 
-def _channels_of_four(seen: Seen) -> str:
+def _whole_words(seen: Seen) -> str:
     shape = seen.inputs[0].shape
-    reduced = any(a % len(shape) == len(shape) - 1 for a in _numbers(seen, 1))
-    return f"reduces {shape[-1]} channels; only multiples of 4 are supported" if (
-        reduced and shape[-1] % 4) else ""
+    channels = any(a % len(shape) == len(shape) - 1 for a in _numbers(seen, 1))
+    return (f"averages {shape[-1]} channels; their number must be a multiple of {WORD}"
+            if channels and shape[-1] % WORD else "")
 
 
 def _no_batch_axis(seen: Seen) -> str:
@@ -149,25 +154,32 @@ def _no_batch_margins(seen: Seen) -> str:
     return "pads the batch" if array[0].any() else ""
 
 
-def _one_slope_a_channel(seen: Seen) -> str:
+def _no_batch_pack(seen: Seen) -> str:
+    return "packs along the batch" if seen.options.get("axis", 0) == 0 else ""
+
+
+def _one_axis_slopes(seen: Seen) -> str:
     shape = seen.inputs[1].shape
     return "" if all(n == 1 for n in shape[:-1]) else (
-        f"has slopes {list(shape)}; only one for each channel is supported")
+        f"has slopes of shape {list(shape)}; only the last axis may be larger than 1")
 
 
-def _no_batch_pack(seen: Seen) -> str:
-    axis = seen.options.get("axis", 0)
-    return "packs along the batch" if axis == 0 else ""
-
-
-def _default_weights(seen: Seen) -> str:
-    return "has shuffled weights" if seen.options.get("weights_format", 0) else ""
+def _leading_ones(seen: Seen) -> str:
+    """Of the three axes that may be larger than 1, those of 1 must stand first."""
+    sizes = list(seen.inputs[0].shape[-WIDE_AXES:])
+    while sizes and sizes[0] == 1:
+        sizes.pop(0)
+    return f"drops axes of {list(seen.inputs[0].shape)} behind larger ones" if 1 in sizes else ""
 
 
 def _plain_slice(seen: Seen) -> str:
     if any(seen.options.get(f"{name}_mask", 0) for name in ("ellipsis", "new_axis")):
         return "has an ellipsis or a new axis"
     return "" if all(n == 1 for n in _numbers(seen, 3)) else "has steps other than 1"
+
+
+def _default_weights(seen: Seen) -> str:
+    return "has shuffled weights" if seen.options.get("weights_format", 0) else ""
 
 
 def _split_axis(seen: Seen) -> str:
@@ -197,12 +209,13 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
     "TRANSPOSE_CONV": (_constant(0, 1, 3),),
     "FULLY_CONNECTED": (_constant(1, 2), _default_weights, _one_row),
     "EXPAND_DIMS": (), "L2_NORMALIZATION": (), "LOGISTIC": (), "TANH": (), "RELU": (),
-    "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1), _one_slope_a_channel), "RSQRT": (),
-    "MEAN": (_no_batch_axis, _channels_of_four), "SUM": (_no_batch_axis,),
-    "REDUCE_MAX": (_no_batch_axis,), "REDUCE_MIN": (_no_batch_axis,), "PACK": (_no_batch_pack,),
-    "PAD": (_no_batch_margins,), "QUANTIZE": (), "RESHAPE": (), "RESIZE_BILINEAR": (),
-    "RESIZE_NEAREST_NEIGHBOR": (), "SLICE": (), "SOFTMAX": (_softmax,), "SPACE_TO_DEPTH": (),
-    "SPLIT": (_split_axis,), "SQUEEZE": (), "STRIDED_SLICE": (_plain_slice,), "TRANSPOSE": (),
+    "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1), _one_axis_slopes), "RSQRT": (),
+    "MEAN": (_no_batch_axis, _whole_words), "SUM": (_no_batch_axis,),
+    "REDUCE_MAX": (_no_batch_axis,), "REDUCE_MIN": (_no_batch_axis,),
+    "PACK": (_no_batch_pack,), "PAD": (_no_batch_margins,), "QUANTIZE": (),
+    "RESHAPE": (), "RESIZE_BILINEAR": (), "RESIZE_NEAREST_NEIGHBOR": (), "SLICE": (),
+    "SOFTMAX": (_softmax,), "SPACE_TO_DEPTH": (), "SPLIT": (_split_axis,),
+    "SQUEEZE": (_leading_ones,), "STRIDED_SLICE": (_plain_slice,), "TRANSPOSE": (),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ()}
 """The operators that there are, and what limits each."""
 

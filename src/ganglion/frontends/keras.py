@@ -21,6 +21,8 @@ class KerasLayer(Protocol):
 
     def get_weights(self) -> list[Array]: ...
 
+    def set_weights(self, weights: list[Array]) -> None: ...
+
 
 class KerasModel(Protocol):
     """What is asked of the live model: any backend's Sequential or Functional has it."""
@@ -50,7 +52,7 @@ def from_keras(model: KerasModel) -> ir.Model:
     def source(layer: Layer, name: str, path: tuple[str, ...], index: int,
                shape: tuple[int, ...]) -> Array:
         if layer not in taken:
-            taken[layer] = list(_find(model, reading.origins[layer]).get_weights())
+            taken[layer] = list(find_layer(model, reading.origins[layer]).get_weights())
         if not taken[layer]:
             raise ModelError(f"layer {name!r} has fewer weights than its configuration asks for; "
                              f"missing {path[-1]} {list(shape)}")
@@ -76,7 +78,7 @@ def checked(array: Array, what: str) -> Array:
     return single
 
 
-def _find(model: KerasModel, origin: Origin) -> KerasLayer:
+def find_layer(model: KerasModel, origin: Origin) -> KerasLayer:
     """The live layer that stands at `origin`."""
     layers: Sequence[KerasLayer] = model.layers
     found: KerasLayer | None = None

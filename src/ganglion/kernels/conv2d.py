@@ -10,8 +10,19 @@ import numpy as np
 
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import (
+    AVX2,
+    AVX512,
+    AVXVNNI,
+    DOTPROD,
+    NEON,
+    SCALAR,
+    SIMD128,
+    VNNI,
+    Isa,
+)
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
+from ganglion.kernels.narrow import narrow
 
 
 @dataclass(frozen=True)
@@ -199,14 +210,14 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv2dSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
         each = spec.o // spec.groups
-        order = tiling.pack_order(each, vectors if group == 4 else 1)
+        order = tiling.pack_order(each, vectors if packs else 1)
         weights = weights_by_group(spec, consts["w"], spec.geometry(group).run)[..., order]
-        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
         bias = consts["bias"].reshape(-1) if spec.bias else None
         start, factors = requant.begin(spec.dtype, consts["w"].reshape(spec.o, -1), bias,
                                        consts["multiplier"])
@@ -226,7 +237,7 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         columns = spec.o // spec.groups
         one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
-                                  per_cycle, tiling.finish_cycles(columns, vectors, group))
+                                  per_cycle, tiling.finish_cycles(columns, vectors, packs))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 
@@ -326,6 +337,9 @@ VARIANTS = (
     *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (24, 1), (6, 4))),
+    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
+    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
     *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),

@@ -17,7 +17,7 @@ import numpy as np
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.conv2d import Conv2dSpec, macs, weights_by_group, windows
-from ganglion.kernels.isa import AVX2, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import AVX2, AVX512, AVXVNNI, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.matmul import Epilogue, finish
 
 LEAST_RANGE = np.float32(1e-30)
@@ -189,13 +189,15 @@ def _matmul_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Hy
 
 
 CONV_TILES = {AVX2: ((4, 2), (8, 1)), VNNI: ((14, 2), (28, 1), (6, 4)), NEON: ((4, 4), (8, 2)),
-              SIMD128: ((4, 2), (8, 1))}
+              SIMD128: ((4, 2), (8, 1)), AVX512: ((12, 2), (24, 1), (6, 4)),
+              AVXVNNI: ((6, 2), (12, 1), (4, 3))}
 MATMUL_TILES = {AVX2: ((4, 2), (1, 8), (8, 1)), VNNI: ((14, 2), (1, 8), (6, 4), (28, 1)),
-                NEON: ((4, 4), (1, 8), (8, 2)), SIMD128: ((4, 2), (1, 4))}
+                NEON: ((4, 4), (1, 8), (8, 2)), SIMD128: ((4, 2), (1, 4)),
+                AVX512: ((12, 2), (1, 8), (24, 1)), AVXVNNI: ((6, 2), (1, 6), (12, 1), (4, 3))}
 
 
 def _group(isa: Isa) -> int:
-    return 4 if isa is VNNI else 2
+    return 4 if isa in (VNNI, AVXVNNI) else 2
 
 
 HYBRID_CONV2D: Family[HybridConvSpec] = Family("hybrid_conv2d", conv_operands, conv_reference, (

@@ -25,8 +25,11 @@ class Isa:
 SCALAR = Isa("scalar", 1, "scalar.h")
 AVX2 = Isa("avx2", 8, "avx2.h", ("immintrin.h",), ("scalar",))
 AVX512 = Isa("avx512", 16, "avx512.h", ("immintrin.h",), ("avx2", "scalar"))
+AVXVNNI = Isa("avxvnni", 8, "avxvnni.h", ("immintrin.h",), ("avx2", "scalar"))
 VNNI = Isa("vnni", 16, "vnni.h", ("immintrin.h",), ("avx512", "avx2", "scalar"))
 NEON = Isa("neon", 4, "neon.h", ("arm_neon.h",), ("scalar",))
+DOTPROD = Isa("dotprod", 4, "dotprod.h", ("arm_neon.h",), ("neon", "scalar"))
 SIMD128 = Isa("simd128", 4, "simd128.h", ("wasm_simd128.h",), ("scalar",))
 
-ISAS = {isa.name: isa for isa in (SCALAR, AVX2, AVX512, VNNI, NEON, SIMD128)}
+ISAS = {isa.name: isa for isa in (SCALAR, AVX2, AVXVNNI, AVX512, VNNI, NEON, DOTPROD,
+                                   SIMD128)}

@@ -7,7 +7,18 @@ import numpy as np
 
 from ganglion.kernels import rescale, tiling
 from ganglion.kernels.base import Family, Operand, Variant
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import (
+    AVX2,
+    AVX512,
+    AVXVNNI,
+    DOTPROD,
+    NEON,
+    SCALAR,
+    SIMD128,
+    VNNI,
+    Isa,
+)
+from ganglion.kernels.narrow import narrow
 from ganglion.kernels.program import Program, evaluate
 
 
@@ -91,6 +102,11 @@ class MatMulSpec:
     @property
     def y_dtype(self) -> str:
         return (self.requant.y_dtype if self.requant else "") or self.dtype
+
+    def readable(self, group: int) -> bool:
+        """Whether dot products of `group` terms can read a's codes where they lie."""
+        return (group == 4 and self.dtype == "uint8" and not self.trans_a
+                and self.k % group == 0)
 
 
 def operands(spec: MatMulSpec) -> list[Operand]:
@@ -208,7 +224,7 @@ def _dot_variant(isa: Isa) -> Variant[MatMulSpec]:
 
 
 def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatMulSpec]:
-    width = vectors * isa.lanes
+    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
@@ -218,10 +234,10 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         assert spec.requant is not None
         wide = tiling.padded(spec.n, isa.lanes)
         matrices = _matrices(spec, consts["b"])
-        requant = spec.requant if group == 4 else replace(spec.requant, fused=False)
+        requant = spec.requant if packs else replace(spec.requant, fused=False)
         bias = consts["bias"].reshape(-1) if spec.bias else None
         start, factors = requant.begin(spec.dtype, matrices[0].T, bias, consts["multiplier"])
-        order = tiling.pack_order(spec.n, vectors if group == 4 else 1)
+        order = tiling.pack_order(spec.n, vectors if packs else 1)
         found = {**consts, "multiplier": np.concatenate(
             [tiling.padded_to(each[order], wide) for each in factors])}
         start = start if bias is None else start + bias
@@ -235,18 +251,21 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
             parts.append(tiling.groups(b, isa.lanes, width, group, isa.name == "neon"))
         return {**found, "b": np.concatenate(parts)}
 
+    def scratch_bytes(spec: MatMulSpec) -> int:
+        prepared = tiling.padded(spec.k, group) * min(rows, spec.m) * (1 if group == 4 else 2)
+        return 0 if spec.readable(group) else prepared
+
     def cost(spec: MatMulSpec) -> float:
-        prepare = spec.m * spec.k / (4 * isa.lanes)
+        prepare = 0.0 if spec.readable(group) else spec.m * spec.k / (4 * isa.lanes)
         per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
             spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
-            each=tiling.finish_cycles(spec.n, vectors, group)))
+            each=tiling.finish_cycles(spec.n, vectors, packs)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
                    accepts=accepts, cost=cost, pack=pack,
                    tile={"rows": rows, "vectors": vectors, "group": group},
-                   scratch_bytes=lambda spec: (tiling.padded(spec.k, group) * min(rows, spec.m)
-                                               * (1 if group == 4 else 2)))
+                   scratch_bytes=scratch_bytes)
 
 
 VARIANTS = (
@@ -259,6 +278,9 @@ VARIANTS = (
     *(_dot_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
     *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (1, 8), (8, 1))),
     *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (1, 8), (6, 4), (28, 1))),
+    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (1, 8), (6, 4), (24, 1))),
+    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (1, 6), (12, 1), (4, 3))),
+    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (1, 6), (12, 1), (6, 3))),
     *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (1, 8), (8, 2))),
     *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (1, 4))),
 )

@@ -1,7 +1,7 @@
 """LSTM, GRU and simple recurrent layers over a sequence, float32; the way back is in
 `recurrent_grad.py`.
 
-The input's part of all steps is one matrix product ahead of the time loop; inside it only the
+The input's part of a block of steps is one matrix product ahead of their loop; inside it only the
 hidden state's product is left. Weights are packed so that lanes run along the hidden units.
 """
 
@@ -13,10 +13,13 @@ import numpy as np
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 from ganglion.kernels.literal import literal_f32
+from ganglion.kernels.tiling import panels
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
 ALPHA = {"affine": 1.0, "leakyrelu": 0.01, "hardsigmoid": 0.2, "elu": 1.0}
+BLOCK_ROWS = 48
+"""Rows that make a product of the inputs worth its while."""
 BETA = {"affine": 0.0, "hardsigmoid": 0.5}
 
 
@@ -113,7 +116,8 @@ class RecurrentSpec:
     (Keras's reset_after). Operands: x, w, r, [b], [h0], [c0 (lstm)], y, h, [c (lstm)]; with `trace`
     (training) also gates [D, steps, batch, G·hidden] after activation and, lstm only, cells
     [D, steps, batch, hidden], gru with linear_before_reset only: hidden_part
-    [D, steps, batch, hidden] (R_h·h + b before the reset gate).
+    [D, steps, batch, hidden] (R_h·h + b before the reset gate). With `codes` (and w_const) w and r
+    are int8, followed by w_scale and r_scale [D, G·hidden] that multiply their rows.
     """
 
     cell: str
@@ -131,6 +135,7 @@ class RecurrentSpec:
     w_const: bool = True
     alphas: tuple[float, ...] = ()
     betas: tuple[float, ...] = ()
+    codes: bool = False
 
     @property
     def reverses(self) -> list[bool]:
@@ -164,9 +169,26 @@ class RecurrentSpec:
         d, rows = len(self.reverses), self.steps * self.batch
         wide, state = self.gates * self.hidden, d * self.batch * self.hidden
         return {"x": rows * self.inputs, "w": d * wide * self.inputs, "r": d * wide * self.hidden,
+                "w_scale": d * wide, "r_scale": d * wide,
                 "b": d * 2 * wide, "h0": state, "c0": state, "y": self.steps * state, "h": state,
                 "c": state, "gates": d * rows * wide, "cells": self.steps * state,
                 "hidden_part": self.steps * state}
+
+
+    @property
+    def block(self) -> int:
+        """Steps whose inputs are multiplied together."""
+        return even_block(self.steps, self.batch, BLOCK_ROWS)
+
+
+def even_block(steps: int, batch: int, rows: int) -> int:
+    """Steps of a block of at least `rows` rows where there are so many, all blocks alike.
+
+    >>> even_block(50, 1, 48), even_block(50, 32, 48)
+    (25, 2)
+    """
+    blocks = -(-steps // -(-rows // batch))
+    return -(-steps // blocks)
 
 
 def traced(spec: RecurrentSpec) -> list[str]:
@@ -180,7 +202,9 @@ def operands(spec: RecurrentSpec) -> list[Operand]:
     size = spec.sizes()
     fixed = "const" if spec.w_const else "input"
     found = [Operand("x", "float32", size["x"])]
-    found += [Operand(n, "float32", size[n], fixed) for n in ("w", "r", *["b"] * spec.bias)]
+    found += [Operand(n, "int8" if spec.codes else "float32", size[n], fixed) for n in ("w", "r")]
+    scales = ["w_scale", "r_scale"] if spec.codes else []
+    found += [Operand(n, "float32", size[n], fixed) for n in (*scales, *["b"] * spec.bias)]
     lstm = spec.cell == "lstm"
     starts = [*["h0"] * spec.h0, *["c0"] * (spec.c0 and lstm)]
     ends = ["y", "h", *["c"] * lstm, *(traced(spec) if spec.trace else [])]
@@ -201,6 +225,9 @@ def shaped(spec: RecurrentSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
 def reference(spec: RecurrentSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Step by step in float64."""
     given = shaped(spec, arrays)
+    if spec.codes:
+        for name in ("w", "r"):
+            given[name] *= arrays[f"{name}_scale"].reshape(len(spec.reverses), -1, 1)
     d, h = len(spec.reverses), spec.hidden
     per_step = (d, spec.steps, spec.batch)
     out = {"y": np.zeros((spec.steps, d, spec.batch, h)), "h": given["h0"].copy(),
@@ -252,15 +279,23 @@ def padded(spec: RecurrentSpec, lanes: int) -> int:
     return -(-spec.hidden // lanes) * lanes
 
 
-def _pack(spec: RecurrentSpec, lanes: int, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """w → [D, inputs, G, padded], r → [D, hidden, G, padded], b → [D, G or G + 1, padded]: the sums
-    of both halves, but of a linear GRU's candidate the hidden part's own as a row more."""
+def _pack(spec: RecurrentSpec, lanes: int, panel: int, consts: dict[str, np.ndarray]
+          ) -> dict[str, np.ndarray]:
+    """w → [D, inputs, G·padded], r → [D, hidden, G·padded] (a GRU's candidate apart), both in
+    panels of `panel` columns; b → [D, G or G + 1, padded]: the sums of both halves, but of a
+    linear GRU's candidate the hidden part's own as a row more."""
     if not spec.w_const:
         return consts
     d, gates, h = len(spec.reverses), spec.gates, spec.hidden
     room = ((0, 0), (0, 0), (0, 0), (0, padded(spec, lanes) - h))
-    found = {name: np.pad(consts[name].reshape(d, gates, h, -1).transpose(0, 3, 1, 2), room)
-             for name in ("w", "r")}
+    found = {}
+    for name, parts in (("w", [gates]), ("r", [2, 1] if spec.cell == "gru" else [gates])):
+        wide = np.pad(consts[name].reshape(d, gates, h, -1).transpose(0, 3, 1, 2), room)
+        found[name] = np.concatenate([
+            panels(one.reshape(len(one), -1), panel, lanes)
+            for way in wide for one in np.split(way, np.cumsum(parts)[:-1], axis=1)])
+    for name in ("w_scale", "r_scale") if spec.codes else ():
+        found[name] = np.pad(consts[name].reshape(d, gates, h), room[1:])
     if spec.bias:
         both = consts["b"].reshape(d, 2, gates, h)
         rows = both.sum(axis=1, dtype=np.float32)
@@ -275,7 +310,7 @@ def _variant(isa: Isa, rows: int, vectors: int) -> Variant[RecurrentSpec]:
 
     def scratch_bytes(spec: RecurrentSpec) -> int:
         wide = padded(spec, lanes)
-        work = spec.steps * spec.batch * spec.gates * wide + 3 * spec.batch * wide
+        work = spec.block * spec.batch * spec.gates * wide + 3 * spec.batch * wide
         weights = (spec.inputs + spec.hidden + 2) * spec.gates * wide
         return 4 * (work + (0 if spec.w_const else weights))
 
@@ -285,7 +320,7 @@ def _variant(isa: Isa, rows: int, vectors: int) -> Variant[RecurrentSpec]:
         return len(spec.reverses) * spec.steps * spec.batch * per_step
 
     return Variant(f"recurrent_f32__{isa.name}", isa, "recurrent.c.j2", cost=cost,
-                   pack=lambda spec, consts: _pack(spec, lanes, consts),
+                   pack=lambda spec, consts: _pack(spec, lanes, vectors * lanes, consts),
                    scratch_bytes=scratch_bytes, tile={"rows": rows, "vectors": vectors})
 
 

@@ -1,7 +1,7 @@
 """Recurrent layers backwards through time, float32.
 
-The time loop only carries the gradient of the hidden state; the gradients of x and of all weights
-are matrix products over every step at once, behind it.
+The time loop only carries the gradient of the hidden state; behind each block of steps, while their
+slopes are in the cache, the gradients of x and of all weights are matrix products over the block.
 """
 
 from collections.abc import Mapping
@@ -11,33 +11,50 @@ import numpy as np
 
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
-from ganglion.kernels.recurrent import RecurrentSpec, macs, shaped, traced
+from ganglion.kernels.recurrent import RecurrentSpec, even_block, macs, shaped, traced
+
+BLOCK_ROWS = 128
+"""Rows of a product that make reading and writing its sums cheap."""
 
 
 @dataclass(frozen=True)
 class RecurrentGradSpec:
     """Gradients of a `layer`; shapes as in RecurrentSpec.
 
-    Operands: x, w, r, [h0], [c0 (lstm)], y, gates, [cells (lstm)], [hidden_part (gru,
+    Operands: x, [w], r, [h0], [c0 (lstm)], y, gates, [cells (lstm)], [hidden_part (gru,
     linear_before_reset)], [dy], [dh], [dc (lstm)], then dx, dw, dr, db [D, 2·G·hidden], dh0,
     [dc0 (lstm)]. h0 and c0 are there when the layer's are; dy, dh and dc (of y and of the last h
-    and c) when the flags say so, else they are zeros. The biases' values do not matter.
+    and c) when the flags say so, else they are zeros; w and dx only when `dx`. The biases'
+    values do not matter.
     """
 
     layer: RecurrentSpec
     dy: bool = True
     dh: bool = False
     dc: bool = False
+    dx: bool = True
+
+    @property
+    def block(self) -> int:
+        """Steps whose slopes are kept until their products are made."""
+        return even_block(self.layer.steps, self.layer.batch, BLOCK_ROWS)
+
+    @property
+    def slope_row(self) -> int:
+        """Elements between rows of slopes: one cache line more than a row has, so that the rows of
+        a power of two do not share cache sets."""
+        return self.layer.gates * self.layer.hidden + 16
 
     @property
     def scratch_sizes(self) -> dict[str, int]:
-        """Elements of working memory: gate slopes of all steps, per unit slopes or gated states of
-        all steps (gru), a direction's own y (bidirectional), and five states."""
+        """Elements of working memory: gate slopes of a block, per unit slopes or gated states of
+        a block (gru), a direction's own y (bidirectional), and five states."""
         layer = self.layer
-        rows = layer.steps * layer.batch
-        return {"slopes": rows * layer.gates * layer.hidden,
+        rows = self.block * layer.batch
+        ways = len(layer.reverses)
+        return {"slopes": rows * self.slope_row,
                 "parts": rows * layer.hidden if layer.cell == "gru" else 0,
-                "own_y": rows * layer.hidden if len(layer.reverses) == 2 else 0,
+                "own_y": layer.steps * layer.batch * layer.hidden if ways == 2 else 0,
                 "state": layer.batch * layer.hidden, "cell": layer.batch * layer.hidden,
                 "gated": layer.batch * layer.hidden, "zeros": layer.batch * layer.hidden}
 
@@ -47,9 +64,9 @@ def operands(spec: RecurrentGradSpec) -> list[Operand]:
     layer = spec.layer
     lstm = layer.cell == "lstm"
     size = layer.sizes()
-    given = ["x", "w", "r", *["h0"] * layer.h0, *["c0"] * (layer.c0 and lstm), "y", *traced(layer),
-             *["dy"] * spec.dy, *["dh"] * spec.dh, *["dc"] * (spec.dc and lstm)]
-    results = ["dx", "dw", "dr", "db", "dh0", *["dc0"] * lstm]
+    given = ["x", *["w"] * spec.dx, "r", *["h0"] * layer.h0, *["c0"] * (layer.c0 and lstm), "y",
+             *traced(layer), *["dy"] * spec.dy, *["dh"] * spec.dh, *["dc"] * (spec.dc and lstm)]
+    results = [*["dx"] * spec.dx, "dw", "dr", "db", "dh0", *["dc0"] * lstm]
     return [*(Operand(n, "float32", size[n.removeprefix("d")]) for n in given),
             *(Operand(n, "float32", size[n.removeprefix("d")], "output") for n in results)]
 
@@ -155,6 +172,13 @@ def _gru_back(layer: RecurrentSpec, k: int, way: _Way, t: int, h: np.ndarray, dh
             carried + both @ way.r[:2 * size], seen)
 
 
+def _macs(spec: RecurrentGradSpec) -> int:
+    """Two products for each of the layer's, but none for a gradient of x that is not asked for."""
+    layer = spec.layer
+    inputs = layer.steps * layer.batch * layer.gates * layer.hidden * layer.inputs
+    return 2 * macs(layer) - (0 if spec.dx else len(layer.reverses) * inputs)
+
+
 def _variant(isa: Isa, rows: int, vectors: int) -> Variant[RecurrentGradSpec]:
     lanes = isa.lanes
 
@@ -171,5 +195,5 @@ RECURRENT_GRAD: Family[RecurrentGradSpec] = Family(
     "recurrent_grad", operands, reference,
     variants=(_variant(SCALAR, 4, 1), _variant(AVX2, 6, 2), _variant(AVX512, 6, 4),
               _variant(NEON, 6, 4), _variant(SIMD128, 4, 2)),
-    macs=lambda spec: 2 * macs(spec.layer))
+    macs=_macs)
 FAMILIES = (RECURRENT_GRAD,)

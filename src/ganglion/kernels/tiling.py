@@ -35,6 +35,22 @@ def splits(total: int, block: int) -> list[tuple[int, int, int]]:
     return loops + ([(whole, total, total - whole)] if total > whole else [])
 
 
+def heights(most: int, counts: Sequence[int]) -> list[int]:
+    """Heights of tiles, `most` the first, that together cover each of these counts of rows.
+
+    >>> heights(6, [32, 1600])
+    [6, 4, 2]
+    """
+    used = set()
+    steps = [most, *(step for step in (4, 2, 1) if step < most)]
+    for count in counts:
+        for step in steps:
+            if count >= step:
+                used.add(step)
+                count %= step
+    return sorted(used, reverse=True)
+
+
 def padded(columns: int, lanes: int) -> int:
     """Columns rounded up to whole vectors."""
     return -(-columns // lanes) * lanes
@@ -83,6 +99,11 @@ def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
     return np.asarray((sums if bias is None else sums + bias).astype(np.int32))
 
 
+def packs(group: int, lanes: int) -> bool:
+    """Whether sums become codes four vectors at a time, by packing: vectors of 16 alone."""
+    return group == 4 and lanes == 16
+
+
 def pack_order(columns: int, vectors: int) -> np.ndarray:
     """The columns in the order in which tiles of `vectors` vectors of 16 hold them, [columns].
 
@@ -119,10 +140,10 @@ def dots_per_cycle(lanes: int, group: int) -> float:
     return 0.5 if lanes == 4 else 1.3
 
 
-def finish_cycles(columns: int, vectors: int, group: int) -> float:
+def finish_cycles(columns: int, vectors: int, packing: bool) -> float:
     """Estimated cycles from a vector of sums to codes: least where packing leaves them in order, or
     three vectors or more are stored as one."""
-    if group != 4:
+    if not packing:
         return 3.0
     rest = columns % 64
     if vectors % 4 or columns < 48:

@@ -114,12 +114,17 @@ def _last_read_allows(drafts: Sequence[Draft], made: Storage, home: Storage) -> 
             continue
         if i > writes[0]:
             return False
-        if i == writes[0]:
-            goal = next(v for v in draft.operands if v.storage is made)
-            if draft.family != "pointwise" or len(writes) > 1 or not all(
-                    v.lies_as(goal) for v in reads):
-                return False
+        if i == writes[0] and (len(writes) > 1 or not _in_place(draft, made, home)):
+            return False
     return True
+
+
+def _in_place(draft: Draft, made: Storage, home: Storage) -> bool:
+    """Whether a step reads an element of `home` only before it writes that of `made`."""
+    described = list(zip(families()[draft.family].operands(draft.spec), draft.operands))
+    goal, view = next((o, v) for o, v in described if v.storage is made)
+    return all((draft.family == "pointwise" or o.name in goal.alias) and v.lies_as(view)
+               for o, v in described if v.storage is home)
 
 
 def _share_in_place(drafts: Sequence[Draft]) -> dict[Storage, Storage]:

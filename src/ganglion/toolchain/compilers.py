@@ -150,7 +150,8 @@ def compiler_command(cc: str | None, target: Target) -> list[str]:
     if not words or shutil.which(words[0]) is None:
         raise ToolchainError(f"no compiler {(words or [cc])[0]!r} on the PATH: install it, "
                              f"give its full path, or leave cc out to use zig")
-    return words
+    told = any(word.startswith(("-march", "-mcpu")) for word in words)
+    return words if told else [*words, *target.architecture_flags]
 
 
 @cache

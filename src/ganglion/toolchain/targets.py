@@ -24,13 +24,19 @@ AVX512_FLAGS = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-ma
 ISA_FLAGS: Mapping[str, tuple[str, ...]] = {
     "vnni": (*AVX512_FLAGS, "-mavx512vnni"),
     "avx512": AVX512_FLAGS,
+    "avxvnni": ("-mavx2", "-mfma", "-mavxvnni"),
     "avx2": ("-mavx2", "-mfma"),
+    "dotprod": (),
     "neon": (),
     "simd128": ("-msimd128", "-mbulk-memory"),
     "scalar": (),
 }
 """What gcc and clang are told for each instruction set of `kernels.isa`; NEON is in every
 aarch64."""
+
+ARCHITECTURES: Mapping[str, str] = {"dotprod": "armv8.2-a+dotprod"}
+"""What compilers other than zig are told with -march, unless their command names a processor; zig
+is told by `Target.cpu`."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,11 @@ class Target:
         return tuple(dict.fromkeys(flag for isa in self.isas for flag in ISA_FLAGS[isa]))
 
     @property
+    def architecture_flags(self) -> tuple[str, ...]:
+        """The -march of its instruction sets, for a compiler that is not told the processor."""
+        return tuple(f"-march={ARCHITECTURES[i]}" for i in self.isas if i in ARCHITECTURES)
+
+    @property
     def zig_flags(self) -> tuple[str, ...]:
         """How zig is told the machine; another compiler's command says that itself."""
         triple = () if self.triple is None else ("-target", self.triple)
@@ -106,8 +117,13 @@ FIXED = (
     Target("x86-64-v3", "x86_64-linux-gnu", ("avx2", "scalar"), ELF,
            "64-bit PC with AVX2 and FMA (most since 2013), Linux", emulator="native",
            cores=4),
+    Target("x86-64-v4", "x86_64-linux-gnu", ("avx512", "avx2", "scalar"), ELF,
+           "64-bit PC or server with AVX-512 (F, BW, DQ, VL), Linux", emulator="native", cores=4),
     Target("raspberrypi4", "aarch64-linux-gnu", ("neon", "scalar"), ELF,
            "Raspberry Pi 4 and 400: Cortex-A72, 64-bit Linux", cpu="cortex_a72",
+           emulator="qemu-aarch64", cores=4),
+    Target("raspberrypi5", "aarch64-linux-gnu", ("dotprod", "neon", "scalar"), ELF,
+           "Raspberry Pi 5: Cortex-A76 with dot products, 64-bit Linux", cpu="cortex_a76",
            emulator="qemu-aarch64", cores=4),
     Target("wasm32", "wasm32-freestanding", ("simd128", "scalar"), WASM,
            "WebAssembly with 128-bit vectors: browsers, Node.js, wasmtime", emulator="wasmtime"),
@@ -130,9 +146,10 @@ def host() -> Target:
     if machine.startswith("armv"):
         machine, system = "arm", "linux-gnueabihf"
     known = system is not None and machine in {"x86_64", "aarch64", "arm", "riscv64"}
+    processor = "generic+dotprod" if "dotprod" in cpu.isas() else None
     return Target("host", f"{machine}-{system}" if known else None, cpu.isas(), kind,
-                  f"this machine: {machine}, {sys.platform}", emulator="native",
-                  cores=min(os.cpu_count() or 1, MOST_CORES))
+                  f"this machine: {machine}, {sys.platform}", cpu=processor,
+                  emulator="native", cores=min(os.cpu_count() or 1, MOST_CORES))
 
 
 def targets() -> dict[str, Target]:

@@ -8,15 +8,17 @@ The trained weights, running statistics, optimiser's slots and generators are th
 weights are constants that all three share.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.build import Artifact, Target, compile
 from ganglion.build.budget import LOSS
+from ganglion.build.compile import memory_needed
 from ganglion.build.samples import drawn, free_inputs
-from ganglion.errors import DataError
+from ganglion.errors import DataError, TargetError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder, require_model
@@ -61,9 +63,34 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     step, entries = functions(model, chosen, method, batch_size, trainable=trainable, seed=seed,
                               masks=masks)
     sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
-    return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
-                   calibration=sample, check=check, cc=cc, isas=isas,
-                   memory_bytes=memory_bytes, cores=1)
+    try:
+        return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
+                       calibration=sample, check=check, cc=cc, isas=isas,
+                       memory_bytes=memory_bytes, cores=1)
+    except TargetError as error:
+        if memory_bytes is None:
+            raise
+
+        def needed(parts: int) -> int:
+            waiting = parts * (method.gradient_accumulation_steps or 1)
+            part = build_step(model, chosen, replace(method, gradient_accumulation_steps=waiting),
+                              batch_size // parts, predictions=False, chosen=trainable)
+            return memory_needed(part, target, isas)
+
+        hint = _smaller_batch(batch_size, memory_bytes, needed)
+        raise TargetError(f"{error}{hint}") from error
+
+
+def _smaller_batch(rows: int, memory_bytes: int, needed: Callable[[int], int]) -> str:
+    """What to say of the largest part of a batch that fits where gradients are added up.
+
+    `needed`: bytes when the batch comes in so many parts.
+    """
+    for parts in (p for p in (2 ** k for k in range(1, 16)) if rows % p == 0):
+        if (nbytes := needed(parts)) <= memory_bytes:
+            return (f". A batch_size of {rows // parts} with gradient_accumulation_steps={parts} "
+                    f"in the optimizer takes {nbytes} bytes")
+    return ""
 
 
 def functions(model: ir.Model, losses: Sequence[loss_module.Loss],

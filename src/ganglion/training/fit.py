@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -12,35 +13,44 @@ from ganglion.data.augment import Augmentation
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
+from ganglion.passes.float_shadow import float_shadow
 from ganglion.training import losses, metrics, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
 from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
+from ganglion.training.live import CompiledKeras, read_live
 from ganglion.training.loop import Problem, train
 from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 from ganglion.training.selection import Selection
 from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
 from ganglion.training.weights import require_trainable
 
+Net = TypeVar("Net", ir.Model, CompiledKeras)
+"""What `fit` trains: a Model, or a live compiled Keras model."""
 LossSpec = str | losses.Loss | Sequence[str | losses.Loss]
 Held = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
 """Rows held out: x, y, and perhaps the weights of the samples."""
 
 
-def fit(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *, loss: LossSpec,
-        optimizer: str | optimizers.Optimizer = "rmsprop", epochs: int = 1, batch_size: int = 32,
+def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
+        loss: LossSpec | None = None, optimizer: str | optimizers.Optimizer | None = None,
+        epochs: int = 1, batch_size: int = 32,
         validation_data: Held | None = None, validation_split: float = 0.0,
         sample_weight: Arrays | None = None, class_weight: ClassWeight | None = None,
-        metrics: Sequence[str | metrics.Metric] = (), shuffle: bool = True, seed: int = 0,
+        metrics: Sequence[str | metrics.Metric] | None = None, shuffle: bool = True, seed: int = 0,
         early_stopping: Stopping | Sequence[Stopping] | None = None,
         restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
         checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
         masks: Mapping[str, Array] | None = None, trainable: Selection = None,
         steps_per_epoch: int | None = None,
         augment: Augmentation | Sequence[Augmentation] | None = None,
-        verbose: bool = False) -> tuple[ir.Model, History]:
+        verbose: bool = False) -> tuple[Net, History]:
     """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
+
+    A live compiled Keras model is trained itself: optimizer, loss and metrics are those that it was
+    compiled with unless given here, and the weights are put back into it. Its own optimizer's
+    slots are neither read nor written.
 
     `x`, `y`: arrays [samples, ...], or one for each input and output; or, without `y`, an iterable
     of batches (x, y) or (x, y, sample_weight), a generator for example, of which `steps_per_epoch`
@@ -62,15 +72,27 @@ def fit(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *
     Raises DataError for wrong data or settings and for a loss that is not finite, ModelError and
     UnsupportedOp for a network that cannot be trained.
     """
-    problem = problem_of(model, x, y, loss=loss, optimizer=optimizer, epochs=epochs,
-                         batch_size=batch_size, validation_data=validation_data,
-                         validation_split=validation_split, sample_weight=sample_weight,
-                         class_weight=class_weight, metrics=metrics, shuffle=shuffle, seed=seed,
-                         early_stopping=early_stopping, restore_best_weights=restore_best_weights,
-                         callbacks=callbacks, checkpoint=checkpoint,
-                         checkpoint_steps=checkpoint_steps, masks=masks, trainable=trainable,
-                         steps_per_epoch=steps_per_epoch, augment=augment, verbose=verbose)
-    return train(problem, compiled)
+    live = None if isinstance(model, ir.Model) else read_live(model)
+    if live is not None:
+        loss = live.settings.losses if loss is None else loss
+        optimizer = live.settings.optimizer if optimizer is None else optimizer
+        metrics = live.settings.metrics if metrics is None else metrics
+    start: object = model if live is None else live.model
+    problem = problem_of(cast(ir.Model, start), x, y, loss=() if loss is None else loss,
+                         optimizer="rmsprop" if optimizer is None else optimizer,
+                         metrics=metrics or (), epochs=epochs, batch_size=batch_size,
+                         validation_data=validation_data, validation_split=validation_split,
+                         sample_weight=sample_weight, class_weight=class_weight, shuffle=shuffle,
+                         seed=seed, early_stopping=early_stopping,
+                         restore_best_weights=restore_best_weights, callbacks=callbacks,
+                         checkpoint=checkpoint, checkpoint_steps=checkpoint_steps, masks=masks,
+                         trainable=trainable, steps_per_epoch=steps_per_epoch, augment=augment,
+                         verbose=verbose)
+    trained, history = train(problem, compiled)
+    if live is not None:
+        live.put_back(trained)
+    result: object = trained if live is None else model
+    return cast(Net, result), history
 
 
 def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
@@ -89,6 +111,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
+    model = float_shadow(model)
     require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
@@ -133,6 +156,8 @@ def choose_losses(loss: LossSpec, outputs: int) -> tuple[losses.Loss, ...]:
     """One loss for each output; a single one serves them all."""
     if isinstance(loss, str | losses.Loss):
         return (losses.get(loss),) * outputs
+    if len(loss) == 0:
+        raise DataError("no loss is given; name one, such as loss=\"mse\"")
     if len(loss) != outputs:
         raise DataError(f"{len(loss)} losses for a network with {outputs} outputs; give one for "
                         "each output, in their order")

@@ -70,6 +70,7 @@ class _Loop:
     def __init__(self, problem: Problem, make: Make) -> None:
         self.problem = p = problem
         self.losses = loss_names(self._names())
+        self.scheduled = isinstance(p.optimizer.learning_rate, LearningRateSchedule)
         self._check_watched()
         self.rows, self.first = p.source.rows, p.source.first()
         step = self._step(self.rows)
@@ -101,7 +102,9 @@ class _Loop:
             self._save()
         for callback in p.callbacks:
             callback.on_train_end(run)
-        weights = self._weights(averaged=p.optimizer.use_ema and self.at.taken > 0)
+        weights = self._weights()
+        if p.optimizer.use_ema and self.at.taken > 0:
+            weights |= self._averages()
         for watch in self.watches:
             weights |= watch.weights or {}
         return write_back(p.model, weights), run.history
@@ -143,9 +146,6 @@ class _Loop:
         rate = np.asarray(self._rate(), np.float32)
         if self.padded:
             batch = uniform(batch)
-        if batch.weight_ranks != self.first.weight_ranks:
-            raise DataError(f"step {self.at.step + 1}: sample weights of other dimensions than "
-                            "those of the first batch, or none; expected the same in every batch")
         if batch.rows == self.rows:
             outputs = self.full.run(*batch.arrays, rate)
         elif self.padded and batch.rows < self.rows:
@@ -173,7 +173,7 @@ class _Loop:
     def _rate(self) -> float:
         """The learning rate of the step to come; DataError when two want to set it."""
         p, run, taken = self.problem, self.run_state, self.at.taken
-        if isinstance(p.optimizer.learning_rate, LearningRateSchedule):
+        if self.scheduled:
             if run.learning_rate != p.optimizer.rate_at(max(0, taken - 1)):
                 raise DataError(f"a callback set the learning rate to {run.learning_rate:g}, but "
                                 f"the optimizer follows {p.optimizer.learning_rate}; leave one of "
@@ -182,9 +182,7 @@ class _Loop:
         return run.learning_rate
 
     def _shows_rate(self) -> bool:
-        p = self.problem
-        return (isinstance(p.optimizer.learning_rate, LearningRateSchedule)
-                or any(callback.sets_learning_rate for callback in p.callbacks))
+        return self.scheduled or any(c.sets_learning_rate for c in self.problem.callbacks)
 
     def _judge(self, data: Dataset, make: Make) -> Stepper:
         """What validates: the network without training mode, its weights as inputs."""
@@ -230,7 +228,7 @@ class _Loop:
             if name is not None:
                 monitored(name, dict.fromkeys(given, 0.0))
         setters = [type(c).__name__ for c in p.callbacks if c.sets_learning_rate]
-        if setters and isinstance(p.optimizer.learning_rate, LearningRateSchedule):
+        if setters and self.scheduled:
             raise DataError(f"{setters[0]} sets the learning rate, but the optimizer follows "
                             f"{p.optimizer.learning_rate}; leave one of them out")
 
@@ -248,12 +246,14 @@ class _Loop:
     def _names(self) -> list[str]:
         return [str(v.name) for v in self.problem.model.graph.outputs]
 
-    def _weights(self, averaged: bool = False) -> dict[str, Array]:
-        """The values of all that is trained; of a weight with an average that one, if asked for."""
-        read = {name: f"{name}{AVERAGE}" for name in self.weights} if averaged else {}
-        bound = set(self.bound)
-        return {name: np.array(self.full.get(read[name] if read.get(name) in bound else name))
-                for name in self.weights}
+    def _weights(self) -> dict[str, Array]:
+        return {name: np.array(self.full.get(name)) for name in self.weights}
+
+    def _averages(self) -> dict[str, Array]:
+        """Of the weights that have a moving average; what a mask holds at zero stays there."""
+        masks = self.problem.masks
+        return {name: np.array(self.full.get(f"{name}{AVERAGE}")) * masks.get(name, np.float32(1))
+                for name in self.weights if f"{name}{AVERAGE}" in self.bound}
 
     def _copy_state(self, source: Stepper, target: Stepper) -> None:
         for name in self.bound:

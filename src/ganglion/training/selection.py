@@ -168,6 +168,6 @@ def _last(model: ir.Model, weights: Sequence[ir.Value], count: int) -> set[ir.Va
             blocks.append((name, set()))
         blocks[-1][1].add(weight)
     if count > len(blocks):
-        raise DataError(f"trainable=last({count}): the network has {len(blocks)} layers with "
-                        f"trainable weights: {', '.join(name for name, _ in blocks)}")
+        raise DataError(f"trainable=last({count}): the network has trainable weights in "
+                        f"{len(blocks)} of its layers: {', '.join(name for name, _ in blocks)}")
     return {w for _, block in blocks[-count:] for w in block}

@@ -121,3 +121,34 @@ GG_INLINE float v16f_hmax(v16f a)
     __m256 high = _mm512_extractf32x8_ps(a, 1);
     return v8f_hmax(_mm256_max_ps(_mm512_castps512_ps256(a), high));
 }
+
+typedef __m512i v16h;
+GG_INLINE v16h v16h_set(const int16_t *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, 4);
+    return _mm512_set1_epi32(pair);
+}
+GG_INLINE v16h v16h_load(const int8_t *p)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
+}
+GG_INLINE v16i v16i_dot2(v16i acc, v16h a, v16h b)
+{
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
+}
+/* n codes widened, with their zero point subtracted */
+GG_INLINE void v16h_prepare_i8(int16_t *to, const int8_t *from, int n, int zero)
+{
+    v8h_prepare_i8(to, from, n, zero);
+}
+GG_INLINE void v16h_prepare_u8(int16_t *to, const uint8_t *from, int n, int zero)
+{
+    v8h_prepare_u8(to, from, n, zero);
+}
+/* a's, then b's numbers as int16, saturated */
+GG_INLINE void v16h_store(int16_t *p, v16i a, v16i b)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtsepi32_epi16(a));
+    _mm256_storeu_si256((__m256i *)(p + 16), _mm512_cvtsepi32_epi16(b));
+}

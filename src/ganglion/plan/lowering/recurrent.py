@@ -83,12 +83,17 @@ def lower_recurrent_grad(lowerer: Lowerer, node: ir.Node) -> None:
         "x", "w", "r", "b", "h0", *["c0"] * lstm, "y", "gates", *["cells"] * lstm,
         *["hidden_part"] * (cell == "gru"), "dy", "dh", *["dc"] * lstm])
     layer = recurrent_spec(lowerer, node, cell, given, trace=True)
-    spec = RecurrentGradSpec(layer, *(name in given for name in ("dy", "dh", "dc")))
-    operands = [lowerer.dense(lowerer.view(v)) for name, v in given.items() if name != "b"]
+    dx = node.outputs[0]
+    wanted = bool(dx.uses()) or dx.is_graph_output()
+    dy, dh, dc = (name in given for name in ("dy", "dh", "dc"))
+    spec = RecurrentGradSpec(layer, dy, dh, dc, wanted)
+    operands = [lowerer.dense(lowerer.view(v)) for name, v in given.items()
+                if name != "b" and (wanted or name != "w")]
     state = (len(layer.reverses), layer.batch, layer.hidden)
     shapes = [static_shape(given[name]) for name in ("x", "w", "r")]
     shapes += [(state[0], 2 * layer.gates * layer.hidden), state, *([state] if lstm else [])]
-    lowerer.emit(node, "recurrent_grad", spec, [*operands, *_results(lowerer, node, shapes)])
+    results = _results(lowerer, node, shapes)[0 if wanted else 1:]
+    lowerer.emit(node, "recurrent_grad", spec, [*operands, *results])
 
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
