@@ -10,7 +10,7 @@ from tests.support.litert import answers, largest, litert, rows
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.errors import UnsupportedOp
+from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.exporters.flat import FlatNetwork
 from ganglion.exporters.tflite import export, network_of
 from ganglion.frontends.tflite import load_tflite
@@ -177,3 +177,8 @@ def test_weights_stand_in_the_file_once_whatever_the_number_of_steps():
 def test_what_cells_cannot_do_is_refused_by_name(attrs, what):
     with pytest.raises(UnsupportedOp, match=rf"\(RNN\).*{what}"):
         network_of(node("rnn", "forward", **attrs), STEPS)
+
+
+def test_activations_must_be_as_many_as_the_cells_have():
+    with pytest.raises(ModelError, match="2 activations"):
+        network_of(node("rnn", "forward", activations=["Tanh", "Tanh"]), STEPS)

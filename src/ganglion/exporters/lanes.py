@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganglion.errors import ModelError
 from ganglion.exporters.flat import Quant
 from ganglion.exporters.site import Array, Site
 from ganglion.ops.attr import get_floats, get_strs
@@ -105,7 +106,8 @@ class Lane:
 
 
 def lanes(site: Site, cell: str) -> list[Lane]:
-    """The directions of the node. Raises UnsupportedOp for what no .tflite file can say."""
+    """The directions of the node. Raises UnsupportedOp for what no .tflite file can say, and
+    ModelError for a wrong number of activations."""
     _check(site)
     reverse = backwards(site.attrs)
     alphas = iter(get_floats(site.attrs, "activation_alpha", []))
@@ -115,9 +117,12 @@ def lanes(site: Site, cell: str) -> list[Lane]:
         name = given.lower()
         functions.append(Function(name, next(alphas, ALPHA[name]) if name in ALPHA else 0.0,
                                   next(betas, BETA[name]) if name in BETA else 0.0))
+    each = len(DEFAULTS[cell])
+    if len(functions) != each * len(reverse):
+        raise ModelError(f"node {site.name!r} names {len(functions)} activations; {each} for each "
+                         f"of its {len(reverse)} directions are expected")
     steps_first = site.held(X).perm != (1, 0, 2)
     x = site.read(X, (0, 1, 2) if steps_first else (1, 0, 2))
-    each = len(DEFAULTS[cell])
     return [Lane(site, k, back, functions[k * each:(k + 1) * each], x, steps_first)
             for k, back in enumerate(reverse)]
 
