@@ -52,6 +52,9 @@ def one(name, shapes, options=None, constants=()):
     (lambda: one("MEAN", [(1, 4, 4, 6), (4, 4, 6)], constants=[[0]]), "batch"),
     (lambda: one("PACK", [(4, 6), (4, 6), (2, 4, 6)], ("PackOptions", {"axis": 0})), "batch"),
     (lambda: one("SQUEEZE", [(1, 5, 1, 10), (5, 10)]), "behind larger ones"),
+    (lambda: one("STRIDED_SLICE", [(1, 8), (1, 1, 8)],
+                 ("StridedSliceOptions", {"new_axis_mask": 1}),
+                 [[0, 0], [1, 8], [1, 1]]), "new axis"),
     (lambda: one("STRIDED_SLICE", [(1, 8), (1, 4)], constants=[[0, 0], [1, 8], [1, 2]]), "steps"),
     (lambda: one("PAD", [(4, 4, 2), (5, 4, 2)], constants=[[[0, 1], [0, 0], [0, 0]]]),
      "pads the batch")])

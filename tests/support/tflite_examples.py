@@ -402,8 +402,26 @@ def lstm_example(rng: np.random.Generator, steps_first: bool = False) -> Example
     return Example(f"lstm {steps_first}", file.build([place], [out]), [x], [y])
 
 
+def rnn_example(rng: np.random.Generator, steps_first: bool, relu: bool) -> Example:
+    """UNIDIRECTIONAL_SEQUENCE_RNN."""
+    x = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    w, r, b = (rng.normal(size=s).astype(np.float32) / 2 for s in ((4, 3), (4, 4), (4,)))
+    h, steps = np.zeros((2, 4), np.float32), []
+    for t in range(5):
+        total = x[:, t] @ w.T + h @ r.T + b
+        h = np.maximum(total, 0) if relu else np.tanh(total)
+        steps.append(h)
+    y = np.stack(steps, 0 if steps_first else 1)
+    x = x.transpose(1, 0, 2) if steps_first else x
+    return example(f"rnn {steps_first} {relu}", "UNIDIRECTIONAL_SEQUENCE_RNN",
+                   [x, *(Const(a) for a in (w, r, b, np.zeros((2, 4), np.float32)))], y,
+                   ("SequenceRNNOptions", {"time_major": steps_first,
+                                           "fused_activation_function": 1 if relu else 4}))
+
+
 def examples() -> list[Example]:
     """All of them, the same at every call."""
     rng = np.random.default_rng(RNG_SEED)
     return [*_products(rng), *_spatial(rng), *_pointwise(rng), *_moves(rng), *_reductions(rng),
-            lstm_example(rng), lstm_example(rng, True)]
+            lstm_example(rng), lstm_example(rng, True), rnn_example(rng, False, False),
+            rnn_example(rng, True, True)]

@@ -6,8 +6,9 @@ operations", held against two copies of it. Axis, "Supported ops" of ARTPEC-7,
 https://developer.axis.com/computer-vision/on-device/system-on-chip/artpec-7/supported-ops/
 (Add to ResizeBilinear by name), and an earlier state of Coral's table in
 https://github.com/dgist-datalab/Datalab_Intern, Edge_TPU/convert_model_for_Edge_TPU.md (Resize,
-Slice, Softmax, SpaceToDepth, Split, Squeeze, StridedSlice). In neither copy, and so unconfirmed:
-RSQRT, SQUARED_DIFFERENCE, SUM, TRANSPOSE, TRANSPOSE_CONV, and that SPLIT leaves the batch alone.
+Slice, Softmax, SpaceToDepth, Split, Squeeze, StridedSlice). In neither copy, but supported by
+issues 433 and 684 of google-coral/edgetpu: TRANSPOSE (compiler 16), TRANSPOSE_CONV. Unconfirmed:
+RSQRT, SQUARED_DIFFERENCE, SUM, and that SPLIT leaves the batch alone.
 The compiler itself may still refuse an operator for its size, or to keep precision; large RESHAPEs
 and RESIZEs are such.
 """
@@ -171,12 +172,19 @@ def _leading_ones(seen: Seen) -> str:
     return f"drops axes of {list(seen.inputs[0].shape)} behind larger ones" if 1 in sizes else ""
 
 
-def _steps_of_one(seen: Seen) -> str:
+def _plain_slice(seen: Seen) -> str:
+    if any(seen.options.get(f"{name}_mask", 0) for name in ("ellipsis", "new_axis")):
+        return "has an ellipsis or a new axis"
     return "" if all(n == 1 for n in _numbers(seen, 3)) else "has steps other than 1"
 
 
+def _default_weights(seen: Seen) -> str:
+    return "has shuffled weights" if seen.options.get("weights_format", 0) else ""
+
+
 def _split_axis(seen: Seen) -> str:
-    return "splits the batch" if 0 in _numbers(seen, 0) else ""
+    rank = len(seen.inputs[1].shape)
+    return "splits the batch" if any(a % rank == 0 for a in _numbers(seen, 0)) else ""
 
 
 def _constant_parts(seen: Seen) -> str:
@@ -198,7 +206,8 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
     "CONCATENATION": (_no_activation, _constant_parts),
     "CONV_2D": (_constant(1, 2), _same_dilation),
     "DEPTHWISE_CONV_2D": (_constant(1, 2), _same_dilation),
-    "TRANSPOSE_CONV": (_constant(0, 1, 3),), "FULLY_CONNECTED": (_constant(1, 2), _one_row),
+    "TRANSPOSE_CONV": (_constant(0, 1, 3),),
+    "FULLY_CONNECTED": (_constant(1, 2), _default_weights, _one_row),
     "EXPAND_DIMS": (), "L2_NORMALIZATION": (), "LOGISTIC": (), "TANH": (), "RELU": (),
     "RELU6": (), "RELU_N1_TO_1": (), "PRELU": (_constant(1), _one_axis_slopes), "RSQRT": (),
     "MEAN": (_no_batch_axis, _whole_words), "SUM": (_no_batch_axis,),
@@ -206,7 +215,7 @@ LIMITS: Mapping[str, Sequence[Limit]] = {
     "PACK": (_no_batch_pack,), "PAD": (_no_batch_margins,), "QUANTIZE": (),
     "RESHAPE": (), "RESIZE_BILINEAR": (), "RESIZE_NEAREST_NEIGHBOR": (), "SLICE": (),
     "SOFTMAX": (_softmax,), "SPACE_TO_DEPTH": (), "SPLIT": (_split_axis,),
-    "SQUEEZE": (_leading_ones,), "STRIDED_SLICE": (_steps_of_one,), "TRANSPOSE": (),
+    "SQUEEZE": (_leading_ones,), "STRIDED_SLICE": (_plain_slice,), "TRANSPOSE": (),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ()}
 """The operators that there are, and what limits each."""
 

@@ -74,6 +74,7 @@ class FlatNetwork:
     outputs: list[int] = field(default_factory=list)
     _constants: dict[tuple[str, tuple[int, ...], bytes, Quant | None], int] = field(
         default_factory=dict)
+    _origins: dict[int, int] = field(default_factory=dict)
 
     def tensor(self, name: str, dtype: np.dtype, shape: Sequence[int], quant: Quant | None = None,
                *, variable: bool = False) -> int:
@@ -101,6 +102,21 @@ class FlatNetwork:
     def op(self, name: str, inputs: Sequence[int], outputs: Sequence[int],
            options: Options | None, node: str) -> None:
         self.operators.append(Operator(name, tuple(inputs), tuple(outputs), options, node))
+        if name == "RESHAPE":
+            self._origins[outputs[0]] = self.origin(inputs[0])
+
+    def origin(self, tensor: int) -> int:
+        """The tensor of the same numbers in the same order, before any RESHAPE."""
+        return self._origins.get(tensor, tensor)
+
+    def prune(self) -> None:
+        """Drops the operators that give nothing which is read."""
+        read, kept = set(self.outputs), []
+        for operator in reversed(self.operators):
+            if read.intersection(operator.outputs):
+                read.update(operator.inputs)
+                kept.append(operator)
+        self.operators = kept[::-1]
 
     def file(self) -> bytes:
         """The file."""

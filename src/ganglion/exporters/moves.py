@@ -25,8 +25,30 @@ def transpose(site: Site) -> None:
 
 
 def reshape(site: Site) -> None:
-    """Reshape, Flatten, Squeeze, Unsqueeze."""
+    """Reshape, Flatten."""
     site.put(site.reshaped(site.moved(), static_shape(site.node.outputs[0])))
+
+
+def squeeze(site: Site) -> None:
+    """Squeeze: the axes of size 1 go, the others stay in the order in which they are stored."""
+    held, shape = site.held(0), site.shape(0)
+    gone = [a % site.rank for a in site.known(1, "axes")] if site.has(1) else [
+        a for a, n in enumerate(shape) if n == 1]
+    kept = [a for a in held.perm if a not in gone]
+    order = sorted(kept)
+    site.put(site.reshaped(held.tensor, [shape[a] for a in kept]),
+             tuple(order.index(a) for a in kept))
+
+
+def unsqueeze(site: Site) -> None:
+    """Unsqueeze: the others stay in the order in which they are stored."""
+    held, out = site.held(0), static_shape(site.node.outputs[0])
+    new = sorted(a % len(out) for a in site.known(1, "axes"))
+    rest = [a for a in range(len(out)) if a not in new]
+    perm = [rest[a] for a in held.perm]
+    for axis in new:
+        perm.insert(axis, axis)
+    site.put(site.reshaped(held.tensor, [out[a] for a in perm]), tuple(perm))
 
 
 def axis_of(site: Site, k: int = 0, default: int = 0) -> int:
@@ -78,30 +100,30 @@ def pad(site: Site) -> None:
 
 
 def slices(site: Site) -> None:
-    """Slice as STRIDED_SLICE; the axes walked backwards, one element a step, are turned behind it
-    by REVERSE_V2."""
+    """Slice as STRIDED_SLICE, behind a REVERSE_V2 where it walks backwards."""
     shape, rank = site.shape(0), site.rank
     starts, ends = site.known(1, "starts"), site.known(2, "ends")
     axes = [a % rank for a in site.known(3, "axes")] if site.has(3) else list(range(len(starts)))
     steps = site.known(4, "steps") if site.has(4) else [1] * len(starts)
-    if min(steps) < -1:
-        raise site.unsupported(f"has the steps {steps}; backwards only -1 is written")
     cuts = {a: slice(b, e, s).indices(shape[a]) for a, b, e, s in zip(axes, starts, ends, steps)}
-    back = [a for a, cut in cuts.items() if cut[2] == -1]
-    cuts |= {a: (cuts[a][1] + 1, cuts[a][0] + 1, 1) for a in back}
     held = site.held(0)
-    ordered = [cuts.get(a, (0, shape[a], 1)) for a in held.perm]
+    tensor, ordered = held.tensor, []
+    for place, a in enumerate(held.perm):
+        begin, end, step = cuts.get(a, (0, shape[a], 1))
+        if step < 0:
+            tensor = turned_round(site, tensor, place)
+            begin, end, step = shape[a] - 1 - begin, shape[a] - 1 - end, -step
+        ordered.append((begin, end, step))
     out = tuple(static_shape(site.node.outputs[0])[a] for a in held.perm)
-    parts = [site.flat.ints(*(cut[n] for cut in ordered)) for n in range(3)]
-    found = site.op("STRIDED_SLICE", [held.tensor, *parts], out, ("StridedSliceOptions", {}),
-                    like=held.tensor)
-    for a in back:
-        found = turned(site, found, held.perm.index(a))
-    site.put(found, held.perm)
+    if out != site.flat.tensors[tensor].shape:
+        parts = [site.flat.ints(*(cut[n] for cut in ordered)) for n in range(3)]
+        tensor = site.op("STRIDED_SLICE", [tensor, *parts], out, ("StridedSliceOptions", {}),
+                         like=tensor)
+    site.put(tensor, held.perm)
 
 
-def turned(site: Site, tensor: int, axis: int) -> int:
-    """A tensor from its last element along an axis to its first."""
+def turned_round(site: Site, tensor: int, axis: int) -> int:
+    """The tensor from the last place of an axis to the first."""
     return site.op("REVERSE_V2", [tensor, site.flat.ints(axis)], site.flat.tensors[tensor].shape,
                    ("ReverseV2Options", {}), like=tensor)
 
@@ -160,5 +182,5 @@ def tile(site: Site) -> None:
 
 ROWS: Mapping[str, Rule] = {
     "Identity": alias, "Dropout": alias, "Transpose": transpose, "Reshape": reshape,
-    "Flatten": reshape, "Squeeze": reshape, "Unsqueeze": reshape, "Concat": concat, "Pad": pad,
+    "Flatten": reshape, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Concat": concat, "Pad": pad,
     "Slice": slices, "Split": split, "Gather": gather, "Expand": expand, "Tile": tile}

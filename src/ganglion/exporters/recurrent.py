@@ -1,126 +1,140 @@
-"""One ONNX LSTM as UNIDIRECTIONAL_SEQUENCE_LSTM, between two REVERSE_V2 if it walks backwards.
+"""LSTM, GRU and RNN: TensorFlow Lite's operator where it has one that fits, else step by step.
 
-The inputs are those that `frontends.tflite_recurrent` lists. TensorFlow Lite keeps the state from
-one call to the next: whoever runs the file resets its variables before every sequence.
+The inputs of UNIDIRECTIONAL_SEQUENCE_LSTM are those that `frontends.tflite_recurrent` lists.
+UNIDIRECTIONAL_SEQUENCE_RNN has x, both weights, the bias and the state. TensorFlow Lite keeps the
+state of these from one call to the next: whoever runs the file resets its variables before every
+sequence. Cells written step by step keep nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.exporters.moves import turned
-from ganglion.exporters.site import Array, Rule, Site
-from ganglion.ops.attr import get_strs
-from ganglion.ops.cells import backwards
+from ganglion.exporters.flat import Options
+from ganglion.exporters.lanes import CELL, STATE, Lane, R, W, cut, is_read, lanes
+from ganglion.exporters.moves import turned_round
+from ganglion.exporters.site import Rule, Site
+from ganglion.exporters.unrolled import unrolled
 
 GATES = (0, 2, 3, 1)
 """Where ONNX (input, output, forget, cell) has input, forget, cell, output."""
-INPUTS, TANH = 24, 4
-STATE, CELL = 18, 19
-KERAS = ["sigmoid", "tanh", "tanh"]
+INPUTS = 24
+STATES = (18, 19)
+USUAL = ("sigmoid", "tanh", "tanh")
+FUSED = {"relu": 1, "tanh": 4}
+"""The schema's numbers of the activations of a simple cell."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one direction gives: the sequence (None where nobody reads it), the last state and the
+    last cell state [B, H]."""
+
+    y: int | None
+    h: int
+    c: int | None = None
 
 
 def lstm(site: Site) -> None:
-    """An LSTM with Keras's activations that starts from zero, in either direction or both."""
-    _check(site)
-    steps_first = site.held(0).perm != (1, 0, 2)
-    x = site.read(0, (0, 1, 2) if steps_first else (1, 0, 2))
-    axis = 0 if steps_first else 1
-    found = []
-    for k, reverse in enumerate(backwards(site.attrs)):
-        y = _layer(site, k, turned(site, x, axis) if reverse else x, steps_first)
-        last = part(site, y, axis)
-        found.append((turned(site, y, axis) if reverse else y, last))
-    put(site, found, steps_first)
+    """An LSTM with Keras's activations that starts from zero, both directions, as
+    UNIDIRECTIONAL_SEQUENCE_LSTM; others, and those whose cell state is read, step by step."""
+    each = []
+    for lane in lanes(site, "lstm"):
+        plain = (tuple(f.name for f in lane.functions) == USUAL and not is_read(site, 2)
+                 and lane.starts_at_zero(STATE) and lane.starts_at_zero(CELL))
+        each.append(_lstm(lane) if plain else _stepwise(lane, "lstm"))
+    _put(site, each)
 
 
-def _layer(site: Site, k: int, x: int, steps_first: bool) -> int:
-    """Direction k over x, whose steps stand in the order in which they are met."""
-    w, r = weights(site, 1)[k], weights(site, 2)[k]
-    hidden = r.shape[-1]
-    biases = site.constant(3)
-    both = np.zeros(8 * hidden, np.float32) if biases is None else biases[k]
-    b = (both[:4 * hidden] + both[4 * hidden:]).astype(np.float32)
-    steps, batch = site.shape(0)[:2]
+def gru(site: Site) -> None:
+    """A GRU step by step; TensorFlow Lite has none."""
+    _put(site, [_stepwise(lane, "gru") for lane in lanes(site, "gru")])
+
+
+def rnn(site: Site) -> None:
+    """A simple cell by tanh or relu that starts from zero as UNIDIRECTIONAL_SEQUENCE_RNN; others
+    step by step."""
+    _put(site, [_rnn(lane) if lane.functions[0].name in FUSED and lane.starts_at_zero(STATE)
+                else _stepwise(lane, "rnn") for lane in lanes(site, "rnn")])
+
+
+def _lstm(lane: Lane) -> Given:
     operands = [-1] * INPUTS
-    operands[0] = x
     for place, gate in enumerate(GATES):
-        rows = slice(gate * hidden, (gate + 1) * hidden)
-        for start, array in ((1, w[rows]), (5, r[rows]), (12, b[rows])):
-            operands[start + place] = site.flat.constant(array, site.values.fresh(
-                f"{site.name}/{start + place}"))
-    for place in (STATE, CELL):
-        operands[place] = site.flat.tensor(site.values.fresh(f"{site.name}/state"),
-                                           np.dtype(np.float32), (batch, hidden), variable=True)
-    shape = (steps, batch, hidden) if steps_first else (batch, steps, hidden)
-    return site.op("UNIDIRECTIONAL_SEQUENCE_LSTM", operands, shape, (
+        operands[1 + place], operands[5 + place], operands[12 + place] = _parts(lane, gate)
+    for place in STATES:
+        operands[place] = _variable(lane)
+    return _sequence(lane, "UNIDIRECTIONAL_SEQUENCE_LSTM", operands, (
         "UnidirectionalSequenceLSTMOptions",
-        {"fused_activation_function": TANH, "time_major": steps_first}))
+        {"fused_activation_function": FUSED["tanh"], "time_major": lane.steps_first}))
 
 
-def _check(site: Site) -> None:
-    names = [n.lower() for n in get_strs(site.attrs, "activations", [])]
-    if names not in ([], KERAS, KERAS * 2) or site.whole("input_forget", 0) or (
-            site.real("clip", 0.0)):
-        raise site.unsupported("only the activations sigmoid, tanh, tanh without clipping and "
-                               "coupled gates are written")
-    for k, what in ((5, "state"), (6, "cell state")):
-        array = site.constant(k)
-        if site.has(k) and (array is None or array.any()):
-            raise site.unsupported(f"its first {what} must be zero; a .tflite file starts there")
-    if site.has(7):
-        raise site.unsupported("peepholes are not written")
-    full_lengths(site)
-    outputs = site.node.outputs
-    if len(outputs) > 2 and (outputs[2].uses() or outputs[2].is_graph_output()):
-        raise site.unsupported("its cell state is read, which a .tflite file does not give out")
+def _rnn(lane: Lane) -> Given:
+    return _sequence(lane, "UNIDIRECTIONAL_SEQUENCE_RNN", [-1, *_parts(lane, 0), _variable(lane)], (
+        "SequenceRNNOptions", {"fused_activation_function": FUSED[lane.functions[0].name],
+                               "time_major": lane.steps_first}))
 
 
-def full_lengths(site: Site) -> None:
-    """Raises UnsupportedOp where some sequences are shorter than others."""
-    if site.has(4):
-        lengths = site.constant(4)
-        if lengths is None or (lengths != site.shape(0)[0]).any():
-            raise site.unsupported("lengths of sequences are not written; give all steps")
+def _parts(lane: Lane, gate: int) -> tuple[int, int, int]:
+    """The weights of x and of the state, and the bias, of one gate."""
+    site, span = lane.site, (gate, gate + 1)
+    bias = (lane.bias(0, *span) + lane.bias(1, *span)).astype(np.float32)
+    return (lane.weights(W, *span), lane.weights(R, *span),
+            site.flat.constant(bias, site.values.fresh(f"{site.name}/bias")))
 
 
-def weights(site: Site, k: int) -> Array:
-    """Input k, a constant."""
-    array = site.constant(k)
-    if array is None:
-        raise site.unsupported("its weights are computed; a .tflite file needs constants")
-    return array.astype(np.float32)
+def _variable(lane: Lane) -> int:
+    """A tensor that the operator keeps, of zeros at first."""
+    return lane.site.flat.tensor(lane.site.values.fresh(f"{lane.site.name}/state"),
+                                 np.dtype(np.float32), (lane.batch, lane.hidden), variable=True)
 
 
-def part(site: Site, y: int, axis: int) -> int:
-    """The last step of a sequence, its axis kept."""
-    shape = site.flat.tensors[y].shape
-    begin = [n - 1 if k == axis else 0 for k, n in enumerate(shape)]
-    cut = [1 if k == axis else n for k, n in enumerate(shape)]
-    return site.op("STRIDED_SLICE", [y, site.flat.ints(*begin), site.flat.ints(*shape),
-                                     site.flat.ints(1, 1, 1)], cut,
-                   ("StridedSliceOptions", {}), like=y)
+def _sequence(lane: Lane, name: str, operands: list[int], options: Options) -> Given:
+    """An operator over a whole sequence, which stands in front of the other operands; a reversed
+    one is turned in front and behind."""
+    site = lane.site
+    operands[0] = turned_round(site, lane.x, lane.axis) if lane.reverse else lane.x
+    y = site.op(name, operands, lane.sequence(lane.hidden), options)
+    h = -1
+    if is_read(site, 1):
+        h = cut(site, y, lane.axis, lane.steps - 1, (lane.batch, lane.hidden))
+    turned = lane.reverse and is_read(site, 0)
+    return Given(turned_round(site, y, lane.axis) if turned else y, h)
 
 
-def put(site: Site, found: Sequence[tuple[int, int]], steps_first: bool) -> None:
-    """Y [T, D, B, H] and the last steps Y_h [D, B, H], from those of each direction: sequences
-    [T, B, H] or [B, T, H] and parts of them with one step."""
-    outputs = site.node.outputs
-    shape = site.flat.tensors[found[0][0]].shape
-    count, axis = len(found), 1 if steps_first else 2
-    if outputs and (outputs[0].uses() or outputs[0].is_graph_output()):
-        wide = (*shape[:axis], count, *shape[axis:])
-        y = site.reshaped(found[0][0], wide) if count == 1 else site.op(
-            "PACK", [way for way, _ in found], wide,
-            ("PackOptions", {"values_count": count, "axis": axis}))
-        site.put(y, (0, 1, 2, 3) if steps_first else (2, 0, 1, 3), 0)
-    if len(outputs) > 1 and (outputs[1].uses() or outputs[1].is_graph_output()):
-        steps = 0 if steps_first else 1
-        wide = tuple(count if k == steps else n for k, n in enumerate(shape))
-        last = found[0][1] if count == 1 else site.op(
-            "CONCATENATION", [end for _, end in found], wide,
-            ("ConcatenationOptions", {"axis": steps}))
-        site.put(last, (0, 1, 2) if steps_first else (1, 0, 2), 1)
+def _stepwise(lane: Lane, cell: str) -> Given:
+    site, walked = lane.site, unrolled(lane, cell)
+    y = None
+    if is_read(site, 0):
+        y = site.op("PACK", walked.states, lane.sequence(lane.hidden), (
+            "PackOptions", {"values_count": lane.steps, "axis": lane.axis}))
+    return Given(y, walked.last, walked.cell)
 
 
-ROWS: Mapping[str, Rule] = {"LSTM": lstm}
+def _put(site: Site, each: Sequence[Given]) -> None:
+    """Y [T, D, B, H], and the last states [D, B, H]: the directions lie side by side."""
+    steps, batch = site.shape(0)[:2]
+    hidden, count = site.shape(R)[2], len(each)
+    if is_read(site, 0):
+        steps_first = site.held(0).perm != (1, 0, 2)
+        rows = (steps, batch) if steps_first else (batch, steps)
+        y = _joined(site, [g.y for g in each])
+        site.put(site.reshaped(y, (*rows, count, hidden)),
+                 (0, 2, 1, 3) if steps_first else (2, 0, 1, 3), 0)
+    for k, states in ((1, [g.h for g in each]), (2, [g.c for g in each])):
+        if is_read(site, k):
+            site.put(site.reshaped(_joined(site, states), (batch, count, hidden)), (1, 0, 2), k)
+
+
+def _joined(site: Site, tensors: Sequence[int | None]) -> int:
+    """The tensors along their last axis."""
+    parts = [t for t in tensors if t is not None]
+    if len(parts) == 1:
+        return parts[0]
+    shape = site.flat.tensors[parts[0]].shape
+    return site.op("CONCATENATION", parts, (*shape[:-1], shape[-1] * len(parts)),
+                   ("ConcatenationOptions", {"axis": len(shape) - 1}))
+
+
+ROWS: Mapping[str, Rule] = {"LSTM": lstm, "GRU": gru, "RNN": rnn}

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from ganglion.exporters import moves, pointwise, products, recurrent, reductions, spatial, unrolled
+from ganglion.exporters import moves, pointwise, products, recurrent, reductions, spatial
 from ganglion.exporters.site import Rule
 
 ROWS: Mapping[str, Rule] = {
     **products.ROWS, **spatial.ROWS, **pointwise.ROWS, **moves.ROWS, **reductions.ROWS,
-    **recurrent.ROWS, **unrolled.ROWS}
+    **recurrent.ROWS}

@@ -53,7 +53,8 @@ class Stored:
 
 @dataclass
 class Values:
-    """What has been written so far. `hybrid`: int8 weights of float operators stay int8."""
+    """What has been written so far. `hybrid`: int8 weights of float operators stay int8; `used`:
+    the number that the next tensor of a name gets."""
 
     flat: FlatNetwork
     names: set[str]
@@ -62,13 +63,15 @@ class Values:
     done: set[ir.Node] = field(default_factory=set)
     turned: dict[tuple[int, Perm, Perm], int] = field(default_factory=dict)
     requantised: dict[tuple[int, Quant | None], int] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
 
     def fresh(self, hint: str) -> str:
         """A tensor's name not used yet."""
-        name, k = hint, 1
+        name, k = hint, self.used.get(hint, 1)
         while name in self.names:
             name, k = f"{hint}_{k}", k + 1
         self.names.add(name)
+        self.used[hint] = k
         return name
 
     def ordered(self, held: Stored, perm: Perm, node: str) -> int:
@@ -267,9 +270,12 @@ class Site:
         return made
 
     def reshaped(self, tensor: int, shape: Sequence[int]) -> int:
-        """RESHAPE, where the shape is another one."""
+        """RESHAPE, where neither the tensor nor what it was made of has that shape."""
         source = self.flat.tensors[tensor]
         if source.shape == tuple(shape):
+            return tensor
+        tensor = self.flat.origin(tensor)
+        if self.flat.tensors[tensor].shape == tuple(shape):
             return tensor
         if source.data is not None:
             return self.flat.constant(source.data.reshape(tuple(shape)), source.name, source.quant)

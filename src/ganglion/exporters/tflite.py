@@ -51,6 +51,7 @@ def network_of(model: ir.Model, batch: int = 1, hybrid: bool = False) -> FlatNet
             _write(values, node)
     for value in model.graph.outputs:
         _output(values, value)
+    flat.prune()
     return flat
 
 

@@ -1,156 +1,139 @@
-"""ONNX GRU and RNN as plain operators, step by step.
+"""Recurrent cells step by step, for what TensorFlow Lite has no operator or no room for state.
 
-TensorFlow Lite has no GRU. The input's part of all steps is one FULLY_CONNECTED; a step is a
-FULLY_CONNECTED of the state and element-wise operators. The file grows by about 1.5 kB a step of
-a GRU, beside the weights, which all steps share, and keeps no state between calls.
+The products of the input are taken for all steps at once by one FULLY_CONNECTED; each step then
+multiplies the state by the same constant weights and adds. Equations: ONNX LSTM-14, GRU-14, RNN-14.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.exporters.recurrent import full_lengths, put, weights
-from ganglion.exporters.site import Array, Rule, Site
-from ganglion.ops.attr import get_strs
-from ganglion.ops.cells import DEFAULTS, backwards
-
-FUNCTIONS = {"sigmoid": "LOGISTIC", "tanh": "TANH", "relu": "RELU"}
-FLOAT = np.dtype(np.float32)
+from ganglion.exporters.lanes import CELL, STATE, Function, Lane, R, W
+from ganglion.exporters.pointwise import apply, arithmetic, bounded
+from ganglion.exporters.site import Array, Site
 
 
 @dataclass(frozen=True)
-class Way:
-    """One direction: the functions' operators, tensors of the hidden state's weights and biases,
-    and for each step (in the order of x) the inputs' parts [B, rows]."""
+class Walked:
+    """The states [B, H] of a direction, in the order of the input's steps, and the last ones."""
 
-    functions: list[str]
-    r: list[int]
-    rb: list[int]
-    inputs: list[list[int]]
+    states: list[int]
+    last: int
+    cell: int | None = None
 
 
-def gru(site: Site) -> None:
-    """A GRU of either kind (linear_before_reset or not), of any direction and first state."""
-    _write(site, "gru")
+def unrolled(lane: Lane, cell: str) -> Walked:
+    """All steps of one direction. Raises UnsupportedOp for activations that are not written."""
+    unknown = [f.name for f in lane.functions if f.name not in FUNCTIONS]
+    if unknown:
+        raise lane.site.unsupported(f"its activations {unknown} are not written; use one of "
+                                    f"{sorted(FUNCTIONS)}")
+    return CELLS[cell](lane)
 
 
-def rnn(site: Site) -> None:
-    """A simple recurrent layer of any direction and first state."""
-    _write(site, "rnn")
+def _lstm(lane: Lane) -> Walked:
+    """Gates i, o, f, then the candidate: c = f·c + i·g, h = o·tanh(c)."""
+    site, functions = lane.site, lane.functions
+    gates_x, gates_r = _inputs(lane, 0, 3), lane.weights(R, 0, 3)
+    new_x, new_r = _inputs(lane, 3, 4), lane.weights(R, 3, 4)
+    h, c = lane.start(STATE), lane.start(CELL)
+    states = [0] * lane.steps
+    for t in _order(lane):
+        i, o, f = _gates(lane, gates_x[t], _product(site, h, gates_r), functions[0], 3)
+        g = _function(site, arithmetic(site, "ADD", new_x[t], _product(site, h, new_r)),
+                      functions[1])
+        c = arithmetic(site, "ADD", arithmetic(site, "MUL", f, c), arithmetic(site, "MUL", i, g))
+        h = states[t] = arithmetic(site, "MUL", o, _function(site, c, functions[2]))
+    return Walked(states, h, c)
 
 
-def _write(site: Site, cell: str) -> None:
-    full_lengths(site)
-    ways = backwards(site.attrs)
-    names = [n.lower() for n in get_strs(site.attrs, "activations", DEFAULTS[cell] * len(ways))]
-    if any(n not in FUNCTIONS for n in names) or site.real("clip", 0.0):
-        raise site.unsupported(f"only the activations {', '.join(FUNCTIONS)} without clipping are "
-                               "written")
-    each = len(DEFAULTS[cell])
-    steps, batch, width = site.shape(0)
-    x = site.reshaped(site.read(0, (0, 1, 2)), (steps * batch, width))
-    found = []
-    for k, reverse in enumerate(ways):
-        functions = [FUNCTIONS[n] for n in names[k * each:(k + 1) * each]]
-        way = _way(site, cell, k, x, functions)
-        h = _start(site, k, len(ways))
-        states = [h] * steps
-        for t in range(steps)[::-1 if reverse else 1]:
-            h = states[t] = _gru_step(site, way, t, h) if cell == "gru" else _rnn_step(
-                site, way, t, h)
-        shape = site.flat.tensors[h].shape
-        y = site.op("PACK", states, (steps, *shape), ("PackOptions", {"values_count": steps,
-                                                                    "axis": 0}))
-        found.append((y, site.reshaped(h, (1, *shape))))
-    put(site, found, True)
+def _gru(lane: Lane) -> Walked:
+    """Gates z, r, then the candidate n: h = n + z·(h - n). The reset gate multiplies the state's
+    product where `linear_before_reset` says so, else the state."""
+    site, functions = lane.site, lane.functions
+    linear = bool(site.whole("linear_before_reset", 0))
+    gates_x, gates_r = _inputs(lane, 0, 2), lane.weights(R, 0, 2)
+    new_x, new_r = _inputs(lane, 2, 3, both=not linear), lane.weights(R, 2, 3)
+    bias = site.flat.constant(lane.bias(1, 2, 3), "bias") if linear else -1
+    h = lane.start(STATE)
+    states = [0] * lane.steps
+    for t in _order(lane):
+        z, r = _gates(lane, gates_x[t], _product(site, h, gates_r), functions[0], 2)
+        if linear:
+            part = arithmetic(site, "MUL", r, _product(site, h, new_r, bias))
+        else:
+            part = _product(site, arithmetic(site, "MUL", r, h), new_r)
+        n = _function(site, arithmetic(site, "ADD", new_x[t], part), functions[1])
+        kept = arithmetic(site, "MUL", z, arithmetic(site, "SUB", h, n))
+        h = states[t] = arithmetic(site, "ADD", n, kept)
+    return Walked(states, h)
 
 
-def _way(site: Site, cell: str, k: int, x: int, functions: list[str]) -> Way:
-    """Constants of direction k, and its products with x [steps · batch, inputs]."""
-    w, r = weights(site, 1)[k], weights(site, 2)[k]
-    hidden = r.shape[-1]
-    given = site.constant(3)
-    b = np.zeros(2 * len(r), np.float32) if given is None else given[k].astype(np.float32)
-    wb, rb = np.split(b, 2)
-    groups = [slice(0, 2 * hidden), slice(2 * hidden, 3 * hidden)] if cell == "gru" else [
-        slice(0, len(r))]
-    inputs = [_apart(site, dense(site, x, site.flat.constant(w[rows], _name(site)),
-                                 site.flat.constant(wb[rows], _name(site))))
-              for rows in groups]
-    return Way(functions, [site.flat.constant(r[rows], _name(site)) for rows in groups],
-               [site.flat.constant(rb[rows], _name(site)) for rows in groups], inputs)
+def _rnn(lane: Lane) -> Walked:
+    """h = f(x·W + h·R + b)."""
+    site = lane.site
+    new_x, new_r = _inputs(lane, 0, 1), lane.weights(R, 0, 1)
+    h = lane.start(STATE)
+    states = [0] * lane.steps
+    for t in _order(lane):
+        total = arithmetic(site, "ADD", new_x[t], _product(site, h, new_r))
+        h = states[t] = _function(site, total, lane.functions[0])
+    return Walked(states, h)
 
 
-def _name(site: Site) -> str:
-    return site.values.fresh(f"{site.name}/weights")
+def _order(lane: Lane) -> range:
+    return range(lane.steps - 1, -1, -1) if lane.reverse else range(lane.steps)
 
 
-def _apart(site: Site, tensor: int) -> list[int]:
-    """[steps · batch, n] as steps tensors [batch, n]."""
-    steps, batch = site.shape(0)[:2]
-    n = site.flat.tensors[tensor].shape[-1]
-    if steps == 1:
-        return [tensor]
-    joined = site.reshaped(tensor, (steps, batch, n))
-    made = [site.tensor((batch, n)) for _ in range(steps)]
-    site.flat.op("UNPACK", [joined], made, ("UnpackOptions", {"num": steps, "axis": 0}), site.name)
+def _inputs(lane: Lane, first: int, last: int, *, both: bool = True) -> list[int]:
+    """x·W + b for these gates, a tensor [B, n] a step. `both`: with the state's biases, too."""
+    site, count = lane.site, (last - first) * lane.hidden
+    bias: Array = lane.bias(0, first, last)
+    if both:
+        bias = (bias + lane.bias(1, first, last)).astype(np.float32)
+    y = _product(site, lane.x, lane.weights(W, first, last), site.flat.constant(bias, "bias"))
+    made = [site.tensor((lane.batch, count)) for _ in range(lane.steps)]
+    site.flat.op("UNPACK", [y], made, ("UnpackOptions", {"num": lane.steps, "axis": lane.axis}),
+                 site.name)
     return made
 
 
-def _start(site: Site, k: int, count: int) -> int:
-    """The first state of direction k, [batch, hidden]."""
-    batch, hidden = site.shape(0)[1], site.shape(2)[-1]
-    if not site.has(5) or count == 1:
-        return (site.reshaped(site.read(5, (0, 1, 2)), (batch, hidden)) if site.has(5)
-                else zeros(site, (batch, hidden)))
-    whole = site.read(5, (0, 1, 2))
-    cut = site.op("STRIDED_SLICE", [whole, site.flat.ints(k, 0, 0),
-                                    site.flat.ints(k + 1, batch, hidden), site.flat.ints(1, 1, 1)],
-                  (1, batch, hidden), ("StridedSliceOptions", {}), like=whole)
-    return site.reshaped(cut, (batch, hidden))
+def _product(site: Site, x: int, weights: int, bias: int = -1) -> int:
+    """FULLY_CONNECTED of the rows of x."""
+    shape = (*site.flat.tensors[x].shape[:-1], site.flat.tensors[weights].shape[0])
+    return site.op("FULLY_CONNECTED", [x, weights, bias], shape, (
+        "FullyConnectedOptions", {"keep_num_dims": True, "fused_activation_function": 0}))
 
 
-def zeros(site: Site, shape: tuple[int, ...]) -> int:
-    """A constant of zeros."""
-    array: Array = np.zeros(shape, np.float32)
-    return site.flat.constant(array, _name(site))
+def _gates(lane: Lane, x: int, h: int, function: Function, count: int) -> list[int]:
+    """The gates of one step, each [B, H]."""
+    site = lane.site
+    both = _function(site, arithmetic(site, "ADD", x, h), function)
+    made = [site.tensor((lane.batch, lane.hidden)) for _ in range(count)]
+    axis = site.flat.constant(np.asarray(1, np.int32), "axis")
+    site.flat.op("SPLIT", [axis, both], made, ("SplitOptions", {"num_splits": count}), site.name)
+    return made
 
 
-def dense(site: Site, x: int, w: int, b: int) -> int:
-    """x [rows, k] with w [n, k] and b [n]."""
-    rows, n = site.flat.tensors[x].shape[0], site.flat.tensors[w].shape[0]
-    return site.op("FULLY_CONNECTED", [x, w, b], (rows, n), ("FullyConnectedOptions", {}))
+def _function(site: Site, x: int, function: Function) -> int:
+    return FUNCTIONS[function.name](site, x, function)
 
 
-def _both(site: Site, name: str, a: int, b: int) -> int:
-    options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[name]
-    return site.op(name, [a, b], site.flat.tensors[a].shape, (options, {}))
+def _hard_sigmoid(site: Site, x: int, f: Function) -> int:
+    return bounded(site, _affine(site, x, f), 0.0, 1.0)
 
 
-def _function(site: Site, name: str, x: int) -> int:
-    return site.op(name, [x], site.flat.tensors[x].shape)
+def _affine(site: Site, x: int, f: Function) -> int:
+    y = x if f.alpha == 1.0 else arithmetic(site, "MUL", x, site.number(f.alpha))
+    return y if f.beta == 0.0 else arithmetic(site, "ADD", y, site.number(f.beta))
 
 
-def _rnn_step(site: Site, way: Way, t: int, h: int) -> int:
-    inner = _both(site, "ADD", way.inputs[0][t], dense(site, h, way.r[0], way.rb[0]))
-    return _function(site, way.functions[0], inner)
+FUNCTIONS: Mapping[str, Callable[[Site, int, Function], int]] = {
+    "sigmoid": lambda site, x, _: apply(site, "LOGISTIC", x),
+    "tanh": lambda site, x, _: apply(site, "TANH", x),
+    "relu": lambda site, x, _: apply(site, "RELU", x),
+    "affine": _affine, "hardsigmoid": _hard_sigmoid}
+"""The activations inside of cells that are written."""
 
-
-def _gru_step(site: Site, way: Way, t: int, h: int) -> int:
-    """h' = new + z · (h − new), which is (1 − z) · new + z · h."""
-    shape = site.flat.tensors[h].shape
-    inner = _both(site, "ADD", way.inputs[0][t], dense(site, h, way.r[0], way.rb[0]))
-    gates = _function(site, way.functions[0], inner)
-    z, reset = site.tensor(shape), site.tensor(shape)
-    site.flat.op("SPLIT", [site.flat.ints(1), gates], [z, reset],
-                 ("SplitOptions", {"num_splits": 2}), site.name)
-    if site.whole("linear_before_reset", 0):
-        part = _both(site, "MUL", reset, dense(site, h, way.r[1], way.rb[1]))
-    else:
-        part = dense(site, _both(site, "MUL", reset, h), way.r[1], way.rb[1])
-    new = _function(site, way.functions[1], _both(site, "ADD", way.inputs[1][t], part))
-    return _both(site, "ADD", new, _both(site, "MUL", z, _both(site, "SUB", h, new)))
-
-
-ROWS: Mapping[str, Rule] = {"GRU": gru, "RNN": rnn}
+CELLS: Mapping[str, Callable[[Lane], Walked]] = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}

@@ -62,6 +62,8 @@ ROWS: Mapping[str, str] = {
     "ResizeBilinearOptions": "new_height:i32 new_width:i32 align_corners:bool "
                              "half_pixel_centers:bool",
     "ResizeNearestNeighborOptions": "align_corners:bool half_pixel_centers:bool",
+    "SequenceRNNOptions": "time_major:bool fused_activation_function:i8 "
+                          "asymmetric_quantize_inputs:bool",
     "ShapeOptions": "out_type:i8",
     "SoftmaxOptions": "beta:f32",
     "SpaceToDepthOptions": "block_size:i32",
