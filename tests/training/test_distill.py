@@ -102,5 +102,9 @@ def test_wrong_settings_are_refused() -> None:
     for options in ({"alpha": 1.5}, {"temperature": 0.0}, {"loss": MeanSquaredError()}):
         with pytest.raises(DataError):
             gg.distill(student(), student(), x[:8], y[:8], **options)
+    with pytest.raises(DataError, match="expected a list"):
+        gg.distill(student(), student(), x[:8], y[:8], metrics="accuracy")
+    with pytest.raises(DataError, match="validation_data has"):
+        gg.distill(student(), student(), x[:8], y[:8], validation_data=3)
     with pytest.raises(DataError, match="same classes"):
         gg.distill(student(), other, x[:8], y[:8])

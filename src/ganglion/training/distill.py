@@ -61,7 +61,7 @@ def distill(student: ir.Model, teacher: ir.Model, x: Arrays, y: Array, *,
         return chosen.packed(truth, answers)
 
     held = validation_data
-    if held is not None and len(held) >= 2:
+    if isinstance(held, tuple | list) and len(held) >= 2:
         held = (held[0], packed(held[0], held[1]), *held[2:])
     watched = [_of_truth(name, metric, chosen) for name, metric in resolve(metrics).items()]
     return fit(student, x, packed(x, y), loss=chosen, optimizer=optimizer, epochs=epochs,

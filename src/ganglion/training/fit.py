@@ -14,13 +14,14 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.passes.float_shadow import float_shadow
-from ganglion.training import losses, metrics, optimizers
+from ganglion.training import losses, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
 from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
 from ganglion.training.live import CompiledKeras, read_live
 from ganglion.training.loop import Problem, train
+from ganglion.training.metrics import Metric, resolve
 from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 from ganglion.training.selection import Selection
 from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
@@ -38,7 +39,7 @@ def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
         epochs: int = 1, batch_size: int = 32,
         validation_data: Held | None = None, validation_split: float = 0.0,
         sample_weight: Arrays | None = None, class_weight: ClassWeight | None = None,
-        metrics: Sequence[str | metrics.Metric] | None = None, shuffle: bool = True, seed: int = 0,
+        metrics: Sequence[str | Metric] | None = None, shuffle: bool = True, seed: int = 0,
         early_stopping: Stopping | Sequence[Stopping] | None = None,
         restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
         checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
@@ -101,7 +102,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                batch_size: int = 32, validation_data: Held | None = None,
                validation_split: float = 0.0, sample_weight: Arrays | None = None,
                class_weight: ClassWeight | None = None,
-               metrics: Sequence[str | metrics.Metric] = (), shuffle: bool = True, seed: int = 0,
+               metrics: Sequence[str | Metric] = (), shuffle: bool = True, seed: int = 0,
                early_stopping: Stopping | Sequence[Stopping] | None = None,
                restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
                checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
@@ -142,7 +143,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                                        patience=sys.maxsize, restore_best_weights=True))
     return Problem(
         model=model, losses=chosen, optimizer=optimizers.get(optimizer), source=source,
-        validation=held, epochs=epochs, batch_size=batch_size, metrics=_resolve(metrics),
+        validation=held, epochs=epochs, batch_size=batch_size, metrics=resolve(metrics),
         seed=seed, stopping=rules,
         callbacks=(*listeners, PrintEpochs()) if verbose else listeners,
         checkpoint=file,
@@ -173,12 +174,6 @@ def _checkpoint(given: str | PathLike[str] | None, steps: int | None) -> Path | 
         raise DataError(f"checkpoint {file}: expected a file in a folder that exists; choose "
                         "another path or make the folder first")
     return file
-
-
-def _resolve(names: Sequence[str | metrics.Metric]) -> dict[str, metrics.Metric]:
-    if isinstance(names, str):
-        raise DataError(f"metrics={names!r}: expected a list, such as [{names!r}]")
-    return metrics.resolve(names)
 
 
 def _sorted_out(given: Stopping | Sequence[Stopping] | None,

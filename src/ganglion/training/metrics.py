@@ -21,6 +21,8 @@ _ALIASES = {"acc": "accuracy", "f1_score": "f1", "mean_absolute_error": "mae",
 
 def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     """Name, as given -> function. DataError lists the known names for an unknown one."""
+    if isinstance(metrics, str):
+        raise DataError(f"metrics={metrics!r}: expected a list, such as [{metrics!r}]")
     known = _by_name()
     found: dict[str, Metric] = {}
     for metric in metrics:
