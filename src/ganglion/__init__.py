@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ganglion.training import losses as losses
     from ganglion.training import optimizers as optimizers
     from ganglion.training.device import compile_training as compile_training
+    from ganglion.training.distill import distill as distill
     from ganglion.training.evaluate import evaluate as evaluate
     from ganglion.training.fit import fit as fit
     from ganglion.training.weights import write_back as write_back
@@ -44,7 +45,7 @@ PUBLIC = {
     "ganglion.layers": ("Sequential", "Input", "Functional"),
     "ganglion.frontends": ("load", "save"),
     "ganglion.frontends.keras": ("from_keras",),
-    "ganglion.training": ("fit", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
+    "ganglion.training": ("fit", "distill", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.training.device": ("compile_training",),
     "ganglion.training.weights": ("write_back",),
     "ganglion.compression": ("quantize", "quantize_aware", "prune", "prune_channels"),

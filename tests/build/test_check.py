@@ -103,3 +103,18 @@ def test_calibration_of_another_shape_is_refused_with_the_expected_one() -> None
         given(model.graph.inputs, np.zeros((4, 9), np.float32))
     with pytest.raises(DataError, match="2 calibration arrays"):
         given(model.graph.inputs, [np.zeros((4, 8), np.float32)] * 2)
+
+
+def test_a_rounding_that_falls_the_other_way_is_within_the_tolerance() -> None:
+    """x = 0.5 steps exactly: float32 and float64 may round it to either code, in any build."""
+    g = GraphBuilder("tie")
+    x, step = g.input("x", ir.DataType.FLOAT, (1, 64)), np.float32(0.1)
+    rounded = g.op("FakeQuantize", x, g.constant(np.array([step])), domain="ai.ganglion")
+    g.output("y", g.op("ReduceSum", rounded, keepdims=0))
+    model = g.model()
+    data = {"x": np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32)}
+    other = {name: a + step for name, a in evaluate(model, data).items()}
+    assert check(model, lambda sample: other, [data])["status"] == "passed"
+    wrong = {name: a + 64 * step for name, a in other.items()}
+    with pytest.raises(CheckError):
+        check(model, lambda sample: wrong, [data])

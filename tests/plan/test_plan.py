@@ -39,6 +39,16 @@ def test_every_operand_lies_within_the_arena_and_is_written_before_it_is_read(na
                 written |= set(range(first, behind))
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru", "bidirectional"])
+def test_recurrent_kernels_read_int8_weights_as_they_are_stored(name: str) -> None:
+    model = NETWORKS[name]()
+    found = plan(ready_to_plan(quantize(model, calibration=drawn_inputs(model, 8))), ISAS)
+    assert found.steps[0].family == "recurrent"
+    described = families()["recurrent"].operands(found.steps[0].spec)
+    places = {o.name: (o.dtype, r.place) for o, r in zip(described, found.steps[0].operands)}
+    assert places["w"] == places["r"] == ("int8", "const")
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_results_overlap_operands_only_where_the_kernel_allows_it(name: str) -> None:
     found = plan(ready_to_plan(NETWORKS[name]()), ISAS)

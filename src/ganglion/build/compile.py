@@ -19,9 +19,11 @@ from ganglion.emit.c import emit
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
+from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.hybrid import ToHybrid
 from ganglion.passes.integer import ToInteger
-from ganglion.passes.pipeline import prepare
+from ganglion.passes.pipeline import prepare, run
+from ganglion.passes.unpack_weights import UnpackWeights
 from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.join import join
@@ -141,7 +143,7 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
                   hybrid: bool = False) -> ir.Model:
     """The Model as the planner takes it: prepared, integer islands made integer operators, whose
     codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
-    int8 weights."""
+    int8 weights. Integer weights that floats are multiplied by are unpacked."""
     if streaming:
         from ganglion.passes.stream import stream
         model = stream(model, batch)
@@ -150,6 +152,7 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
     UnsignedCodes()(ready)
     if hybrid:
         ToHybrid()(ready)
+    run(ready, (UnpackWeights(), FoldConstants()))
     return ready
 
 

@@ -18,6 +18,7 @@ from ganglion.plan.finish import finish
 from ganglion.plan.fusion import Unit, absorb, group, schedule
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering import EPILOGUE_AXIS, LOWERINGS, lower_view
+from ganglion.plan.lowering.recurrent import stays_packed
 from ganglion.plan.pointwise import epilogue_of, is_pointwise, lower_group
 from ganglion.plan.types import Plan
 from ganglion.plan.views import Storage, View, dense_strides, row_major
@@ -154,6 +155,8 @@ def _shown(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
 
 
 def _lower(lowerer: Lowerer, unit: Unit) -> None:
+    if all(stays_packed(node) for node in unit.nodes):
+        return
     if unit.pointwise:
         lower_group(lowerer, unit)
         return

@@ -2,9 +2,10 @@
 
 from ganglion.training import callbacks, losses, optimizers
 from ganglion.training.callbacks import Callback, EarlyStopping, History, StopAtLoss
+from ganglion.training.distill import distill
 from ganglion.training.evaluate import evaluate
 from ganglion.training.fit import fit
 from ganglion.training.selection import biases, last
 
-__all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "biases", "callbacks", "evaluate",
-           "fit", "last", "losses", "optimizers"]
+__all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "biases", "callbacks", "distill",
+           "evaluate", "fit", "last", "losses", "optimizers"]

@@ -194,7 +194,8 @@ def _target(raw: Array, loss: Loss, output: ir.Value) -> Array:
     shape = static_shape(output)
     array = _numeric(raw, "y")
     if not loss.labels:
-        array = _shaped(array, shape[1:], "y", f"{loss.name} at output {output.name!r}")
+        array = _shaped(array, loss.target(output)[1][1:], "y",
+                        f"{loss.name} at output {output.name!r}")
         array = _converted(array, np.dtype(np.float32), "y")
         if loss.unit_range and (array.min() < 0 or array.max() > 1):
             raise DataError(f"y reaches from {array.min():g} to {array.max():g}, but {loss.name} "
