@@ -44,8 +44,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 
 @dataclass(frozen=True)
-class ExponentialDecay(LearningRateSchedule):
-    """initial·decay_rate^(step / decay_steps); `staircase` rounds the exponent down."""
+class _Decay(LearningRateSchedule):
+    """One that falls with step / decay_steps; `staircase` rounds that down."""
 
     initial_learning_rate: float
     decay_steps: int
@@ -56,28 +56,25 @@ class ExponentialDecay(LearningRateSchedule):
         _check_steps(self, self.decay_steps)
         _check_rates(self, self.initial_learning_rate, self.decay_rate)
 
-    def __call__(self, step: int) -> float:
-        p = step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate ** (floor(p) if self.staircase else p)
+    def _passed(self, step: int) -> float:
+        part = step / self.decay_steps
+        return floor(part) if self.staircase else part
 
 
 @dataclass(frozen=True)
-class InverseTimeDecay(LearningRateSchedule):
-    """initial / (1 + decay_rate·step / decay_steps); `staircase` rounds the quotient down."""
-
-    initial_learning_rate: float
-    decay_steps: int
-    decay_rate: float
-    staircase: bool = False
-
-    def __post_init__(self) -> None:
-        _check_steps(self, self.decay_steps)
-        _check_rates(self, self.initial_learning_rate, self.decay_rate)
+class ExponentialDecay(_Decay):
+    """initial·decay_rate^(step / decay_steps); `staircase` rounds the exponent down."""
 
     def __call__(self, step: int) -> float:
-        p = step / self.decay_steps
-        return self.initial_learning_rate / (
-            1 + self.decay_rate * (floor(p) if self.staircase else p))
+        return float(self.initial_learning_rate * self.decay_rate ** self._passed(step))
+
+
+@dataclass(frozen=True)
+class InverseTimeDecay(_Decay):
+    """initial / (1 + decay_rate·step / decay_steps); `staircase` rounds the quotient down."""
+
+    def __call__(self, step: int) -> float:
+        return self.initial_learning_rate / (1 + self.decay_rate * self._passed(step))
 
 
 @dataclass(frozen=True)
