@@ -1,7 +1,8 @@
 """`python -m benchmarks.learning TRAINER`: seconds until a network tells MNIST's digits apart.
 
 The CNN conv16-pool-conv32-pool-64-10, batch 32, Adam; the others see the rows in one same order,
-our `fit` in the one that it draws; after each quarter of an epoch the test set is judged while the clock stands. Prints JSON:
+our `fit` in the one that it draws; after each quarter of an epoch the test set is judged while the
+clock stands. Prints JSON:
 `seconds` from the imported library (compiling and tracing included) to `WANTED`, `start_seconds`
 of them before the first step, `peak_bytes` of resident memory of this process, and
 `points` [[seconds, accuracy], ...]. Each trainer works by the loop that its own documentation
