@@ -223,7 +223,8 @@ def test_a_build_that_does_not_train_is_no_trainer() -> None:
 
 
 def test_what_cannot_be_built_is_said() -> None:
-    for wrong, said in (({"batch_size": 0}, "from 1 up"), ({"calibration": (X[:2], Y[:2])}, "rows"),
+    for wrong, said in (({"batch_size": 0}, "from 1 up"), ({"seed": -1}, "from 0 up"),
+                        ({"calibration": (X[:2], Y[:2])}, "rows"),
                         ({"calibration": (X,)}, "expected .x, y.")):
         with pytest.raises(DataError, match=said):
             compile_training(_net(), loss="sparse_categorical_crossentropy",

@@ -53,8 +53,9 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     Raises what `fit` and `compile` raise.
     """
     require_model(model, "compile_training")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise DataError(f"batch_size={batch_size!r}: expected a whole number from 1 up")
+    for argument, number, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if not isinstance(number, int) or number < least:
+            raise DataError(f"{argument}={number!r}: expected a whole number from {least} up")
     chosen = choose_losses(loss, len(model.graph.outputs))
     method = optimizers.get(optimizer)
     if isinstance(method.learning_rate, LearningRateSchedule) or method.use_ema:
