@@ -114,6 +114,16 @@ def test_a_file_name_that_cannot_be_filled_in_is_refused(pattern: str, tmp_path:
         _fit(callbacks=[ModelCheckpoint(tmp_path / pattern)])
 
 
+def test_a_file_without_a_folder_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    steps: list[int] = []
+    heard = LambdaCallback(on_batch_end=lambda step, logs, run: steps.append(step))
+    for writer in (CSVLogger(tmp_path / "no" / "log.csv"),
+                   ModelCheckpoint(tmp_path / "no" / "{epoch}.onnx")):
+        with pytest.raises(DataError, match="there is no folder"):
+            _fit(callbacks=[writer, heard])
+    assert not steps
+
+
 def test_stopping_rules_may_stand_among_the_callbacks() -> None:
     rule = EarlyStopping("loss", patience=0, min_delta=100.0)
     assert _fit(callbacks=[rule])[1] == _fit(early_stopping=rule)[1]

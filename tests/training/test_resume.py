@@ -181,3 +181,24 @@ def test_a_checkpoint_that_could_not_be_written_is_refused_before_the_first_step
         with pytest.raises(DataError, match="a file in a folder that exists"):
             run(checkpoint=file, callbacks=(heard,))
     assert not steps
+
+
+def test_a_callback_that_has_nothing_to_keep_at_first_goes_on_too(tmp_path: Path) -> None:
+    class Late(Callback):
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def on_batch_end(self, step: int, logs: Logs, run: Run) -> None:
+            self.seen += 1
+
+        def state(self) -> Saved:
+            return {"seen": self.seen} if self.seen else {}
+
+        def restore(self, state: Saved) -> None:
+            self.seen = int(state["seen"] or 0)
+
+    file, late = tmp_path / "run.npz", Late()
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=file, every=1, callbacks=(Late(), Interrupt(3)))
+    run(checkpoint=file, every=1, callbacks=(late, Interrupt(-1)))
+    assert late.seen == STEPS

@@ -79,6 +79,9 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",") -> None:
         self._path, self._separator = Path(filename), separator
 
+    def on_train_begin(self, run: Run) -> None:
+        _require_folder(self, self._path)
+
     def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
         text = io.StringIO()
         names = list(run.history.history)
@@ -168,6 +171,8 @@ class ModelCheckpoint(Callback):
 
     def on_train_begin(self, run: Run) -> None:
         self._best = None
+        if "{" not in str(Path(self._pattern).parent):
+            _require_folder(self, Path(self._pattern))
 
     def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
         if self._only_best:
@@ -188,3 +193,10 @@ class ModelCheckpoint(Callback):
     def restore(self, state: Saved) -> None:
         best = state["best"]
         self._best = None if best is None else float(best)
+
+
+def _require_folder(callback: Callback, path: Path) -> None:
+    """DataError, before the first step, where a file could not be written."""
+    if not path.parent.is_dir():
+        raise DataError(f"{type(callback).__name__}({str(path)!r}): there is no folder "
+                        f"{path.parent}; make it first")

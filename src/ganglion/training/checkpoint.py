@@ -118,8 +118,8 @@ def load(path: Path, expected: str, watches: Sequence[Watch],
 
 
 def stateful(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Those that keep something in a checkpoint."""
-    return [callback for callback in callbacks if callback.state()]
+    """Those that may keep something in a checkpoint, be it nothing as yet."""
+    return [callback for callback in callbacks if type(callback).state is not Callback.state]
 
 
 def _names(callbacks: Iterable[Callback]) -> list[str]:

@@ -278,7 +278,8 @@ class _Loop:
         for name in self.bound:
             self.full.set(name, point.state[name])
         for callback, state in zip(checkpoint.stateful(p.callbacks), point.callbacks):
-            callback.restore(state)
+            if state:
+                callback.restore(state)
         run.history, run.learning_rate, run.stop = point.history, point.learning_rate, point.stop
         self.at = point.progress
 

@@ -95,7 +95,8 @@ class Callback:
         return {}
 
     def restore(self, state: Saved) -> None:
-        """Takes up what `state` gave, after `on_train_begin` of a resumed run."""
+        """Takes up what `state` gave, unless that was nothing, after `on_train_begin` of a resumed
+        run."""
 
 
 def monitored(name: str, logs: Logs) -> float:
