@@ -109,8 +109,8 @@ CASES: dict[str, tuple[Callable[[], object], type[GanglionError], str]] = {
         lambda: gg.quantize(gg.quantize(net(), calibration=ROWS + 1), calibration=ROWS),
         ModelError, "is quantised already; give the float model"),
     "training what is quantised": (
-        lambda: gg.fit(gg.quantize(net(), calibration=ROWS + 1), ROWS, LABELS,
-                       loss="sparse_categorical_crossentropy"), ModelError,
+        lambda: gg.compile_training(gg.quantize(net(), calibration=ROWS + 1),
+                                    loss="sparse_categorical_crossentropy"), ModelError,
         "is quantised.*train the float network"),
     "labels out of range": (lambda: fit(y=LABELS + 3), DataError,
                             "labels from 3 to 3.*3 classes: expected 0 to 2"),

@@ -56,9 +56,10 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
         raise DataError(f"io is {io!r}, expected \"float\" or \"int8\"")
     high = highest_code(weight_bits)
     if is_aware(model):
-        if calibration is not None or weights_only or weight_bits != 8:
-            raise DataError("the network brings the ranges and bits that it was trained with; "
-                            "leave out calibration, weights_only and weight_bits")
+        others = (method, percentile, per_channel, weights_only, weight_bits)
+        if calibration is not None or others != ("minmax", 99.99, True, False, 8):
+            raise DataError("the network brings the ranges and bits that it was trained with; give "
+                            "nothing but io")
         return _deployed(model, io)
     require_float(model, "quantize")
     copy = simplified(model)

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import infer_types
 from ganglion.passes.base import Pass, standard, sweep
@@ -91,7 +92,7 @@ def _rounded(edit: Editor, node: ir.Node, x: ir.Value | None) -> ir.Value:
     """FakeQuantize of x by the scale of a node, x itself where it has no single constant one."""
     known = _parameters(node)
     if x is None:
-        raise ValueError(f"node {node.name!r} has no input")
+        raise ModelError(f"node {node.name!r} ({node.op_type}) has no input; expected a value")
     if known is None or known[0].size != 1 or known[1].size != 1:
         return x
     scale, zero, (low, high) = known
@@ -104,7 +105,7 @@ def _real(node: ir.Node) -> ir.Value:
     """What codes stand for: rounded where they were made, or where the caller gives them."""
     x = node.inputs[0]
     if x is None:
-        raise ValueError(f"node {node.name!r} has no input")
+        raise ModelError(f"node {node.name!r} ({node.op_type}) has no input; expected a value")
     return x
 
 

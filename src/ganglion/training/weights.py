@@ -62,7 +62,8 @@ def require_trainable(model: ir.Model) -> None:
         if rounds and not is_fake_quantize(node):
             raise ModelError(
                 f"node {node.name!r} ({node.op_type}): the network is quantised, and its rounded "
-                "weights have no gradient; train the float network, then quantise the result")
+                "weights have no gradient; train the float network, or give fit the network with "
+                "QuantizeLinear and DequantizeLinear, whose float shadow it trains")
     if bindings(model):
         raise ModelError(f"the network keeps state between calls ({bindings(model)[0].input!r}); "
                          "train the network that takes whole sequences, then make it streaming")
