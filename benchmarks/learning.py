@@ -11,7 +11,6 @@ shows: ours and Keras's `fit`, PyTorch's and JAX's loop over batches.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -157,6 +156,14 @@ def apart(name: str) -> dict[str, Any]:
     return found
 
 
+def peak_bytes() -> int:
+    """The most resident memory that this process had, from /proc; 0 where there is none. (What
+    getrusage gives begins with the parent's.)"""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM")), 0)
+
+
 def main() -> None:
     """Prints the figures of the trainer that the command line names."""
     [name] = sys.argv[1:]
@@ -166,10 +173,9 @@ def main() -> None:
     meter = Meter(Digits.load(Path(os.environ["GANGLION_DATA"])))
     LEARNERS[name](next(n for n in TRAINING if n.name == NETWORK), meter.digits, meter)
     there = [seconds for seconds, accuracy in meter.points if accuracy >= WANTED]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sys.stdout.write(json.dumps({
         "seconds": there[0] if there else None, "start_seconds": meter.start_seconds,
-        "peak_bytes": peak, "points": meter.points}) + "\n")
+        "peak_bytes": peak_bytes(), "points": meter.points}) + "\n")
 
 
 if __name__ == "__main__":
