@@ -1,6 +1,7 @@
 """One core, one thread. Imports nothing that a measurement of memory would miss."""
 
 import os
+from pathlib import Path
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
               "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "jax",
@@ -16,3 +17,13 @@ def pin(core: int | None = None) -> int:
     chosen = max(os.sched_getaffinity(0)) if core is None else core
     os.sched_setaffinity(0, {chosen})
     return chosen
+
+
+def resident_bytes(field: str = "VmRSS") -> int:
+    """Of this process, from /proc; 0 where there is none. "VmHWM": the most that it had, while
+    what getrusage gives begins with the parent's."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return 0
+    line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+    return int(line.split()[1]) * 1024

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.core import pin
+from benchmarks.core import pin, resident_bytes
 from benchmarks.networks import TRAINING, Network
 from benchmarks.trainers import BATCH, TRAINERS, keras_model
 from benchmarks.trainers_jax import jax_learner
@@ -30,7 +30,6 @@ from benchmarks.trainers_torch import torch_learner
 from ganglion.training.callbacks import Callback, Logs, Run
 from ganglion.training.compiled import predict
 from ganglion.training.fit import fit
-from ganglion.training.weights import write_back
 
 NETWORK = "conv16-conv32-64-10 28x28"
 WANTED = 0.985
@@ -102,9 +101,7 @@ def ganglion(network: Network, digits: Digits, meter: Meter) -> None:
         def on_batch_end(self, step: int, logs: Logs, run: Run) -> None:
             if (step + 1) % (run.steps // QUARTERS) or run.stop:
                 return
-            names = [n for n in model.graph.initializers if "ganglion.trainable" in
-                     model.graph.initializers[n].metadata_props]
-            trained = write_back(model, {n: run.stepper.get(n) for n in names})
+            trained = run.trained()
             run.stop = meter.reached(lambda x: predict(trained, x)[0])
 
     meter.start()
@@ -156,14 +153,6 @@ def apart(name: str) -> dict[str, Any]:
     return found
 
 
-def peak_bytes() -> int:
-    """The most resident memory that this process had, from /proc; 0 where there is none. (What
-    getrusage gives begins with the parent's.)"""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM")), 0)
-
-
 def main() -> None:
     """Prints the figures of the trainer that the command line names."""
     [name] = sys.argv[1:]
@@ -175,7 +164,7 @@ def main() -> None:
     there = [seconds for seconds, accuracy in meter.points if accuracy >= WANTED]
     sys.stdout.write(json.dumps({
         "seconds": there[0] if there else None, "start_seconds": meter.start_seconds,
-        "peak_bytes": peak_bytes(), "points": meter.points}) + "\n")
+        "peak_bytes": resident_bytes("VmHWM"), "points": meter.points}) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,20 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.core import pin
+from benchmarks.core import pin, resident_bytes
 from benchmarks.runtimes import RUNTIMES
 
 IMPORTED = {"ganglion": "ganglion.runtime", "ai_edge_litert": "ai_edge_litert.interpreter"}
 PROCESSES = 3
-
-
-def resident_bytes() -> int:
-    """Of this process, from /proc; 0 where there is none."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return 0
-    line = next(x for x in status.read_text().splitlines() if x.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
 
 
 def probe(runtime: str, file: Path, inputs: list[np.ndarray]) -> dict[str, float]:

@@ -21,20 +21,20 @@ def one_line(row: Figures) -> str:
 
 def write_inference(found: Figures, folder: Path) -> None:
     """inference.json, inference.md and inference.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inference.json").write_text(json.dumps(found, indent=1) + "\n")
-    (folder / "inference.md").write_text(inference(found))
-    rows = [r for r in found["networks"] if "us" in r]
-    plot(rows, [n for n, v in found["runtimes"].items() if v], folder / "inference.png")
+    _write(found, inference(found), folder, "inference")
 
 
 def write_training(found: Figures, folder: Path) -> None:
     """training.json, training.md and training.png."""
+    _write(found, training(found), folder, "training")
+
+
+def _write(found: Figures, text: str, folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "training.json").write_text(json.dumps(found, indent=1) + "\n")
-    (folder / "training.md").write_text(training(found))
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(text)
     rows = [r for r in found["networks"] if "us" in r]
-    plot(rows, [n for n, v in found["runtimes"].items() if v], folder / "training.png")
+    plot(rows, [n for n, v in found["runtimes"].items() if v], folder / f"{name}.png")
 
 
 def inference(found: Figures) -> str:

@@ -23,12 +23,13 @@ from ganglion.compression.sites import (
     weight_of,
 )
 from ganglion.ops.graph import require_model
+from ganglion.ops.marks import TRAINABLE
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes
 from ganglion.passes.qdq import Editor, array_of
 from ganglion.passes.rounding import insert_after, learned_scale, rounding_node, row_elements
-from ganglion.training.weights import LEARNED_INPUTS, TRAINABLE, is_float_array, origin, trainable
+from ganglion.training.weights import LEARNED_INPUTS, is_float_array, origin, trainable
 
 _LEARNS = "ganglion.learns"
 """Mark of a node, while the Model is simplified: it reads something that is trained."""

@@ -21,7 +21,7 @@ from ganglion.frontends.keras_layers import (
 from ganglion.layers.attention import MultiHeadAttention
 from ganglion.layers.base import LAYER, Layer, Tensor, WeightSource, snake_case
 from ganglion.layers.network import Functional, Input, InputLayer
-from ganglion.layers.recurrent import UNTRAINABLE
+from ganglion.ops.marks import UNTRAINABLE
 
 NETWORKS = ("Sequential", "Functional", "Model")
 MAX_LAYERS = 100_000

@@ -9,7 +9,8 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.frontends.keras import Array, KerasLayer, KerasModel, find_layer
 from ganglion.frontends.keras_config import Reading, build
-from ganglion.layers.base import TRAINABLE, Layer
+from ganglion.layers.base import Layer
+from ganglion.ops.marks import TRAINABLE
 
 LARGEST = 2 ** 24
 """float32 tells the integers below this from each other."""

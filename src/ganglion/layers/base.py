@@ -18,6 +18,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.layers import arguments, initializers, regularizers
 from ganglion.ops.graph import AttrValue, GraphBuilder
+from ganglion.ops.marks import REGULARIZER, TRAINABLE
 
 Array = np.ndarray
 Dim = int | str | None
@@ -26,8 +27,6 @@ RegSpec = str | regularizers.L1L2 | None
 Ints = int | tuple[int, ...]
 
 LAYER = "ganglion.layer"
-TRAINABLE = "ganglion.trainable"
-REGULARIZER = "ganglion.regularizer"
 
 MAX_WEIGHT_BYTES = 1 << 31
 """One weight may not be larger than this; a description beyond it is taken for a mistake."""

@@ -8,7 +8,6 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.layers.base import (
-    TRAINABLE,
     Emitter,
     InitSpec,
     RegSpec,
@@ -17,6 +16,7 @@ from ganglion.layers.base import (
     is_float,
     static,
 )
+from ganglion.ops.marks import TRAINABLE
 
 
 def _axis(e: Emitter, x: ir.Value, axis: int) -> int:

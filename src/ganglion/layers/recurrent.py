@@ -26,9 +26,7 @@ from ganglion.layers.base import (
     static,
 )
 from ganglion.layers.initializers import Initializer, get
-
-UNTRAINABLE = "ganglion.untrainable"
-"""Node mark: why training this node would not do what was asked for. Running it is exact."""
+from ganglion.ops.marks import UNTRAINABLE
 
 _FUNCTIONS: Mapping[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "sigmoid": ("Sigmoid", (), ()), "tanh": ("Tanh", (), ()), "relu": ("Relu", (), ()),

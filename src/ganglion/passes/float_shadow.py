@@ -6,12 +6,12 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import infer_types
+from ganglion.ops.marks import TRAINABLE
 from ganglion.passes.base import Pass, standard, sweep
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of, is_constant
 from ganglion.passes.rounding import insert_after, learned_scale, rounding_node, row_elements
 
-TRAINABLE = "ganglion.trainable"
 CODES = {ir.DataType.INT8: (-128, 127), ir.DataType.UINT8: (0, 255),
          ir.DataType.INT16: (-32768, 32767)}
 HIGH = 127

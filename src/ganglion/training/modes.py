@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.marks import TRAINABLE
 from ganglion.ops.random import dropout
 from ganglion.training.state import State
-from ganglion.training.weights import TRAINABLE
 
 
 def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],

@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ganglion.errors import DataError
-from ganglion.training.weights import TRAINABLE, trainable
+from ganglion.ops.marks import TRAINABLE
+from ganglion.training.weights import trainable
 
 
 @dataclass(frozen=True)

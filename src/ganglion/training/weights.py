@@ -16,11 +16,7 @@ from ganglion.ops.bindings import bindings
 from ganglion.ops.fake_quantization import NAME as FAKE_QUANTIZE
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder
-
-TRAINABLE = "ganglion.trainable"
-UNTRAINABLE = "ganglion.untrainable"
-"""Mark of a node: the reason why it cannot be trained."""
-REGULARIZER = "ganglion.regularizer"
+from ganglion.ops.marks import REGULARIZER, TRAINABLE, UNTRAINABLE
 
 LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "Add": (0, 1),
