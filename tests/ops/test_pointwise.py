@@ -24,6 +24,9 @@ ARRAYS = {
     "cos": np.cos, "not": np.logical_not, "where": np.where,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "erf": np.vectorize(math.erf),
+    "fmod": np.fmod, "mod": np.mod, "cast": np.trunc, "flip": np.invert,
+    "both": np.bitwise_and, "either": np.bitwise_or, "differ": np.bitwise_xor,
+    "shl": np.left_shift, "shr": np.right_shift,
 }
 LOGICAL = {"and", "or", "not"}
 
@@ -31,13 +34,16 @@ LOGICAL = {"and", "or", "not"}
 def interpret(code: Program, operands: list[np.ndarray]) -> list[np.ndarray]:
     """The value of every instruction; masks and numbers stand for each other as 0 and 1."""
     values: list[np.ndarray] = []
-    for name, *args in code:
+    for instr, *args in code:
+        dtype, _, name = str(instr).rpartition(".")
         if name in ("const", "input"):
-            values.append(np.float64(args[0]) if name == "const" else operands[int(args[0])])
+            values.append(np.asarray(args[0], dtype or np.float64) if name == "const"
+                          else operands[int(args[0])])
             continue
         given = [values[int(a)] for a in args]
         wanted = {0, 1} if name in LOGICAL else {0} if name == "where" else set()
-        given = [v.astype(bool if k in wanted else np.float64) for k, v in enumerate(given)]
+        if not dtype or name == "cast":
+            given = [v.astype(bool if k in wanted else np.float64) for k, v in enumerate(given)]
         values.append(np.asarray(ARRAYS[str(name)](*given)))
     return values
 
@@ -49,9 +55,10 @@ def test_program_equals_reference(example: Example) -> None:
     assert row is not None
     assert isinstance(row.lower, Pointwise)
     tree = row.lower.expr(attributes(node), *(
-        None if a is None else operand(k) for k, a in enumerate(example.inputs)))
+        None if a is None else operand(k, a.dtype.name) for k, a in enumerate(example.inputs)))
     code, roots = program([tree])
-    operands = [np.zeros(0) if a is None else a.astype(np.float64) for a in example.inputs]
+    operands = [np.zeros(0) if a is None else a.astype(np.float64) if a.dtype == np.float32 else a
+                for a in example.inputs]
     with np.errstate(all="ignore"):
         found = interpret(code, operands)[roots[0]]
     feeds = {k: a.astype(np.float64) if a.dtype == np.float32 else a

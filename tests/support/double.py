@@ -29,6 +29,7 @@ PROTOTYPES = "".join(f"double {name}(double);\n" for name in (
     "fabs", "sqrt", "rint", "floor", "ceil", "exp", "log", "tanh", "erf", "sin", "cos")) + """\
 double copysign(double, double);
 double pow(double, double);
+double fmod(double, double);
 """
 FROM_THE_LIBRARY = """\
 GG_INLINE v1f v1f_abs(v1f a) { return fabs(a); }
@@ -45,6 +46,7 @@ GG_INLINE v1f v1f_erf(v1f a) { return erf(a); }
 GG_INLINE v1f v1f_sin(v1f a) { return sin(a); }
 GG_INLINE v1f v1f_cos(v1f a) { return cos(a); }
 GG_INLINE v1f v1f_pow(v1f a, v1f b) { return pow(a, b); }
+GG_INLINE v1f v1f_fmod(v1f a, v1f b) { return fmod(a, b); }
 """
 END_OF_PRELUDE = "#if defined(__BYTE_ORDER__)"
 FLOAT, DOUBLE = "float32", "float64"

@@ -19,13 +19,10 @@ import numpy as np
 
 from ganglion.kernels import borders, bytewise, tiling
 from ganglion.kernels.isa import Isa
+from ganglion.kernels.literal import CTYPES as CTYPES
 from ganglion.kernels.literal import literal_f32
 from ganglion.kernels.program import statements, value
-
-CTYPES = {"float32": "float", "float64": "double", "int8": "int8_t", "uint8": "uint8_t",
-          "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
-          "bool": "uint8_t"}
-"""C's name of each dtype; a bool is one byte, 0 or 1."""
+from ganglion.kernels.typed import saturated
 
 S = TypeVar("S")
 
@@ -111,6 +108,7 @@ def environment() -> jinja2.Environment:
     env.globals["tiling"] = tiling
     env.globals["statements"] = statements
     env.globals["value"] = value
+    env.globals["saturated"] = saturated
     return env
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import SCALAR
-from ganglion.kernels.literal import literal_f32
+from ganglion.kernels.literal import literal
 
 
 @dataclass(frozen=True)
@@ -140,24 +140,6 @@ class OneHotSpec:
     def literals(self) -> tuple[str, str]:
         """(off, on) as C text."""
         return literal(self.dtype, self.off), literal(self.dtype, self.on)
-
-
-def literal(dtype: str, value: float | int) -> str:
-    """C text of one element that reads back exactly.
-
-    >>> literal("int8", -3), literal("float32", 0.5)
-    ('-3', '0x1p-1f')
-    """
-    exact = np.array(value, dtype)[()]
-    if dtype == "float32":
-        return literal_f32(float(exact))
-    if dtype == "float64":
-        if not np.isfinite(exact):
-            return literal_f32(float(exact))
-        return float(exact).hex()
-    if dtype == "int64":
-        return "(-INT64_C(9223372036854775807) - 1)" if exact == -2**63 else f"INT64_C({exact})"
-    return f"{int(exact)}u" if dtype == "uint32" else str(int(exact))
 
 
 def _copy_operands(spec: CopySpec) -> list[Operand]:

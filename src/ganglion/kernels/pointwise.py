@@ -7,9 +7,10 @@ from math import prod
 
 import numpy as np
 
-from ganglion.kernels import affine
+from ganglion.kernels import affine, typed
 from ganglion.kernels.base import Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.literal import BITS
 from ganglion.kernels.program import Instr, Program, cycles, evaluate
 
 __all__ = ["FAMILIES", "POINTWISE", "Instr", "PointwiseSpec", "Program", "Stream"]
@@ -21,8 +22,9 @@ class Stream:
 
     `size`: elements in memory. With `scale` the element is quantised: an input loads as
     float(q - zero_point) * scale, an output stores sat(rint(y / scale) + zero_point).
-    Without, other dtypes than float32 are converted (float to integer truncates and saturates, NaN
-    becomes the least integer; masks are 0 / 1).
+    Without, elements that float32 instructions read or give are converted (float to integer cuts
+    and saturates, NaN becomes the least integer; float16 and bfloat16 round half to even; masks
+    are 0 / 1), and typed instructions read and give elements of their own type.
     """
 
     dtype: str
@@ -50,6 +52,14 @@ class PointwiseSpec:
     outputs: tuple[Stream, ...]
     program: Program
     roots: tuple[int, ...]
+
+    def reads(self, k: int, exact: bool) -> bool:
+        """Whether operand k is read as an element of its own type, or (too) as float32."""
+        return k in (typed.exact_inputs if exact else typed.float_inputs)(self.program)
+
+    def is_exact(self, root: int) -> bool:
+        """Whether the value of an instruction is typed: lanes of that very dtype."""
+        return typed.is_lanes(self.program[root]) or typed.is_constant(self.program[root])
 
     @property
     def fitted(self) -> affine.Affine | None:
@@ -86,28 +96,25 @@ def _indices(spec: PointwiseSpec, stream: Stream) -> np.ndarray:
 
 
 def _loaded(stream: Stream, array: np.ndarray) -> np.ndarray:
+    """The elements as they are; those with a scale as float32."""
     if stream.scale is None:
-        return array.astype(np.float32)
+        return array
     real = (array.astype(np.int64) - stream.zero_point).astype(np.float32)
     return np.asarray(real * np.float32(stream.scale))
 
 
 def _stored(stream: Stream, values: np.ndarray) -> np.ndarray:
-    if stream.dtype in ("float32", "float64"):
-        return values.astype(stream.dtype)
     if stream.dtype == "bool":
         return np.asarray(values != 0)
-    info = np.iinfo(stream.dtype)
+    dtype = np.dtype(BITS.get(stream.dtype, stream.dtype))
+    if stream.dtype.startswith(("float", "bfloat")) or values.dtype == dtype:
+        with np.errstate(all="ignore"):
+            return values.astype(dtype)
+    if stream.scale is None:
+        return typed.cut(values, stream.dtype)
     with np.errstate(all="ignore"):
-        if stream.scale is not None:
-            steps = values.astype(np.float32) / np.float32(stream.scale)
-            exact = np.rint(steps).astype(np.float64) + stream.zero_point
-        else:
-            exact = np.trunc(values.astype(np.float64))
-        exact = np.where(np.isnan(exact), info.min, exact)
-        # 2^63 is no int64: saturate by hand
-        inside = np.where(exact >= info.max, 0, np.maximum(exact, info.min)).astype(stream.dtype)
-    return np.where(exact >= info.max, np.asarray(info.max, stream.dtype), inside)
+        steps = np.rint(values.astype(np.float32) / np.float32(stream.scale))
+        return typed.cut(steps.astype(np.float64) + stream.zero_point, stream.dtype)
 
 
 def reference(spec: PointwiseSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,7 +5,8 @@ from math import erf
 
 import numpy as np
 
-from ganglion.kernels.literal import literal_f32
+from ganglion.kernels import typed
+from ganglion.kernels.literal import CTYPES, literal, literal_f32
 
 Instr = tuple[str | int | float, ...]
 Program = tuple[Instr, ...]
@@ -14,13 +15,16 @@ Program = tuple[Instr, ...]
 COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq"})
 LOGICAL = frozenset({"and", "or", "not"})
 CYCLES = {"exp": 14.0, "log": 20.0, "tanh": 28.0, "erf": 36.0, "sin": 24.0, "cos": 24.0,
-          "sigmoid": 22.0, "pow": 90.0, "div": 5.0, "sqrt": 6.0}
+          "sigmoid": 22.0, "pow": 90.0, "div": 5.0, "sqrt": 6.0, "fmod": 300.0, "half": 12.0,
+          "bhalf": 6.0}
 """Estimated cycles of a vector operation, where not 1."""
+TYPED_CYCLES = 3.0
+"""Likewise of an instruction on typed lanes."""
 
 
 def is_mask(instr: Instr) -> bool:
     """Whether an instruction's value is a mask."""
-    return instr[0] in COMPARISONS or instr[0] in LOGICAL
+    return typed.operation(instr) in COMPARISONS or instr[0] in LOGICAL
 
 
 def value(program: Program, index: int, lanes: int, prefix: str, mask: bool = False) -> str:
@@ -36,9 +40,48 @@ def value(program: Program, index: int, lanes: int, prefix: str, mask: bool = Fa
 def statements(program: Program, lanes: int, inputs: Sequence[str], prefix: str = "t") -> list[str]:
     """C declarations, one a line, of `{prefix}0`, `{prefix}1`, ...: each instruction's value.
 
-    `inputs`: C expressions of type v{lanes}f, by operand number.
+    `inputs`: C expressions of type v{lanes}f, by operand number; with "_exact" behind it, of the
+    operand's own type (see `typed`).
     """
-    return [_statement(program, k, lanes, inputs, prefix) for k in range(len(program))]
+    return [_typed_statement(program, k, lanes, inputs, prefix) if typed.is_typed(program[k])
+            else _statement(program, k, lanes, inputs, prefix) for k in range(len(program))]
+
+
+def _typed_statement(program: Program, k: int, lanes: int, inputs: Sequence[str], prefix: str
+                     ) -> str:
+    """Typed values are plain C, lane by lane in arrays; what they meet of vectors goes through
+    arrays of floats, in which a mask is 0 or 1."""
+    instr, made, f = program[k], f"{prefix}{k}", f"v{lanes}f"
+    dtype, ctype = typed.dtype_of(instr), CTYPES[typed.dtype_of(instr)]
+    if typed.is_constant(instr):
+        return f"const {ctype} {made} = {literal(dtype, instr[1])};"
+    if typed.operation(instr) == "input":
+        star = "*" if lanes > 1 else ""
+        return f"const {ctype} {star}{made} = {inputs[int(instr[1])]}_exact;"
+    lines, args = [], []
+    for a in typed.arguments(instr):
+        name = f"{prefix}{a}"
+        if not typed.is_constant(program[a]) and not typed.is_lanes(program[a]):
+            name = value(program, a, lanes, prefix)
+            if lanes > 1:
+                lines.append(f"float {made}_{a}[{lanes}]; {f}_store({made}_{a}, {name});")
+                name = f"{made}_{a}[j]"
+        elif typed.is_lanes(program[a]) and lanes > 1:
+            name += "[j]"
+        args.append(name)
+    expression = typed.expression(program, instr, args)
+    mask, kept = is_mask(instr), typed.is_lanes(instr)
+    if lanes == 1:
+        return f"const {ctype if kept else 'v1m' if mask else 'v1f'} {made} = {expression};"
+    if mask:
+        expression += " ? 1.0f : 0.0f"
+    name = made if kept else f"{made}_lanes"
+    lines.append(f"{ctype if kept else 'float'} {name}[{lanes}]; "
+                 f"for (int j = 0; j < {lanes}; ++j) {name}[j] = {expression};")
+    if not kept:
+        lines.append(f"const v{lanes}m {made} = {f}_gt({f}_load({name}), {f}_set(0.0f));" if mask
+                     else f"const {f} {made} = {f}_load({name});")
+    return " ".join(lines)
 
 
 def _statement(program: Program, k: int, lanes: int, inputs: Sequence[str], prefix: str) -> str:
@@ -58,27 +101,34 @@ def _statement(program: Program, k: int, lanes: int, inputs: Sequence[str], pref
 
 def cycles(program: Program) -> float:
     """Estimated cycles for one vector through the program, loads and stores left out."""
-    return sum(CYCLES.get(str(instr[0]), 1.0) for instr in program
-               if instr[0] not in ("input", "const"))
+    return sum(TYPED_CYCLES if typed.is_typed(instr) else CYCLES.get(str(instr[0]), 1.0)
+               for instr in program if typed.operation(instr) not in ("input", "const"))
 
 
 def evaluate(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Every instruction's value; masks are bool.
 
-    Each result is computed in float64 and rounded to float32. For + - * / and sqrt that is exactly
-    float32 arithmetic (float64 has more than twice the digits); for the rest it is the nearest
-    float32.
+    Each float32 result is computed in float64 and rounded to float32. For + - * / and sqrt that is
+    exactly float32 arithmetic (float64 has more than twice the digits); for the rest it is the
+    nearest float32. Typed ones are exact (see `typed`).
     """
     values: list[np.ndarray] = []
     with np.errstate(all="ignore"):
-        for name, *args in program:
-            if name == "input":
-                values.append(np.asarray(inputs[int(args[0])], np.float32))
+        for instr in program:
+            name, *args = instr
+            if typed.is_typed(instr):
+                values.append(typed.evaluate(instr, values, inputs))
+            elif name == "input":
+                values.append(_as_float(inputs[int(args[0])]))
             elif name == "const":
                 values.append(np.asarray(args[0], np.float32))
             else:
                 values.append(_evaluate(str(name), [values[int(a)] for a in args]))
     return values
+
+
+def _as_float(given: np.ndarray) -> np.ndarray:
+    return np.asarray(given).astype(np.float32)
 
 
 def _evaluate(name: str, args: list[np.ndarray]) -> np.ndarray:
@@ -90,6 +140,8 @@ def _evaluate(name: str, args: list[np.ndarray]) -> np.ndarray:
     if name == "where":
         chosen = args[0] if args[0].dtype == bool else args[0] != 0
         return np.asarray(np.where(chosen, args[1], args[2]).astype(np.float32))
+    if name in typed.ROUNDED:
+        return args[0].astype(typed.ROUNDED[name]).astype(np.float32)
     x = [a.astype(np.float64) for a in args]
     if name in COMPARISONS:
         return np.asarray(_COMPARE[name](*x))
@@ -109,4 +161,5 @@ _FLOAT64: dict[str, Callable[..., np.ndarray]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
     "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "tanh": np.tanh,
     "erf": np.vectorize(erf, otypes=[np.float64]), "floor": np.floor, "ceil": np.ceil,
-    "rint": np.rint, "sin": np.sin, "cos": np.cos, "sigmoid": _sigmoid, "pow": np.power}
+    "rint": np.rint, "sin": np.sin, "cos": np.cos, "sigmoid": _sigmoid, "pow": np.power,
+    "fmod": np.fmod}

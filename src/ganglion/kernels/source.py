@@ -38,7 +38,9 @@ def prelude(isas: Iterable[Isa], kernels: str) -> str:
     chosen = closure(isas)
     math = environment().get_template("isa/math.h.j2")
     texts = [header_text(isa.header) for isa in chosen]
+    texts.append(environment().get_template("isa/remainder.h.j2").render())
     texts += [math.render(L=lanes) for lanes in sorted({isa.lanes for isa in chosen})]
+    texts.append(environment().get_template("isa/typed.h.j2").render())
     used = shaken("\n".join(texts), kernels)
     includes = ["stddef.h", "stdint.h", "string.h"]
     for isa in chosen:

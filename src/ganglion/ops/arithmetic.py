@@ -6,11 +6,12 @@ from functools import reduce
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.attr import get_int
+from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise, Vjp
 from ganglion.ops.gradients import source, stops, unbroadcast
 from ganglion.ops.graph import GraphBuilder
-from ganglion.ops.pointwise import Expr, binary, unary, where
+from ganglion.ops.pointwise import BINARY as INSTRUCTIONS
+from ganglion.ops.pointwise import INTEGERS, Expr, binary, cast, const, unary, where
 
 Slope = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
 """`slope(g, x, y, dy) -> dx` of a function of one argument."""
@@ -104,39 +105,63 @@ def _cast_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
     return [g.op("Cast", dy, to=x.dtype), *none[1:]]
 
 
-def _cast_expr(attrs: Attrs, x: Expr, like: Expr | None = None) -> Expr:
-    """Conversion of the element is the store's work; only the rounding must be said here, so
-    that it is kept when the node is fused with its neighbours."""
-    to = ir.DataType(get_int(attrs, "to", int(ir.DataType.FLOAT)))
-    if to == ir.DataType.BOOL:
-        return unary("not", binary("eq", x, 0.0))
-    if _is_float(to):
-        return x
-    return where(binary("lt", x, 0.0), unary("ceil", x), unary("floor", x))
+def _cast_expr(attrs: Attrs, x: Expr) -> Expr:
+    return cast(x, _target(attrs).name)
+
+
+def _target(attrs: Attrs) -> np.dtype[np.generic]:
+    return ir.DataType(get_int(attrs, "to", int(ir.DataType.FLOAT))).numpy()
+
+
+def converted(x: Array, dtype: np.dtype[np.generic]) -> Array:
+    """`x` in another type. Where ONNX leaves floats beyond an integer type's range undefined, they
+    saturate, and NaN becomes its least number."""
+    if x.dtype == bool or np.issubdtype(x.dtype, np.integer) or dtype.kind not in "iu":
+        return x.astype(dtype)
+    least, most = np.iinfo(dtype.name).min, np.iinfo(dtype.name).max  # "int4" has no limits here
+    wide = x.astype(np.float64)
+    low, high = ~(wide > least), wide >= most
+    inside = np.where(low | high, 0, wide).astype(dtype)
+    return np.where(low, dtype.type(least), np.where(high, dtype.type(most), inside))
 
 
 def _cast_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
-    to = ir.DataType(get_int(attrs, "to", int(ir.DataType.FLOAT)))
-    return (x.astype(to.numpy()),)
+    return (converted(x, _target(attrs)),)
 
 
 def _cast_like_reference(attrs: Attrs, x: Array, like: Array) -> tuple[Array, ...]:
-    return (x.astype(like.dtype),)
+    return (converted(x, like.dtype),)
+
+
+def _quotient(a: Array, b: Array) -> Array:
+    """Integers are divided towards zero, and by zero give 0, as in ONNX's own reference; the least
+    one by -1 wraps."""
+    if np.issubdtype(a.dtype, np.integer):
+        rest = np.fmod(a, b)
+        return np.asarray((a - rest) // b)
+    return np.asarray(a / b)
 
 
 def _div_reference(attrs: Attrs, a: Array, b: Array) -> tuple[Array, ...]:
-    """Integers are divided towards zero."""
-    if np.issubdtype(a.dtype, np.integer):
-        return ((np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype),)
-    return (np.asarray(a / b),)
+    return (_quotient(a, b),)
 
 
 def _pow_reference(attrs: Attrs, a: Array, b: Array) -> tuple[Array, ...]:
+    """Integers by integers modulo 2^n. A negative exponent, which ONNX leaves open, cuts 1 / a^-b
+    towards zero, and gives 0 for the base 0."""
+    if a.dtype.kind in "iu" and b.dtype.kind in "iu":
+        size = np.maximum(b, 0).astype(np.uint64)
+        powers = np.power(a.astype(np.uint64), size).astype(a.dtype)
+        one, minus = a == 1, a + a.dtype.type(1) == 0
+        signed = minus & (a < 0)
+        below = np.where(one, 1, np.where(signed, np.where(b % 2 == 0, 1, -1), 0))
+        return (np.where(b < 0, below.astype(a.dtype), powers),)
     return (np.power(a, b.astype(np.result_type(a, b), copy=False)).astype(a.dtype),)
 
 
 def _mean_reference(attrs: Attrs, *xs: Array) -> tuple[Array, ...]:
-    return ((reduce(np.add, xs) / len(xs)).astype(xs[0].dtype),)
+    total, count = reduce(np.add, xs), xs[0].dtype.type(len(xs))
+    return (np.asarray(_quotient(total, count)).astype(xs[0].dtype),)
 
 
 def _sum_reference(attrs: Attrs, *xs: Array) -> tuple[Array, ...]:
@@ -157,7 +182,7 @@ def _reciprocal_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 def _plain(name: str) -> Pointwise:
     """The instruction of this name, on one operand or on two."""
-    if name in ("add", "sub", "mul", "div", "pow", "gt", "ge", "lt", "le", "eq", "and", "or"):
+    if name in INSTRUCTIONS:
         return Pointwise(lambda attrs, a, b: binary(name, a, b))
     return Pointwise(lambda attrs, x: unary(name, x))
 
@@ -172,7 +197,57 @@ def _sign(attrs: Attrs, x: Expr) -> Expr:
 
 
 def _mean(attrs: Attrs, *xs: Expr) -> Expr:
-    return reduce(lambda a, b: binary("add", a, b), xs) * (1 / len(xs))
+    total = reduce(lambda a, b: binary("add", a, b), xs)
+    return total * (1 / len(xs)) if total.dtype == "float32" else total / len(xs)
+
+
+def _pow(attrs: Attrs, a: Expr, b: Expr) -> Expr:
+    """Of integers in integers, else in float32. An exponent that is a constant whole number counts
+    as an integer for an integer base; any other float is refused there."""
+    if a.dtype in INTEGERS:
+        constant = b.name == "const" and b.value is not None
+        if constant and b.dtype not in INTEGERS and b.value == int(b.value):
+            b = const(int(b.value), "int64")
+        return binary("pow", a, b)
+    if a.dtype == "float64":
+        return binary("pow", a, b)
+    base = cast(a, "float32")
+    y = binary("pow", base, cast(b, "float32"))
+    if b.dtype in ("int32", "int64", "uint32", "uint64") and not _is_small(b):
+        # as a float32 a large odd number becomes even
+        odd = binary("eq", binary("both", b, 1), 1)
+        below = binary("or", binary("lt", base, 0.0), binary("lt", 1.0 / base, 0.0))
+        y = where(binary("and", odd, below), -unary("abs", y), y)
+    return cast(y, a.dtype)
+
+
+def _is_small(x: Expr) -> bool:
+    return x.name == "const" and x.value is not None and abs(x.value) <= 2**24
+
+
+def _mod(attrs: Attrs, a: Expr, b: Expr) -> Expr:
+    """fmod=1: the rest has the dividend's sign; fmod=0: the divisor's, for floats too, as NumPy."""
+    if get_int(attrs, "fmod", 0):
+        return binary("fmod", a, b)
+    if a.dtype in INTEGERS:
+        return binary("mod", a, b)
+    rest = binary("fmod", a, b)
+    apart = _xor(attrs, binary("lt", rest, 0.0), binary("lt", b, 0.0))
+    return where(binary("and", apart, unary("not", binary("eq", rest, 0.0))), rest + b, rest)
+
+
+def _xor(attrs: Attrs, a: Expr, b: Expr) -> Expr:
+    return binary("and", binary("or", a, b), unary("not", binary("and", a, b)))
+
+
+def _shift(attrs: Attrs, a: Expr, b: Expr) -> Expr:
+    return binary("shl" if get_str(attrs, "direction", "LEFT") == "LEFT" else "shr", a, b)
+
+
+def _mod_slopes(g: GraphBuilder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
+                ) -> tuple[ir.Value, ir.Value]:
+    times = g.op("Round", g.div(g.sub(a, y), b))
+    return dy, g.op("Neg", g.mul(dy, times))
 
 
 UNARY = (
@@ -208,8 +283,14 @@ BINARY = (
        vjp=_two(lambda g, a, b, y, dy: (g.mul(dy, b), g.mul(dy, a)))),
     Op("Div", source="ONNX Div-14", lower=_plain("div"), reference=_div_reference,
        vjp=_two(lambda g, a, b, y, dy: (g.div(dy, b), g.op("Neg", g.div(g.mul(dy, y), b))))),
-    Op("Pow", source="ONNX Pow-15", lower=_plain("pow"), reference=_pow_reference,
+    Op("Pow", source="ONNX Pow-15", lower=Pointwise(_pow), reference=_pow_reference,
        vjp=_two(_pow_slopes)),
+    Op("Mod", source="ONNX Mod-13", lower=Pointwise(_mod), vjp=_two(_mod_slopes)),
+    Op("BitwiseAnd", source="ONNX BitwiseAnd-18", lower=_plain("both"), vjp=stops),
+    Op("BitwiseOr", source="ONNX BitwiseOr-18", lower=_plain("either"), vjp=stops),
+    Op("BitwiseXor", source="ONNX BitwiseXor-18", lower=_plain("differ"), vjp=stops),
+    Op("BitwiseNot", source="ONNX BitwiseNot-18", lower=_plain("flip"), vjp=stops),
+    Op("BitShift", source="ONNX BitShift-11", lower=Pointwise(_shift), vjp=stops),
 )
 
 VARIADIC = (
@@ -230,6 +311,7 @@ LOGIC = (
     Op("Equal", source="ONNX Equal-19", lower=_plain("eq"), vjp=stops),
     Op("And", source="ONNX And-7", lower=_plain("and"), vjp=stops),
     Op("Or", source="ONNX Or-7", lower=_plain("or"), vjp=stops),
+    Op("Xor", source="ONNX Xor-7", lower=Pointwise(_xor), vjp=stops),
     Op("Not", source="ONNX Not-1", lower=_plain("not"), vjp=stops),
     Op("Where", source="ONNX Where-16",
        lower=Pointwise(lambda attrs, mask, a, b: where(mask, a, b)), vjp=_where_vjp),

@@ -13,8 +13,8 @@ from ganglion.ops.graph import IR_VERSION, attributes
 from ganglion.ops.registry import find
 
 OnNode = Callable[[ir.Node, tuple[Array, ...]], tuple[Array, ...]]
-FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16,
-                    ir.DataType.DOUBLE})
+HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+FLOATS = HALVES | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
 TYPE_ATTRIBUTES = ("to", "dtype")
 
 
@@ -68,7 +68,8 @@ def evaluate_node(node: ir.Node, arrays: Sequence[Array | None],
     if len(outputs) < len(node.outputs):
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): has {len(node.outputs)} outputs,"
                             f" of which the first {len(outputs)} are supported")
-    return tuple(_converted(np.asarray(a), dtype) for a in outputs[:len(node.outputs)])
+    return tuple(_converted(_rounded(np.asarray(a), value), dtype)
+                 for a, value in zip(outputs, node.outputs))
 
 
 def _last_reads(graph: ir.Graph) -> dict[ir.Node, list[str]]:
@@ -83,6 +84,13 @@ def _last_reads(graph: ir.Graph) -> dict[ir.Node, list[str]]:
         if name not in kept:
             done.setdefault(node, []).append(name)
     return done
+
+
+def _rounded(array: Array, value: ir.Value) -> Array:
+    """What is float16 or bfloat16 in the Model is rounded to it, whatever it was computed in."""
+    if value.dtype in HALVES and array.dtype.kind == "f":
+        return array.astype(value.dtype.numpy())
+    return array
 
 
 def _converted(array: Array, dtype: type[np.floating] | None) -> Array:

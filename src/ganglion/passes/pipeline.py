@@ -9,6 +9,7 @@ from ganglion.ops.registry import find, rows
 from ganglion.passes.base import Pass
 from ganglion.passes.cancel_reshapes import CancelReshapes
 from ganglion.passes.cancel_transposes import CancelTransposes
+from ganglion.passes.cast_like import CastLikeToCast
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.dead_code import DeadCode
 from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
@@ -64,8 +65,8 @@ def require_rows(model: ir.Model) -> None:
 
 def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
-    return (FoldConstants(), CancelReshapes(), CancelTransposes(), FoldBatchNorm(), FoldBias(),
-            FoldPad(), CommonSubexpressions(), DeadCode())
+    return (CastLikeToCast(), FoldConstants(), CancelReshapes(), CancelTransposes(),
+            FoldBatchNorm(), FoldBias(), FoldPad(), CommonSubexpressions(), DeadCode())
 
 
 def _static(model: ir.Model, batch: int, sizes: Mapping[str, int] | None) -> ir.Model:

@@ -153,18 +153,24 @@ class Lowerer:
         cheapest = min(able, key=lambda v: v.cost(spec))
         return next((v for v in able if v.name == measured), cheapest)
 
-    def scalar_constant(self, value: ir.Value | None) -> float | None:
-        """The number in a constant of one element, or None."""
+    def scalar_constant(self, value: ir.Value | None) -> float | int | None:
+        """The number in a constant of one element, exactly, or None."""
         if value is None or value.is_graph_input():
             return None
         if value in self.views:
             view = self.views[value]
             if view.storage.array is None or view.storage.size != 1:
                 return None
-            return float(view.storage.array[0])
+            return _number(view.storage.array)
         if value.const_value is None or value.const_value.size != 1:
             return None
-        return float(value.const_value.numpy().reshape(-1)[0])
+        return _number(value.const_value.numpy())
+
+
+def _number(array: np.ndarray) -> float | int:
+    """The one element of an array."""
+    element = array.reshape(-1)[0]
+    return int(element) if array.dtype.kind in "iu" else float(element)
 
 
 def lowered_dtype(value: ir.Value) -> np.dtype[np.generic]:

@@ -5,12 +5,24 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
 from ganglion.ops.graph import attributes, static_shape
-from ganglion.ops.pointwise import Expr, binary, const, operand, program, unary
+from ganglion.ops.pointwise import (
+    Expr,
+    Instr,
+    Program,
+    binary,
+    cast,
+    const,
+    exactly,
+    operand,
+    program,
+    stored,
+    unary,
+)
 from ganglion.ops.registry import find
 from ganglion.plan.codes import Codes, codes
 from ganglion.plan.fusion import Unit
@@ -28,13 +40,14 @@ def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
 
 
 def _quantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
-    info = np.iinfo(lowered_dtype(node.outputs[0]).name)
-    y = unary("rint", x / scale) + zero
-    return binary("min", binary("max", y, float(info.min)), float(info.max))
+    dtype = lowered_dtype(node.outputs[0]).name
+    info = np.iinfo(dtype)
+    y = unary("rint", cast(x, "float32") / scale) + cast(zero, "float32")
+    return exactly(binary("min", binary("max", y, float(info.min)), float(info.max)), dtype)
 
 
 def _dequantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
-    return (x - zero) * scale
+    return (cast(x, "float32") - cast(zero, "float32")) * scale
 
 
 def _batch_norm(node: ir.Node, x: Expr, scale: Expr, bias: Expr, mean: Expr, var: Expr) -> Expr:
@@ -75,18 +88,28 @@ class _Reader:
             return self.exprs[value]
         scalar = self.lowerer.scalar_constant(value)
         if scalar is not None:
-            return const(scalar)
+            return const(scalar, lowered_dtype(value).name)
         view = self.lowerer.view(value)
         view = (view.broadcast(self.shape) if axis is None
                 else _along_axis(view, self.shape, axis))
         if view not in self._index:
             self._index[view] = len(self.views)
             self.views.append(view)
-        return operand(self._index[view])
+        return operand(self._index[view], view.dtype)
 
 
 def expression(node: ir.Node, read: Callable[..., Expr | None]) -> Expr:
-    """The arithmetic of one node over what `read(value, axis=None)` gives for its inputs."""
+    """The arithmetic of one node over what `read(value, axis=None)` gives for its inputs.
+
+    Raises UnsupportedOp where it does not exist for their types."""
+    try:
+        return _expression(node, read)
+    except UnsupportedOp as error:
+        types = ", ".join("absent" if v is None else str(v.dtype) for v in node.inputs)
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) of {types}: {error}") from error
+
+
+def _expression(node: ir.Node, read: Callable[..., Expr | None]) -> Expr:
     row = find(node.domain, node.op_type)
     lower = None if row is None else row.lower
     if isinstance(lower, Pointwise):
@@ -110,32 +133,37 @@ def lower_group(lowerer: Lowerer, unit: Unit) -> None:
     for node in unit.nodes:
         reader.exprs[node.outputs[0]] = expression(node, reader.read)
     results = unit.results()
-    stored = [codes(reader.exprs[r], str(r.dtype.numpy())) if r.dtype else None for r in results]
-    code, roots = program([reader.exprs[r] if c is None else c.real
-                           for r, c in zip(results, stored)])
-    used = sorted({int(i[1]) for i in code if i[0] == "input"})
+    dtypes = [lowered_dtype(r).name for r in results]
+    trees = [stored(reader.exprs[r], dtype) for r, dtype in zip(results, dtypes)]
+    as_codes = [codes(tree, dtype) for tree, dtype in zip(trees, dtypes)]
+    code, roots = program([tree if c is None else c.real for tree, c in zip(trees, as_codes)])
+    used = sorted({int(i[1]) for i in code if _reads(i)})
     renumber = {old: new for new, old in enumerate(used)}
-    code = tuple(("input", renumber[int(i[1])]) if i[0] == "input" else i for i in code)
+    code = tuple((i[0], renumber[int(i[1])]) if _reads(i) else i for i in code)
     views = [reader.views[i] for i in used]
     order = _preferred_order(views, unit.result_shape)
     targets = [lowerer.new(value, order) for value in results]
     emit_loop(lowerer, "+".join(str(n.name) for n in unit.nodes), unit.result_shape, order,
-              views, targets, code, roots, stored)
+              views, targets, code, roots, as_codes)
+
+
+def _reads(instr: Instr) -> bool:
+    """Whether an instruction reads an operand, as it is or as float32."""
+    return str(instr[0]).rpartition(".")[2] == "input"
 
 
 def emit_loop(lowerer: Lowerer, name: str, shape: Sequence[int], order: Sequence[int],
               views: Sequence[View], targets: Sequence[View],
-              code: tuple[tuple[str | int | float, ...], ...], roots: tuple[int, ...],
-              stored: Sequence[Codes | None]) -> None:
+              code: Program, roots: tuple[int, ...], as_codes: Sequence[Codes | None]) -> None:
     """Appends a pointwise step over broadcast `views` into `targets`, axes walked in `order`.
 
-    `stored`: of each target, how its results become codes, if they do.
+    `as_codes`: of each target, how its results become codes, if they do.
     """
     walks = [[v.strides[a] for a in order] for v in [*views, *targets]]
     dims, *strides = collapse([shape[a] for a in order], *walks)
     inputs = tuple(Stream(v.dtype, s, v.span) for v, s in zip(views, strides))
     outputs = tuple(Stream(v.dtype, s, v.span, *((c.scale, c.zero_point) if c else ()))
-                    for v, s, c in zip(targets, strides[len(views):], stored))
+                    for v, s, c in zip(targets, strides[len(views):], as_codes))
     spec = PointwiseSpec(dims, inputs, outputs, code, roots)
     lowerer.emit(name, "pointwise", spec, [*views, *targets])
 
@@ -171,7 +199,7 @@ def epilogue_of(lowerer: Lowerer, group: Unit, source: ir.Value, channel_axis: i
             return exprs[value]
         scalar = lowerer.scalar_constant(value)
         if scalar is not None:
-            return const(scalar)
+            return const(scalar, lowered_dtype(value).name)
         if axis is not None or static_shape(value) != group.result_shape:
             raise _NotFusable
         if value.dtype != ir.DataType.FLOAT:
@@ -186,6 +214,8 @@ def epilogue_of(lowerer: Lowerer, group: Unit, source: ir.Value, channel_axis: i
     except _NotFusable:
         return None
     code, _ = program([exprs[results[0]]])
+    if any("." in str(instr[0]) for instr in code):
+        return None
     return Fused(results[0], code, tuple(extras), bias)
 
 
