@@ -89,20 +89,25 @@ def _normalise(model: ir.Model, path: Path) -> None:
         common.NameFixPass()(model)
     except (PreconditionError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: local functions or constants are malformed: {error}") from error
-    _drop_default_inputs(model)
+    state = _bound_names(model)
+    _drop_default_inputs(model, state)
     convert_opset(model)
-    single_precision(model)
+    single_precision(model, state)
     model.ir_version = IR_VERSION
 
 
-def _drop_default_inputs(model: ir.Model) -> None:
-    """An input that is also an initializer is a constant, except where it is state."""
+def _bound_names(model: ir.Model) -> set[str]:
+    """The outputs and inputs that are state."""
     try:
         pairs = json.loads(model.metadata_props.get("ganglion.bindings", "[]"))
-        state = {str(name) for _, name in pairs}
+        return {str(name) for output, value in pairs for name in (output, value)}
     except (json.JSONDecodeError, TypeError, ValueError) as error:
         raise ModelError(f"metadata 'ganglion.bindings' is malformed: {error}; expected a JSON "
                          "list of [output, input]") from error
+
+
+def _drop_default_inputs(model: ir.Model, state: set[str]) -> None:
+    """An input that is also an initializer is a constant, except where it is state."""
     kept = [v for v in model.graph.inputs if not v.is_initializer() or v.name in state]
     if len(kept) != len(model.graph.inputs):
         model.graph.inputs.clear()

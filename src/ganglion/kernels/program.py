@@ -54,7 +54,7 @@ def _typed_statement(program: Program, k: int, lanes: int, inputs: Sequence[str]
     instr, made, f = program[k], f"{prefix}{k}", f"v{lanes}f"
     dtype, ctype = typed.dtype_of(instr), CTYPES[typed.dtype_of(instr)]
     if typed.is_constant(instr):
-        return f"const {ctype} {made} = {literal(dtype, instr[1])};"
+        return f"const {ctype} {made} = {literal(dtype, typed.number(instr))};"
     if typed.operation(instr) == "input":
         star = "*" if lanes > 1 else ""
         return f"const {ctype} {star}{made} = {inputs[int(instr[1])]}_exact;"

@@ -44,6 +44,11 @@ def is_constant(instr: Instr) -> bool:
     return is_typed(instr) and operation(instr) == "const"
 
 
+def number(instr: Instr) -> int | float:
+    """The constant that the instruction gives."""
+    return float(instr[1]) if dtype_of(instr) == "float64" else int(instr[1])
+
+
 def arguments(instr: Instr) -> list[int]:
     """The instructions whose values this one takes."""
     return [] if operation(instr) in ("const", "input") else [int(a) for a in instr[1:]]
@@ -113,7 +118,7 @@ def evaluate(instr: Instr, values: Sequence[np.ndarray], inputs: Sequence[np.nda
         return _odd(args[0])
     if name == "cast":
         floats = args[0].dtype.kind == "f" and dtype[0] in "iu"
-        return cut(args[0], dtype) if floats else args[0].astype(dtype)
+        return cut(args[0], dtype) if floats else np.asarray(args[0].astype(dtype))
     if name in COMPARISONS:
         return np.asarray(COMPARISONS[name][1](*args))
     return np.asarray(_ARITHMETIC[name](*args))

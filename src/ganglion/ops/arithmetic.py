@@ -205,9 +205,8 @@ def _pow(attrs: Attrs, a: Expr, b: Expr) -> Expr:
     """Of integers in integers, else in float32. An exponent that is a constant whole number counts
     as an integer for an integer base; any other float is refused there."""
     if a.dtype in INTEGERS:
-        constant = b.name == "const" and b.value is not None
-        if constant and b.dtype not in INTEGERS and b.value == int(b.value):
-            b = const(int(b.value), "int64")
+        if b.name == "const" and b.dtype not in INTEGERS and float(b.value or 0).is_integer():
+            b = const(int(b.value or 0), "int64")
         return binary("pow", a, b)
     if a.dtype == "float64":
         return binary("pow", a, b)

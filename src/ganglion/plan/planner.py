@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.kernels.base import CTYPES
 from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
@@ -17,11 +18,13 @@ from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.finish import finish
 from ganglion.plan.fusion import Unit, absorb, group, schedule
 from ganglion.plan.lowerer import Lowerer
-from ganglion.plan.lowering import EPILOGUE_AXIS, LOWERINGS, lower_view
+from ganglion.plan.lowering import ANY_DTYPE, EPILOGUE_AXIS, LOWERINGS, lower_view
 from ganglion.plan.lowering.recurrent import stays_packed
 from ganglion.plan.pointwise import epilogue_of, is_pointwise, lower_group
 from ganglion.plan.types import Plan
 from ganglion.plan.views import Storage, View, dense_strides, row_major
+
+OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64"})
 
 
 def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = None,
@@ -37,6 +40,7 @@ def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = 
     name = c_name(name or model.graph.name or "network")
     nodes = list(model.graph)
     check_supported(nodes)
+    _check_types(nodes)
     lowerer = Lowerer(tuple(isas), choices)
     _place_inputs(lowerer, model)
     units = group(nodes, {n: is_pointwise(n) for n in nodes})
@@ -73,6 +77,25 @@ def check_supported(nodes: Sequence[ir.Node]) -> None:
                            for n in missing[:10])
         raise UnsupportedOp(f"{len(missing)} node(s) cannot be compiled ({listed}). Each needs a "
                             f"row with a lowering in ganglion/ops. Available: {known}")
+
+
+def _check_types(nodes: Sequence[ir.Node]) -> None:
+    """Raises UnsupportedOp naming the first node whose kernel does not know a type that it meets:
+    numbers that C has no type for, and widths of floats that only element-wise operators and moves
+    of data compute in."""
+    for node in nodes:
+        row = find(node.domain, node.op_type)
+        narrow = (row is not None and isinstance(row.lower, Kernel)
+                  and row.lower.family not in ANY_DTYPE)
+        for value in (*node.inputs, *node.outputs):
+            if value is None or value.dtype is None:
+                continue
+            name = value.dtype.numpy().name
+            if name not in CTYPES or (narrow and name in OTHER_FLOATS):
+                raise UnsupportedOp(
+                    f"node {node.name!r} ({node.op_type}) meets {value.name!r} of type {name}, "
+                    "which it is not compiled for; put a Cast to float32 in front of it and one "
+                    "back behind it (gg.load does so when it reads a file)")
 
 
 def _place_inputs(lowerer: Lowerer, model: ir.Model) -> None:

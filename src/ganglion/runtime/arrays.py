@@ -1,8 +1,8 @@
 """Arrays on their way in and out: what is converted, what is refused, and why.
 
-`run` converts where no meaning is lost: byte order, strides, numbers to a wider kind, float64 to
-float32, integers to another integer type that holds them. NaN and infinity pass through. Floats
-into an integer input are refused: only the caller knows the scale.
+`run` converts where no meaning is lost: byte order, strides, numbers to a wider kind, floats to
+another width, integers to another integer type that holds them. NaN and infinity pass through.
+Floats into an integer input are refused: only the caller knows the scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ def _check_shape(port: Port, array: Array, rows: bool) -> None:
 
 def _cast(port: Port, array: Array) -> Array:
     found, wanted = array.dtype, port.dtype
-    if wanted.kind == "f" and found.kind in "fiub":
+    if is_float(wanted) and (found.kind in "iub" or is_float(found)):
         try:
             with np.errstate(over="raise"):
                 return array.astype(wanted)
@@ -117,6 +117,11 @@ def _cast(port: Port, array: Array) -> Array:
         return _narrowed(port, array)
     raise DataError(f"input {port.name!r} has dtype {found}, expected {wanted}"
                     f"{_cast_hint(port, array)}")
+
+
+def is_float(dtype: np.dtype[np.generic]) -> bool:
+    """Whether the numbers are floats, bfloat16 of the package ml_dtypes among them."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
 def _narrowed(port: Port, array: Array) -> Array:

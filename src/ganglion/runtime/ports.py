@@ -135,8 +135,14 @@ def _state(raw: Mapping[str, object]) -> StateTensor:
 
 
 def _dtype(raw: object) -> np.dtype[np.generic]:
-    dtype = np.dtype(str(raw))
-    if dtype.kind not in "fiub":
+    try:
+        dtype = np.dtype(str(raw))
+    except TypeError as error:
+        if raw == "bfloat16":
+            raise ValueError("bfloat16 is a type of the package ml_dtypes: install it and import "
+                             "it before the network") from error
+        raise
+    if dtype.kind not in "fiub" and dtype.name != "bfloat16":
         raise ValueError(f"dtype {raw!r} is no number")
     return dtype
 

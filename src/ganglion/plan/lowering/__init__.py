@@ -15,9 +15,9 @@ from ganglion.plan.lowering import (
     sampling,
     spatial,
 )
-from ganglion.plan.lowering.moves import lower_view
+from ganglion.plan.lowering.moves import ANY_DTYPE, lower_view
 
-__all__ = ["EPILOGUE_AXIS", "LOWERINGS", "lower_view"]
+__all__ = ["ANY_DTYPE", "EPILOGUE_AXIS", "LOWERINGS", "lower_view"]
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     **hybrid.LOWERINGS, **linear.LOWERINGS, **moves.LOWERINGS, **quantized.LOWERINGS,

@@ -132,7 +132,7 @@ def lower_pad(lowerer: Lowerer, node: ir.Node) -> None:
     if mode != "constant":
         _pad_mirrored(lowerer, node, view, begins, {a: max(e, 0) for a, e in ends.items()}, mode)
         return
-    value = 0.0
+    value: float | int = 0
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         value = lowerer.array(node.inputs[2], node, "constant_value").item()
     target = lowerer.new(node.outputs[0], view.order())
@@ -169,7 +169,7 @@ def _bounce(index: int, n: int) -> int:
     return index if index < n else period - index
 
 
-def fill(lowerer: Lowerer, node: ir.Node, target: View, value: float) -> None:
+def fill(lowerer: Lowerer, node: ir.Node, target: View, value: float | int) -> None:
     """Sets every element of a whole buffer."""
     exact = np.array(value, target.dtype).item()
     lowerer.emit(node, "fill", FillSpec(target.dtype, target.storage.size, exact), [target])
@@ -178,7 +178,7 @@ def fill(lowerer: Lowerer, node: ir.Node, target: View, value: float) -> None:
 def lower_fill(lowerer: Lowerer, node: ir.Node) -> None:
     """ConstantOfShape-21."""
     value = get_array(attributes(node), "value", np.zeros(1, np.float32)).reshape(-1)[0]
-    fill(lowerer, node, lowerer.new(node.outputs[0]), float(value))
+    fill(lowerer, node, lowerer.new(node.outputs[0]), value.item())
 
 
 def lower_gather(lowerer: Lowerer, node: ir.Node) -> None:
@@ -236,6 +236,9 @@ def lower_one_hot(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "one_hot", spec, [lowerer.dense(index), y])
 
 
+ANY_DTYPE = frozenset({"transpose", "expand", "tile", "concat", "split", "slice", "pad", "fill",
+                       "gather", "gather_elements", "one_hot"})
+"""The lowerings below that move elements of whatever type."""
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     "transpose": lower_transpose, "expand": lower_expand, "tile": lower_tile,
     "concat": lower_concat, "split": lower_split, "slice": lower_slice, "pad": lower_pad,
