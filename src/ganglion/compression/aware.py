@@ -29,6 +29,7 @@ from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes
 from ganglion.passes.qdq import Editor, array_of
 from ganglion.passes.rounding import insert_after, learned_scale, rounding_node, row_elements
+from ganglion.passes.single_ports import single_ports
 from ganglion.training.weights import LEARNED_INPUTS, is_float_array, origin, trainable
 
 _LEARNS = "ganglion.learns"
@@ -59,6 +60,7 @@ def quantize_aware(model: ir.Model, calibration: Arrays, *, method: str = "minma
     Raises DataError and ModelError as `quantize`.
     """
     require_model(model, "quantize_aware")
+    model = single_ports(model)
     require_float(model, "quantize_aware")
     high = highest_code(weight_bits)
     copy = _simplified(model)

@@ -23,6 +23,7 @@ from ganglion.ops.graph import require_model
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of, is_constant
 from ganglion.passes.rounding import insert_after
+from ganglion.passes.single_ports import single_ports
 
 SCALE_KEY, ZERO_POINT_KEY = "ganglion.scale", "ganglion.zero_point"
 """Metadata of an int8 input or output: real = (code - zero_point) · scale."""
@@ -61,6 +62,7 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
             raise DataError("the network brings the ranges and bits that it was trained with; give "
                             "nothing but io")
         return _deployed(model, io)
+    model = single_ports(model)
     require_float(model, "quantize")
     copy = simplified(model)
     edit, form = Editor(copy.graph), WeightRounding(high=high)

@@ -135,7 +135,7 @@ def _odd(x: np.ndarray) -> np.ndarray:
 
 
 def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b) if a.dtype.kind == "f" else (a - np.fmod(a, b)) // b
+    return np.asarray(np.divide(a, b) if a.dtype.kind == "f" else (a - np.fmod(a, b)) // b)
 
 
 def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from ganglion.errors import DataError, TargetError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder, require_model
+from ganglion.passes.single_ports import single_ports
 from ganglion.training import losses as loss_module
 from ganglion.training import optimizers
 from ganglion.training.batch import fix_batch
@@ -53,6 +54,7 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     Raises what `fit` and `compile` raise.
     """
     require_model(model, "compile_training")
+    model = single_ports(model)
     for argument, number, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise DataError(f"{argument}={number!r}: expected a whole number from {least} up")

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
+from ganglion.passes.single_ports import single_ports
 from ganglion.training.batch import fix_batch
 from ganglion.training.compiled import answers, predict
 from ganglion.training.data import Arrays, prepare, prepare_truths
@@ -30,6 +31,7 @@ def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
     does; without a loss any numbers that the metrics can read are good targets.
     """
     require_model(model, "evaluate")
+    model = single_ports(model)
     chosen = resolve(metrics)
     outputs = model.graph.outputs
     names = [str(v.name) for v in outputs]

@@ -14,6 +14,7 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.passes.float_shadow import float_shadow
+from ganglion.passes.single_ports import single_ports
 from ganglion.training import losses, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
@@ -112,7 +113,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
-    model = float_shadow(model)
+    model = float_shadow(single_ports(model))
     require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
