@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.kernel_law import WAYS, random_arrays, tried
+from tests.support.kernel_law import WAYS, random_arrays, share, tried
 
 from ganglion.kernels.pointwise import POINTWISE, PointwiseSpec, Stream
 from ganglion.kernels.program import Program
@@ -84,6 +84,88 @@ def test_exact_programs_give_the_reference_bits(way: str) -> None:
     for case, got in tried(POINTWISE, SPECS, way):
         for name, want in POINTWISE.reference(case.spec, case.arrays).items():
             assert same_bits(got[name], want), f"{case.variant.name} {name} {case.spec}"
+
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def typed(t: str) -> PointwiseSpec:
+    """All instructions on an integer type, on [6, 19]: one operand dense, one that repeats along
+    each axis; masks, floats and other types among the results."""
+    two = ("add", "sub", "mul", "div", "mod", "fmod", "max", "min", "both", "either", "differ")
+    shifts = ("shl", "shr") if t[0] == "u" else ()
+    code: list[tuple[str | int | float, ...]] = [
+        (f"{t}.input", 0), (f"{t}.input", 1), (f"{t}.input", 2), ("int64.input", 3), ("input", 0),
+        (f"{t}.const", int(np.iinfo(t).max) - 1)]
+    code += [(f"{t}.{name}", 0, 1) for name in (*two, *shifts)]
+    code += [(f"{t}.{name}", 0) for name in ("neg", "abs", "flip")]
+    code += [(f"{t}.pow", 0, 3), (f"{t}.add", 2, 5)]
+    code += [(f"{t}.{name}", 0, 1) for name in ("gt", "ge", "lt", "le", "eq")]
+    mask = len(code) - 5
+    code += [(f"{t}.where", mask, 0, 2), ("where", mask, 4, 4), ("float32.cast", 6), ("half", 4),
+             (f"{t}.cast", mask + 3), (f"{t}.cast", len(code) + 2)]
+    code += [(f"{other}.cast", 0) for other in (*INTEGERS, "float64")]
+    streams = []
+    for instr in code[6:]:
+        dtype, _, name = str(instr[0]).rpartition(".")
+        mask_like = name in ("gt", "ge", "lt", "le", "eq")
+        streams.append(dense("bool" if mask_like else dtype or "float32", 6, 19))
+    inputs = (dense(t, 6, 19), Stream(t, (0, 1), 19), Stream(t, (1, 0), 6), dense("int64", 6, 19))
+    return PointwiseSpec((6, 19), inputs, tuple(streams), tuple(code),
+                         tuple(range(6, len(code))))
+
+
+def doubles() -> PointwiseSpec:
+    """All instructions on float64, and the roundings of floats to halves in memory."""
+    code: list[tuple[str | int | float, ...]] = [
+        ("float64.input", 0), ("float64.input", 1), ("input", 2), ("input", 3)]
+    code += [(f"float64.{name}", 0, 1) for name in ("add", "sub", "mul", "div", "max", "min",
+                                                    "fmod")]
+    code += [(f"float64.{name}", 0) for name in ("neg", "abs", "floor", "ceil", "rint")]
+    code += [("int64.cast", 0), ("uint64.cast", 0), ("int8.cast", 0), ("uint64.cast", 2),
+             ("int64.cast", 2), ("float32.cast", 0), ("float32.odd", 0), ("bhalf", 2),
+             ("fmod", 2, 3)]
+    roots = list(range(4, len(code)))
+    streams = [dense(str(i[0]).rpartition(".")[0] or "float32", 6, 19) for i in code[4:]]
+    halves = [dense("float16", 6, 19), dense("bfloat16", 6, 19)]
+    inputs = (dense("float64", 6, 19), dense("float64", 6, 19), dense("float16", 6, 19),
+              dense("float32", 6, 19))
+    return PointwiseSpec((6, 19), inputs, (*streams, *halves), tuple(code), (*roots, 3, 3))
+
+
+def at_the_edges(family: Any, spec: Any, seed: int) -> dict[str, np.ndarray]:
+    """Ends of the ranges, numbers beside 0 and large odd ones; small exponents and negative ones;
+    halves of every exponent, numbers between and beyond them."""
+    rng, found = np.random.default_rng(seed), {}
+    for k, stream in enumerate(spec.inputs):
+        if stream.dtype.startswith("float"):
+            sizes = 2.0 ** rng.integers(-30, 18, stream.size) * rng.choice(
+                [1, -1, 1.00048828125, 1.5, 1.999], stream.size)
+            sizes[:8] = 0, np.nan, np.inf, -np.inf, 1e300, -1e-300, 65520, -0.5
+            with np.errstate(all="ignore"):
+                found[f"x{k}"] = sizes.astype(stream.dtype)
+            continue
+        info = np.iinfo(stream.dtype)
+        wanted = [0, 1, -1, 2, -2, 7, info.min, info.min + 1, info.max, 2**24 + 1, 2**53 + 1]
+        if k == 3:
+            wanted = [0, 1, 2, 3, 5, 11, -1, -2]
+        some = np.array([w for w in wanted if info.min <= w <= info.max], stream.dtype)
+        found[f"x{k}"] = rng.choice(some, stream.size)
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_typed_programs_give_the_reference_bits(way: str) -> None:
+    specs = share([*map(typed, INTEGERS), doubles()], way)
+    for case, got in tried(POINTWISE, specs, way, at_the_edges):
+        for name, want in POINTWISE.reference(case.spec, case.arrays).items():
+            root = case.spec.program[case.spec.roots[int(name[1:])]]
+            message = f"{case.variant.name} {root} {case.spec.inputs[0].dtype}"
+            if want.dtype.kind in "iub":
+                np.testing.assert_array_equal(got[name], want, err_msg=message)
+            else:
+                np.testing.assert_array_equal(got[name].astype(np.float64),
+                                              want.astype(np.float64), err_msg=message)
 
 
 def pairs(family: Any, spec: Any, seed: int) -> dict[str, np.ndarray]:
