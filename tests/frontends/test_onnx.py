@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+import ganglion as gg
 from ganglion.errors import GanglionError, ModelError, TrustError, UnsupportedOp
 from ganglion.frontends.onnx import load_onnx, save_onnx
 from ganglion.ops.graph import GraphBuilder
@@ -309,3 +311,60 @@ def test_malformed_file_is_a_model_error(tmp_path: Path, edit: Edit) -> None:
 def test_absent_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing\.onnx"):
         load_onnx(tmp_path / "nothing.onnx")
+
+
+HALVES = [(onnx.TensorProto.FLOAT16, np.dtype(np.float16)),
+          (onnx.TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16))]
+BETWEEN = np.array([0.1, -2.7182818, 1.00048828125, 1.0009765625, 2049, 65519.9, 65520, 1e-7, 2.9e-8,
+                    -1e-8, 0, -0.0, 3.3e38, 1e-40, np.inf, -np.inf, np.nan], np.float32)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), HALVES, ids=["float16", "bfloat16"])
+def test_a_cast_to_a_half_rounds_and_an_output_of_that_type_comes_as_it(
+        tmp_path: Path, kind: int, dtype: np.dtype[np.generic]) -> None:
+    shape = list(BETWEEN.shape)
+    model = load(proto([helper.make_node("Cast", ["x"], ["y"], to=kind),
+                        helper.make_node("Cast", ["y"], ["z"], to=onnx.TensorProto.FLOAT)],
+                       [info("x", shape)], [info("y", shape, kind), info("z", shape)], {}), tmp_path)
+    with np.errstate(all="ignore"):
+        wanted = BETWEEN.astype(dtype)
+    for isas in (("scalar",), None):
+        y, z = gg.compile(model, isas=isas).session().run(BETWEEN)
+        assert (y.dtype, z.dtype) == (dtype, np.float32)
+        np.testing.assert_array_equal(y.astype(np.float64), wanted.astype(np.float64))
+        np.testing.assert_array_equal(z, wanted.astype(np.float32))
+        np.testing.assert_array_equal(np.signbit(z[:-1]), np.signbit(BETWEEN[:-1]))
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [*HALVES, (onnx.TensorProto.DOUBLE,
+                                                       np.dtype(np.float64))],
+                         ids=["float16", "bfloat16", "float64"])
+def test_ports_of_other_widths_are_given_and_taken_as_declared_and_the_network_trains(
+        tmp_path: Path, kind: int, dtype: np.dtype[np.generic]) -> None:
+    rng = np.random.default_rng(3)
+    w = rng.normal(size=(3, 2)).astype(dtype)
+    model = load(proto([helper.make_node("MatMul", ["x", "w"], ["h"]),
+                        helper.make_node("Relu", ["h"], ["y"])],
+                       [info("x", ["N", 3], kind)], [info("y", ["N", 2], kind)], {"w": w}),
+                 tmp_path)
+    session = gg.compile(model).session()
+    x = rng.normal(size=(1, 3)).astype(dtype)
+    wanted = np.maximum(x.astype(np.float32) @ w.astype(np.float32), 0)
+    for given in (x, x.astype(np.float64)):
+        y = session.run(given)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y.astype(np.float32), wanted, rtol=2**-7 if dtype.itemsize == 2
+                                   else 1e-6)
+    rows = rng.normal(size=(16, 3)).astype(np.float32)
+    trained, _ = gg.fit(model, rows, rows[:, :2], loss="mse", epochs=1)
+    assert gg.quantize(trained, rows).graph.inputs[0].dtype == ir.DataType.FLOAT
+
+
+def test_a_cast_like_a_half_rounds(tmp_path: Path) -> None:
+    kind = onnx.TensorProto.FLOAT16
+    model = load(proto([helper.make_node("CastLike", ["x", "like"], ["h"]),
+                        helper.make_node("Cast", ["h"], ["y"], to=onnx.TensorProto.FLOAT)],
+                       [info("x", [4]), info("like", [1], kind)], [info("y", [4])], {}), tmp_path)
+    x = np.array([0.1, 1.00048828125, 2049, -3.3], np.float32)
+    y = gg.compile(model).session().run(x, np.ones(1, np.float16))
+    np.testing.assert_array_equal(y, x.astype(np.float16).astype(np.float32))
