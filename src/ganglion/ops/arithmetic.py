@@ -233,7 +233,9 @@ LOGIC = (
     Op("Not", source="ONNX Not-1", lower=_plain("not"), vjp=stops),
     Op("Where", source="ONNX Where-16",
        lower=Pointwise(lambda attrs, mask, a, b: where(mask, a, b)), vjp=_where_vjp),
-    Op("Cast", source="ONNX Cast-21", lower=Pointwise(_cast_expr), vjp=_cast_vjp,
+    Op("Cast", source="ONNX Cast-21",
+       reads=("to",),
+       lower=Pointwise(_cast_expr), vjp=_cast_vjp,
        reference=_cast_reference),
     Op("CastLike", source="ONNX CastLike-21", vjp=_cast_vjp, reference=_cast_like_reference),
 )

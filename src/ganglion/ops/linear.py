@@ -86,6 +86,8 @@ def _gemm_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 ROWS = (
     Op("MatMul", source="ONNX MatMul-13", lower=Kernel("matmul"), vjp=_matmul_vjp,
        reference=lambda attrs, a, b: (np.matmul(a, b),)),
-    Op("Gemm", source="ONNX Gemm-13", lower=Kernel("gemm"), vjp=_gemm_vjp,
+    Op("Gemm", source="ONNX Gemm-13",
+       reads=("alpha", "beta", "transA", "transB"),
+       lower=Kernel("gemm"), vjp=_gemm_vjp,
        reference=_gemm_reference),
 )

@@ -11,7 +11,16 @@ from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
 from ganglion.ops.gradients import source, target
 from ganglion.ops.graph import GraphBuilder, attributes, static_shape
-from ganglion.ops.windows import Window, cropped, offsets, padded, window, windows
+from ganglion.ops.windows import (
+    AVERAGE_READS,
+    POOL_READS,
+    Window,
+    cropped,
+    offsets,
+    padded,
+    window,
+    windows,
+)
 
 
 def pool_window(attrs: Attrs, spatial: Sequence[int]) -> Window:
@@ -159,18 +168,21 @@ def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 
 ROWS = (
-    Op("MaxPool", source="ONNX MaxPool-12", lower=Kernel("pool"), vjp=_max_vjp,
+    Op("MaxPool", source="ONNX MaxPool-12", reads=POOL_READS, lower=Kernel("pool"), vjp=_max_vjp,
        reference=max_pool, infer=_pool_types),
-    Op("AveragePool", source="ONNX AveragePool-19", lower=Kernel("pool"), vjp=_average_vjp,
+    Op("AveragePool", source="ONNX AveragePool-19", reads=AVERAGE_READS,
+       lower=Kernel("pool"), vjp=_average_vjp,
        reference=average_pool, infer=_pool_types),
     Op("GlobalMaxPool", source="ONNX GlobalMaxPool-1", lower=Kernel("global_pool"),
        vjp=_global_max_vjp, reference=_global_max),
     Op("GlobalAveragePool", source="ONNX GlobalAveragePool-1", lower=Kernel("global_pool"),
        vjp=_global_average_vjp, reference=_global_average),
     Op("MaxPoolGrad", source="inputs x, dy; attributes as MaxPool's; output dx",
-       domain=GANGLION_DOMAIN, lower=Kernel("pool_grad"), reference=max_pool_grad,
+       domain=GANGLION_DOMAIN, reads=POOL_READS, lower=Kernel("pool_grad"),
+       reference=max_pool_grad,
        infer=_like_first),
     Op("AveragePoolGrad", source="input dy; attributes as AveragePool's and input_shape; output dx",
-       domain=GANGLION_DOMAIN, lower=Kernel("pool_grad"), reference=average_pool_grad,
+       domain=GANGLION_DOMAIN, reads=(*AVERAGE_READS, "input_shape"), lower=Kernel("pool_grad"),
+       reference=average_pool_grad,
        infer=_like_attribute),
 )
