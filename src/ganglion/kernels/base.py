@@ -23,7 +23,7 @@ from ganglion.kernels.literal import literal_f32
 from ganglion.kernels.program import statements, value
 
 CTYPES = {"float32": "float", "float64": "double", "int8": "int8_t", "uint8": "uint8_t",
-          "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
+          "int16": "int16_t", "uint16": "uint16_t", "uint64": "uint64_t", "int32": "int32_t", "uint32": "uint32_t", "int64": "int64_t",
           "bool": "uint8_t"}
 """C's name of each dtype; a bool is one byte, 0 or 1."""
 

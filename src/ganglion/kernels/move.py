@@ -157,6 +157,8 @@ def literal(dtype: str, value: float | int) -> str:
         return float(exact).hex()
     if dtype == "int64":
         return "(-INT64_C(9223372036854775807) - 1)" if exact == -2**63 else f"INT64_C({exact})"
+    if dtype == "uint64":
+        return f"UINT64_C({exact})"
     return f"{int(exact)}u" if dtype == "uint32" else str(int(exact))
 
 

@@ -10,7 +10,7 @@ from ganglion.ops.attr import get_float, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise
 from ganglion.ops.gradients import optional, source, unbroadcast
 from ganglion.ops.graph import GraphBuilder, attributes
-from ganglion.ops.pointwise import Expr, binary, unary, where
+from ganglion.ops.pointwise import Expr, binary, extreme, unary, where
 
 SELU_ALPHA = 1.67326319217681884765625
 SELU_GAMMA = 1.05070102214813232421875
@@ -47,7 +47,7 @@ def _gelu(attrs: Attrs, x: Expr) -> Expr:
 
 def _hard(attrs: Attrs, x: Expr, alpha: float, beta: float) -> Expr:
     line = get_float(attrs, "alpha", alpha) * x + get_float(attrs, "beta", beta)
-    return binary("max", binary("min", line, 1.0), 0.0)
+    return extreme("max", extreme("min", line, 1.0), 0.0)
 
 
 def _elu(attrs: Attrs, x: Expr) -> Expr:
@@ -61,15 +61,14 @@ def _celu(attrs: Attrs, x: Expr) -> Expr:
 
 def _selu(attrs: Attrs, x: Expr) -> Expr:
     alpha, gamma = get_float(attrs, "alpha", SELU_ALPHA), get_float(attrs, "gamma", SELU_GAMMA)
-    return gamma * where(binary("gt", x, 0.0), x, alpha * _exp_minus_1(x))
+    return gamma * where(binary("lt", x, 0.0), alpha * _exp_minus_1(x), x)
 
 
 def _clip(attrs: Attrs, x: Expr, low: Expr | None = None, high: Expr | None = None) -> Expr:
-    """An absent bound is None, a present one an operand of one element. x stands second, so that
-    NaN stays NaN."""
+    """An absent bound is None, a present one an operand of one element."""
     if low is not None:
-        x = binary("max", low, x)
-    return x if high is None else binary("min", high, x)
+        x = extreme("max", low, x)
+    return x if high is None else extreme("min", high, x)
 
 
 # ---------------------------------------------------------------------------- gradients

@@ -1,7 +1,7 @@
 """Arithmetic, comparison, logic and conversion, element by element with broadcasting."""
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -10,7 +10,7 @@ from ganglion.ops.attr import get_int
 from ganglion.ops.base import Array, Attrs, Op, Pointwise, Vjp
 from ganglion.ops.gradients import source, stops, unbroadcast
 from ganglion.ops.graph import GraphBuilder
-from ganglion.ops.pointwise import Expr, binary, unary, where
+from ganglion.ops.pointwise import Expr, binary, extreme, unary, where
 
 Slope = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
 """`slope(g, x, y, dy) -> dx` of a function of one argument."""
@@ -162,9 +162,9 @@ def _plain(name: str) -> Pointwise:
     return Pointwise(lambda attrs, x: unary(name, x))
 
 
-def _fold(name: str) -> Pointwise:
-    """The instruction of this name over any number of operands, from the left."""
-    return Pointwise(lambda attrs, *xs: reduce(lambda a, b: binary(name, a, b), xs))
+def _fold(combine: Callable[[Expr, Expr], Expr]) -> Pointwise:
+    """Any number of operands, combined from the left."""
+    return Pointwise(lambda attrs, *xs: reduce(combine, xs))
 
 
 def _sign(attrs: Attrs, x: Expr) -> Expr:
@@ -213,9 +213,9 @@ BINARY = (
 )
 
 VARIADIC = (
-    Op("Max", source="ONNX Max-13", lower=_fold("max"), vjp=_extreme, reference=_max_reference),
-    Op("Min", source="ONNX Min-13", lower=_fold("min"), vjp=_extreme, reference=_min_reference),
-    Op("Sum", source="ONNX Sum-13", lower=_fold("add"), vjp=_sum_vjp, reference=_sum_reference),
+    Op("Max", source="ONNX Max-13", lower=_fold(partial(extreme, "max")), vjp=_extreme, reference=_max_reference),
+    Op("Min", source="ONNX Min-13", lower=_fold(partial(extreme, "min")), vjp=_extreme, reference=_min_reference),
+    Op("Sum", source="ONNX Sum-13", lower=_fold(partial(binary, "add")), vjp=_sum_vjp, reference=_sum_reference),
     Op("Mean", source="ONNX Mean-13", lower=Pointwise(_mean), vjp=_sum_vjp,
        reference=_mean_reference),
 )

@@ -178,7 +178,7 @@ def fill(lowerer: Lowerer, node: ir.Node, target: View, value: float) -> None:
 def lower_fill(lowerer: Lowerer, node: ir.Node) -> None:
     """ConstantOfShape-21."""
     value = get_array(attributes(node), "value", np.zeros(1, np.float32)).reshape(-1)[0]
-    fill(lowerer, node, lowerer.new(node.outputs[0]), float(value))
+    fill(lowerer, node, lowerer.new(node.outputs[0]), value.item())
 
 
 def lower_gather(lowerer: Lowerer, node: ir.Node) -> None:

@@ -7,12 +7,13 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.move import GatherSpec
+from ganglion.kernels.move import FillSpec, GatherSpec
 from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
-from ganglion.kernels.reduce import ReduceSpec
+from ganglion.kernels.reduce import ARGS, ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.graph import attributes
+from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.reduction import identity
 from ganglion.ops.resize import nearest, repeats, resize_plan
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View, dense_strides, row_major
@@ -30,17 +31,20 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     """
     view, attrs = lowerer.view(node.inputs[0]), attributes(node)
     mode = MODES[node.op_type]
-    if get_int(attrs, "select_last_index", 0):
-        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): select_last_index is not "
-                            "handled")
     rank = len(view.shape)
     if mode in ("argmax", "argmin"):
         axes = {get_int(attrs, "axis", 0) % rank}
+        mode += "_last" if get_int(attrs, "select_last_index", 0) else ""
     else:
         axes = _axes(lowerer, node, rank)
+    if view.size == 0:
+        _reduce_nothing(lowerer, node, mode)
+        return
     order = view.order() if view.dense_in(view.order()) else row_major(rank)
+    if mode == "mean" and np.dtype(view.dtype).kind in "iu":
+        order = tuple(sorted(order, key=axes.__contains__))  # one run, as parts would be rounded
     view = lowerer.dense(view, order)
-    runs = _runs(order, axes, view.shape)
+    runs = _runs(order, axes, view.shape) or [(rank, rank)]
     shape = tuple(1 if i in axes else n for i, n in enumerate(view.shape))
     result = lowerer.new(node.outputs[0])
     target = View(result.storage, shape, dense_strides(shape, order))
@@ -49,13 +53,24 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.views[node.outputs[0]] = shown
 
 
+def _reduce_nothing(lowerer: Lowerer, node: ir.Node, mode: str) -> None:
+    """An input without elements: the identity of the reduction, where there is one."""
+    target = lowerer.new(node.outputs[0])
+    whole = np.dtype(target.dtype).kind in "iu"
+    if target.size and (mode in ARGS or (mode == "mean" and whole)):
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): nothing is left of an axis of no "
+                            f"elements; the input has the shape {list(static_shape(node.inputs[0]))}")
+    if target.size:
+        value = identity(mode, np.dtype(target.dtype))
+        lowerer.emit(node, "fill", FillSpec(target.dtype, target.size, value), [target])
+
+
 def _axes(lowerer: Lowerer, node: ir.Node, rank: int) -> set[int]:
     given = get_ints(attributes(node), "axes", [])
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         given = [int(a) for a in lowerer.array(node.inputs[1], node, "axes")]
     if not given and get_int(attributes(node), "noop_with_empty_axes", 0):
-        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): noop_with_empty_axes without "
-                            "axes reduces nothing; remove the node")
+        return set()
     return {a % rank for a in given} or set(range(rank))
 
 
