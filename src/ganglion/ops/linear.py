@@ -48,11 +48,11 @@ def _transposed(g: GraphBuilder, x: ir.Value) -> ir.Value:
     return g.op("Transpose", x, perm=swapped(rank(x) - 2, rank(x) - 1, rank(x)))
 
 
-def whole_factors(attrs: Attrs) -> None:
+def whole_factors(attrs: Attrs, node: str = "") -> None:
     """Raises UnsupportedOp for factors that integers are not multiplied by exactly."""
     alpha, beta = (get_float(attrs, name, 1.0) for name in ("alpha", "beta"))
     if alpha != 1.0 or beta not in (0.0, 1.0):
-        raise UnsupportedOp(f"Gemm of integers with alpha={alpha} and beta={beta}; only alpha=1 "
+        raise UnsupportedOp(f"node {node!r}: Gemm of integers with alpha={alpha} and beta={beta}; only alpha=1 "
                             "and beta 1 or 0 are exact, cast to float32 for others")
 
 

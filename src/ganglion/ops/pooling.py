@@ -1,6 +1,7 @@
 """Maximum and average pooling, windowed and global, and their gradients."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -26,6 +27,9 @@ from ganglion.ops.windows import (
 def pool_window(attrs: Attrs, spatial: Sequence[int]) -> Window:
     """The window of a pool over an input with these spatial sizes."""
     return window(attrs, spatial, get_ints(attrs, "kernel_shape", []))
+
+
+CODES = (ir.DataType.INT8, ir.DataType.UINT8)
 
 
 def _lowest(dtype: np.dtype) -> float:
@@ -146,13 +150,16 @@ def _like_attribute(attrs: Attrs, inputs: Sequence[ir.Value | None]
     return [(dy.dtype, tuple(get_ints(attrs, "input_shape", [])))]
 
 
-def _pool_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
+def _pool_types(attrs: Attrs, inputs: Sequence[ir.Value | None], codes: bool = False
                 ) -> list[tuple[ir.DataType, Dims]]:
     """ONNX's own inference keeps the window that ceil_mode drops when it would start in the
-    padding behind the image."""
+    padding behind the image. `codes`: whether it also takes int8 and uint8."""
     x = inputs[0]
     if x is None or x.dtype is None or x.shape is None:
         raise ModelError("a pool needs an input with a known shape")
+    if not (x.dtype.is_floating_point() or (codes and x.dtype in CODES)):
+        raise ModelError(f"a pool takes floats, and a maximum int8 and uint8 too, not {x.dtype} "
+                         f"as {x.name!r} is; cast it to float32")
     spatial = [d for d in x.shape[2:] if isinstance(d, int)]
     known = len(spatial) == len(x.shape) - 2
     out: Dims = pool_window(attrs, spatial).out if known else [None] * (len(x.shape) - 2)
@@ -169,7 +176,7 @@ def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 ROWS = (
     Op("MaxPool", source="ONNX MaxPool-12", reads=POOL_READS, lower=Kernel("pool"), vjp=_max_vjp,
-       reference=max_pool, infer=_pool_types),
+       reference=max_pool, infer=partial(_pool_types, codes=True)),
     Op("AveragePool", source="ONNX AveragePool-19", reads=AVERAGE_READS,
        lower=Kernel("pool"), vjp=_average_vjp,
        reference=average_pool, infer=_pool_types),

@@ -54,7 +54,7 @@ def _split(model: ir.Model, node: ir.Node) -> bool:
     if a is None or b is None:
         return False
     if a.dtype is not None and a.dtype.is_integer():
-        whole_factors(attributes(node))
+        whole_factors(attributes(node), str(node.name))
     if integer(node, "transA", 0):
         a = before(node, g.op("Transpose", a, perm=[1, 0]))
     if integer(node, "transB", 0):
