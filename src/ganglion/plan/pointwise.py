@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.kernels.base import CTYPES
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
@@ -28,7 +29,11 @@ def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
 
 
 def _quantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
-    info = np.iinfo(lowered_dtype(node.outputs[0]).name)
+    dtype = lowered_dtype(node.outputs[0])
+    if dtype.name not in CTYPES or dtype.kind not in "iu":
+        raise UnsupportedOp(f"node {node.name!r} (QuantizeLinear): codes of {dtype.name} are not "
+                            "compiled; quantise to int8 or uint8")
+    info = np.iinfo(dtype.name)
     y = unary("rint", x / scale) + zero
     return binary("min", binary("max", y, float(info.min)), float(info.max))
 
@@ -96,6 +101,10 @@ def expression(node: ir.Node, read: Callable[..., Expr | None]) -> Expr:
     family = lower.family
     axis = 1
     if family != "batch_norm":
+        if get_int(attributes(node), "block_size", 0):
+            raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): block_size on what a call "
+                                "gives is not compiled, only on constants; use one scale a tensor "
+                                "or an axis")
         axis = get_int(attributes(node), "axis", 1)
         axis %= max(1, len(static_shape(node.inputs[0])))
     inputs = [read(node.inputs[0]), *[read(v, axis) for v in node.inputs[1:]]]
