@@ -315,8 +315,8 @@ def test_absent_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 HALVES = [(onnx.TensorProto.FLOAT16, np.dtype(np.float16)),
           (onnx.TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16))]
-BETWEEN = np.array([0.1, -2.7182818, 1.00048828125, 1.0009765625, 2049, 65519.9, 65520, 1e-7, 2.9e-8,
-                    -1e-8, 0, -0.0, 3.3e38, 1e-40, np.inf, -np.inf, np.nan], np.float32)
+BETWEEN = np.array([0.1, -2.7182818, 1.00048828125, 1.0009765625, 2049, 65519.9, 65520, 1e-7,
+                    2.9e-8, -1e-8, 0, -0.0, 3.3e38, 1e-40, np.inf, -np.inf, np.nan], np.float32)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), HALVES, ids=["float16", "bfloat16"])
@@ -325,7 +325,8 @@ def test_a_cast_to_a_half_rounds_and_an_output_of_that_type_comes_as_it(
     shape = list(BETWEEN.shape)
     model = load(proto([helper.make_node("Cast", ["x"], ["y"], to=kind),
                         helper.make_node("Cast", ["y"], ["z"], to=onnx.TensorProto.FLOAT)],
-                       [info("x", shape)], [info("y", shape, kind), info("z", shape)], {}), tmp_path)
+                       [info("x", shape)], [info("y", shape, kind), info("z", shape)], {}),
+                 tmp_path)
     with np.errstate(all="ignore"):
         wanted = BETWEEN.astype(dtype)
     for isas in (("scalar",), None):

@@ -1,6 +1,7 @@
 """Pools and resizing."""
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -8,7 +9,9 @@ from ganglion.exporters.codes import parameters
 from ganglion.exporters.products import LEAST, Image, image, padded, padding, put_image, two
 from ganglion.exporters.site import Rule, Site, last
 from ganglion.ops.attr import get_str
+from ganglion.ops.base import Attrs
 from ganglion.ops.graph import static_shape
+from ganglion.ops.resize import Axis, interpolation, resize_plan
 from ganglion.ops.windows import Window, window
 from ganglion.passes.base import only_reader, standard
 
@@ -119,7 +122,18 @@ def resize(site: Site) -> None:
             raise site.unsupported(_refused(mode, where, nearest))
     elif mode != "linear" or not (aligned or half or where == "asymmetric"):
         raise site.unsupported(_refused(mode, where, nearest))
+    if not all(map(_by_sizes, repeat(site.attrs), resize_plan(site.node))):
+        raise site.unsupported("resizes by scales, a region or weights of its own, and TensorFlow "
+                               "Lite by the sizes alone; use sizes, without antialias")
     _resized(site, mode, two(out[2:], 1), aligned, half)
+
+
+def _by_sizes(attrs: Attrs, axis: Axis) -> bool:
+    """Whether the sizes, coordinates and rounding alone give the same pixels."""
+    plain = {name: attrs[name] for name in ("mode", "coordinate_transformation_mode",
+                                            "nearest_mode") if name in attrs}
+    even = interpolation(plain, Axis(axis.size, axis.count, axis.count / axis.size))
+    return bool(np.allclose(interpolation(attrs, axis), even, atol=1e-6))
 
 
 def _refused(mode: str, where: str, nearest: str) -> str:

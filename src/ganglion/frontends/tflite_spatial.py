@@ -10,7 +10,7 @@ from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_products import FIRST, channels_first, channels_last, pads, positive
 from ganglion.frontends.tflite_site import Site
 from ganglion.ops.graph import static_shape
-from ganglion.ops.resize import nearest
+from ganglion.ops.resize import Axis, nearest
 
 Rule = Callable[[Site], None]
 
@@ -84,7 +84,7 @@ def _resize_nearest(site: Site) -> None:
     given = site.shape(0)[1:3]
     attrs = {"coordinate_transformation_mode": coordinates,
              "nearest_mode": "floor" if coordinates == "asymmetric" else "round_prefer_ceil"}
-    rows = [nearest(attrs, old, new, new / old) for old, new in zip(given, size)]
+    rows = [nearest(attrs, Axis(old, new, new / old)) for old, new in zip(given, size)]
     if all(r == [k * old // new for k in range(new)] and new % old == 0
            for r, old, new in zip(rows, given, size)):
         sizes = site.g.ints(site.shape(0)[0], site.shape(0)[3], *size)

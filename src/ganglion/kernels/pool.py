@@ -14,7 +14,7 @@ class PoolSpec:
     """`mode`: "max" or "average"; global pooling has a window of the whole image.
 
     x: [N, H, W, C]; y: [N, P, Q, C], `out_hw` = (P, Q) given (ceil mode included). Pixels outside x
-    never win a maximum (nor does NaN) and count for an average only with `count_include_pad`.
+    never win a maximum, NaN always does; they count for an average only with `count_include_pad`.
     `dtype`: "float32", "int8", "uint8". An int8 average: y = clamp(rint(float(Σ(x - x_zero_point))
     * (multiplier / count)) + zero_point), the factor computed in float32, one division per count.
     `multiplier` = x_scale / y_scale. An int8 maximum copies codes. Operands: x, y.

@@ -71,10 +71,10 @@ VALUES: dict[str, Callable[[np.ndarray, float, float], np.ndarray]] = {
 VALUE_TEXTS = {
     "sigmoid": "@sigmoid(<x>)",
     "tanh": "@tanh(<x>)",
-    "relu": "@max(<x>, <0>)",
+    "relu": "@max(<0>, <x>)",
     "affine": "@add(@mul(<A>, <x>), <B>)",
     "leakyrelu": "@select(@lt(<x>, <0>), @mul(<A>, <x>), <x>)",
-    "hardsigmoid": "@min(@max(@add(@mul(<A>, <x>), <B>), <0>), <1>)",
+    "hardsigmoid": "@min(<1>, @max(<0>, @add(@mul(<A>, <x>), <B>)))",
     "elu": "@select(@lt(<x>, <0>), @mul(<A>, @sub(@exp(@min(<x>, <0>)), <1>)), <x>)",
     "softsign": "@div(<x>, @add(<1>, @abs(<x>)))",
     "softplus": "@add(@max(<x>, <0>), @log(@add(<1>, @exp(@neg(@abs(<x>))))))",

@@ -1,4 +1,4 @@
-"""Reductions along one run of axes; float32 (sums of int32 and int64 too)."""
+"""Reductions along one run of axes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 
 SUMS = ("sum", "mean", "sumsq", "l2")
 EXTREMES = ("max", "min")
-ARGS = ("argmax", "argmin")
+ARGS = ("argmax", "argmin", "argmax_last", "argmin_last")
+FLOATS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class ReduceSpec:
     """x: [outer, axis, inner] → y: [outer, inner]; axis is at least 1.
 
     `mode`: "sum", "mean", "max", "min", "prod", "sumsq", "l2" (sqrt Σx²), "argmax", "argmin"
-    (first index wins, y is int64). float32 takes every mode; int32 and int64 "sum", "prod" and
-    "sumsq" (modulo 2^bits); every dtype "max", "min", "argmax", "argmin". Operands: x, y.
+    (first index wins, y is int64), "argmax_last", "argmin_last". NaN is the extreme where there is
+    one. float32 takes every mode, integers all but "l2": modulo 2^bits, the mean being the sum
+    divided towards zero; bool takes the extremes. Operands: x, y.
     Float sums add runs of `RUN` elements, then the runs, so that rounding grows slowly.
     """
 
@@ -32,12 +34,34 @@ class ReduceSpec:
     @property
     def wide(self) -> str:
         """C type in which a product or sum of the dtype is defined for every value."""
-        return {"int32": "uint32_t", "int64": "uint64_t"}.get(self.dtype, CTYPES[self.dtype])
+        if self.floats:
+            return CTYPES[self.dtype]
+        return "uint64_t" if self.dtype.endswith("64") else "uint32_t"
+
+    @property
+    def quotient(self) -> str:
+        """C type in which a sum of integers is divided."""
+        return "uint64_t" if self.dtype.startswith("u") else "int64_t"
 
     @property
     def element(self) -> str:
         """C type of one element of x."""
         return CTYPES[self.dtype]
+
+    @property
+    def floats(self) -> bool:
+        """Whether an element may be NaN."""
+        return self.dtype in FLOATS
+
+    @property
+    def places(self) -> bool:
+        """Whether the result is the place of an extreme."""
+        return self.mode in ARGS
+
+    @property
+    def last(self) -> bool:
+        """Whether the last of equal extremes wins."""
+        return self.mode.endswith("_last")
 
 
 RUN = 64
@@ -46,7 +70,7 @@ RUN = 64
 
 def operands(spec: ReduceSpec) -> list[Operand]:
     """The arrays of a reduction, in parameter order."""
-    out = "int64" if spec.mode in ARGS else spec.dtype
+    out = "int64" if spec.places else spec.dtype
     return [Operand("x", spec.dtype, spec.outer * spec.axis * spec.inner),
             Operand("y", out, spec.outer * spec.inner, "output")]
 
@@ -54,8 +78,10 @@ def operands(spec: ReduceSpec) -> list[Operand]:
 def reference(spec: ReduceSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Float modes in float64; integers modulo their width."""
     x = arrays["x"].reshape(spec.outer, spec.axis, spec.inner)
-    if spec.mode in ARGS:
-        return {"y": getattr(x, spec.mode)(axis=1).astype(np.int64)}
+    if spec.places:
+        place = getattr(np, spec.mode[:6])
+        found = place(x[:, ::-1], axis=1) if spec.last else place(x, axis=1)
+        return {"y": np.asarray(spec.axis - 1 - found if spec.last else found, np.int64)}
     if spec.dtype == "float32":
         x = x.astype(np.float64)
     same = x.dtype
@@ -63,6 +89,10 @@ def reference(spec: ReduceSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
         y = (x * x).sum(axis=1, dtype=same)
     elif spec.mode == "l2":
         y = np.sqrt((x * x).sum(axis=1))
+    elif spec.mode == "mean" and same.kind in "iu":
+        total = x.sum(axis=1, dtype=same).astype(np.uint64 if same.kind == "u" else np.int64)
+        count = total.dtype.type(spec.axis)
+        y = (total - np.fmod(total, count)) // count
     elif spec.mode in ("sum", "prod"):
         y = getattr(x, spec.mode)(axis=1, dtype=same)
     else:
@@ -73,8 +103,8 @@ def reference(spec: ReduceSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, n
 def _is_plain(spec: ReduceSpec) -> bool:
     if spec.dtype == "float32":
         return spec.mode in ("prod", *ARGS)
-    allowed = spec.dtype in ("int32", "int64") and spec.mode in ("sum", "prod", "sumsq")
-    return allowed or spec.mode in (*EXTREMES, *ARGS)
+    integers = not spec.floats and spec.dtype != "bool"
+    return spec.mode in (*EXTREMES, *ARGS) or (integers and spec.mode != "l2")
 
 
 def _float(isa: Isa) -> Variant[ReduceSpec]:

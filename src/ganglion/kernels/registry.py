@@ -13,6 +13,7 @@ MODULES = (
     "depthwise",
     "hybrid",
     "matmul",
+    "matmul_whole",
     "move",
     "normalize",
     "pointwise",

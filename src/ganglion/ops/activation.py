@@ -10,7 +10,7 @@ from ganglion.ops.attr import get_float, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise
 from ganglion.ops.gradients import optional, source, unbroadcast
 from ganglion.ops.graph import GraphBuilder, attributes
-from ganglion.ops.pointwise import Expr, binary, unary, where
+from ganglion.ops.pointwise import Expr, binary, extreme, unary, where
 
 SELU_ALPHA = 1.67326319217681884765625
 SELU_GAMMA = 1.05070102214813232421875
@@ -47,7 +47,7 @@ def _gelu(attrs: Attrs, x: Expr) -> Expr:
 
 def _hard(attrs: Attrs, x: Expr, alpha: float, beta: float) -> Expr:
     line = get_float(attrs, "alpha", alpha) * x + get_float(attrs, "beta", beta)
-    return binary("max", binary("min", line, 1.0), 0.0)
+    return extreme("max", extreme("min", line, 1.0), 0.0)
 
 
 def _elu(attrs: Attrs, x: Expr) -> Expr:
@@ -61,15 +61,14 @@ def _celu(attrs: Attrs, x: Expr) -> Expr:
 
 def _selu(attrs: Attrs, x: Expr) -> Expr:
     alpha, gamma = get_float(attrs, "alpha", SELU_ALPHA), get_float(attrs, "gamma", SELU_GAMMA)
-    return gamma * where(binary("gt", x, 0.0), x, alpha * _exp_minus_1(x))
+    return gamma * where(binary("lt", x, 0.0), alpha * _exp_minus_1(x), x)
 
 
 def _clip(attrs: Attrs, x: Expr, low: Expr | None = None, high: Expr | None = None) -> Expr:
-    """An absent bound is None, a present one an operand of one element. x stands second, so that
-    NaN stays NaN."""
+    """An absent bound is None, a present one an operand of one element."""
     if low is not None:
-        x = binary("max", low, x)
-    return x if high is None else binary("min", high, x)
+        x = extreme("max", low, x)
+    return x if high is None else extreme("min", high, x)
 
 
 # ---------------------------------------------------------------------------- gradients
@@ -228,6 +227,7 @@ ROWS = (
        lower=Pointwise(lambda attrs, x: binary("max", 0.0, x)),
        vjp=_vjp(lambda g, attrs, x, y, dy: g.where(g.greater(y, 0), dy, 0))),
     Op("LeakyRelu", source="ONNX LeakyRelu-16",
+       reads=("alpha",),
        lower=Pointwise(lambda attrs, x: where(
            binary("lt", x, 0.0), get_float(attrs, "alpha", 0.01) * x, x)),
        vjp=_vjp(lambda g, attrs, x, y, dy: g.where(
@@ -237,23 +237,33 @@ ROWS = (
        lower=Pointwise(lambda attrs, x, slope: where(binary("lt", x, 0.0), slope * x, x)),
        vjp=_prelu_vjp),
     Op("ThresholdedRelu", source="ONNX ThresholdedRelu-10",
+       reads=("alpha",),
        lower=Pointwise(lambda attrs, x: where(
            binary("gt", x, get_float(attrs, "alpha", 1.0)), x, 0.0)),
        vjp=_vjp(lambda g, attrs, x, y, dy: g.where(
            g.greater(x, get_float(attrs, "alpha", 1.0)), dy, 0))),
-    Op("Elu", source="ONNX Elu-6", lower=Pointwise(_elu), vjp=_vjp(_elu_slope),
+    Op("Elu", source="ONNX Elu-6",
+       reads=("alpha",),
+       lower=Pointwise(_elu), vjp=_vjp(_elu_slope),
        reference=_elu_reference),
-    Op("Celu", source="ONNX Celu-12", lower=Pointwise(_celu), vjp=_vjp(_celu_slope),
+    Op("Celu", source="ONNX Celu-12",
+       reads=("alpha",),
+       lower=Pointwise(_celu), vjp=_vjp(_celu_slope),
        reference=_celu_reference),
-    Op("Selu", source="ONNX Selu-6", lower=Pointwise(_selu), vjp=_vjp(_selu_slope),
+    Op("Selu", source="ONNX Selu-6",
+       reads=("alpha", "gamma"),
+       lower=Pointwise(_selu), vjp=_vjp(_selu_slope),
        reference=_selu_reference),
-    Op("Gelu", source="ONNX Gelu-20", lower=Pointwise(_gelu), vjp=_vjp(_gelu_slope),
+    Op("Gelu", source="ONNX Gelu-20",
+       reads=("approximate",),
+       lower=Pointwise(_gelu), vjp=_vjp(_gelu_slope),
        reference=_gelu_reference),
     Op("Sigmoid", source="ONNX Sigmoid-13",
        lower=Pointwise(lambda attrs, x: unary("sigmoid", x)),
        vjp=_vjp(lambda g, attrs, x, y, dy: g.mul(dy, g.mul(y, g.sub(1, y)))),
        reference=_sigmoid_reference),
     Op("HardSigmoid", source="ONNX HardSigmoid-6",
+       reads=("alpha", "beta"),
        lower=Pointwise(lambda attrs, x: _hard(attrs, x, 0.2, 0.5)),
        vjp=_vjp(_hard_sigmoid_slope), reference=_hard_sigmoid_reference),
     Op("HardSwish", source="ONNX HardSwish-14",

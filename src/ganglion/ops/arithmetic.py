@@ -1,7 +1,7 @@
 """Arithmetic, comparison, logic and conversion, element by element with broadcasting."""
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +11,7 @@ from ganglion.ops.base import Array, Attrs, Op, Pointwise, Vjp
 from ganglion.ops.gradients import source, stops, unbroadcast
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.pointwise import BINARY as INSTRUCTIONS
-from ganglion.ops.pointwise import INTEGERS, Expr, binary, cast, const, unary, where
+from ganglion.ops.pointwise import INTEGERS, Expr, binary, cast, const, extreme, unary, where
 
 Slope = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
 """`slope(g, x, y, dy) -> dx` of a function of one argument."""
@@ -187,9 +187,9 @@ def _plain(name: str) -> Pointwise:
     return Pointwise(lambda attrs, x: unary(name, x))
 
 
-def _fold(name: str) -> Pointwise:
-    """The instruction of this name over any number of operands, from the left."""
-    return Pointwise(lambda attrs, *xs: reduce(lambda a, b: binary(name, a, b), xs))
+def _fold(combine: Callable[[Expr, Expr], Expr]) -> Pointwise:
+    """Any number of operands, combined from the left."""
+    return Pointwise(lambda attrs, *xs: reduce(combine, xs))
 
 
 def _sign(attrs: Attrs, x: Expr) -> Expr:
@@ -284,18 +284,23 @@ BINARY = (
        vjp=_two(lambda g, a, b, y, dy: (g.div(dy, b), g.op("Neg", g.div(g.mul(dy, y), b))))),
     Op("Pow", source="ONNX Pow-15", lower=Pointwise(_pow), reference=_pow_reference,
        vjp=_two(_pow_slopes)),
-    Op("Mod", source="ONNX Mod-13", lower=Pointwise(_mod), vjp=_two(_mod_slopes)),
+    Op("Mod", source="ONNX Mod-13", reads=("fmod",), lower=Pointwise(_mod),
+       vjp=_two(_mod_slopes)),
     Op("BitwiseAnd", source="ONNX BitwiseAnd-18", lower=_plain("both"), vjp=stops),
     Op("BitwiseOr", source="ONNX BitwiseOr-18", lower=_plain("either"), vjp=stops),
     Op("BitwiseXor", source="ONNX BitwiseXor-18", lower=_plain("differ"), vjp=stops),
     Op("BitwiseNot", source="ONNX BitwiseNot-18", lower=_plain("flip"), vjp=stops),
-    Op("BitShift", source="ONNX BitShift-11", lower=Pointwise(_shift), vjp=stops),
+    Op("BitShift", source="ONNX BitShift-11", reads=("direction",), lower=Pointwise(_shift),
+       vjp=stops),
 )
 
 VARIADIC = (
-    Op("Max", source="ONNX Max-13", lower=_fold("max"), vjp=_extreme, reference=_max_reference),
-    Op("Min", source="ONNX Min-13", lower=_fold("min"), vjp=_extreme, reference=_min_reference),
-    Op("Sum", source="ONNX Sum-13", lower=_fold("add"), vjp=_sum_vjp, reference=_sum_reference),
+    Op("Max", source="ONNX Max-13", lower=_fold(partial(extreme, "max")),
+       vjp=_extreme, reference=_max_reference),
+    Op("Min", source="ONNX Min-13", lower=_fold(partial(extreme, "min")),
+       vjp=_extreme, reference=_min_reference),
+    Op("Sum", source="ONNX Sum-13", lower=_fold(partial(binary, "add")), vjp=_sum_vjp,
+       reference=_sum_reference),
     Op("Mean", source="ONNX Mean-13", lower=Pointwise(_mean), vjp=_sum_vjp,
        reference=_mean_reference),
 )
@@ -314,7 +319,9 @@ LOGIC = (
     Op("Not", source="ONNX Not-1", lower=_plain("not"), vjp=stops),
     Op("Where", source="ONNX Where-16",
        lower=Pointwise(lambda attrs, mask, a, b: where(mask, a, b)), vjp=_where_vjp),
-    Op("Cast", source="ONNX Cast-21", lower=Pointwise(_cast_expr), vjp=_cast_vjp,
+    Op("Cast", source="ONNX Cast-21",
+       reads=("to",),
+       lower=Pointwise(_cast_expr), vjp=_cast_vjp,
        reference=_cast_reference),
     Op("CastLike", source="ONNX CastLike-21", vjp=_cast_vjp, reference=_cast_like_reference),
 )

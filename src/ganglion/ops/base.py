@@ -65,6 +65,8 @@ class Op:
     `reference=None` means: ONNX's own reference implementation is the definition.
     `vjp=None` means: not differentiable or no gradient written (the docs' table shows it).
     `lower=None` means: exists in Models only; a pass removes it before planning.
+    `reads`: the attributes that its cells (and ONNX's inference, for views) heed; a node with
+    another one is refused unless that is at its default (`ops.guard`).
     """
 
     name: str
@@ -74,6 +76,7 @@ class Op:
     vjp: Vjp | None = None
     reference: Reference | None = None
     infer: Infer | None = None
+    reads: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:

@@ -126,6 +126,9 @@ def directions(attrs: Attrs, cell: str, x: Array, w: Array, r: Array, b: Array |
     start = np.zeros((count, batch, hidden), x.dtype)
     h0, c0 = (start if h0 is None else h0), (start if c0 is None else c0)
     functions, reverse = activations(attrs, cell), backwards(attrs)
+    if get_int(attrs, "hidden_size", hidden) != hidden:
+        raise ModelError(f"hidden_size {get_int(attrs, 'hidden_size', hidden)} does not fit "
+                         f"weights R of shape {list(r.shape)}")
     if len(reverse) != count or wide != GATES[cell] * hidden:
         raise ModelError(f"weights R of shape {list(r.shape)} do not fit direction "
                          f"{get_str(attrs, 'direction', 'forward')!r} of a cell with "

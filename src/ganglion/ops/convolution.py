@@ -11,7 +11,16 @@ from ganglion.ops.attr import get_int, get_ints, get_str
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
 from ganglion.ops.gradients import optional, rank, source
 from ganglion.ops.graph import GraphBuilder, attributes, static_shape
-from ganglion.ops.windows import Window, cropped, offsets, padded, window, windows
+from ganglion.ops.windows import (
+    CONV_READS,
+    TRANSPOSED_READS,
+    Window,
+    cropped,
+    offsets,
+    padded,
+    window,
+    windows,
+)
 
 
 def _columns(x: Array, w: Window, group: int) -> Array:
@@ -160,10 +169,12 @@ def _weight_grad_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
 
 
 ROWS = (
-    Op("Conv", source="ONNX Conv-11", lower=Kernel("conv"), vjp=_conv_vjp, reference=conv),
-    Op("ConvTranspose", source="ONNX ConvTranspose-11", lower=Kernel("conv_transpose"),
+    Op("Conv", source="ONNX Conv-11", reads=CONV_READS, lower=Kernel("conv"), vjp=_conv_vjp,
+       reference=conv),
+    Op("ConvTranspose", source="ONNX ConvTranspose-11", reads=TRANSPOSED_READS,
+       lower=Kernel("conv_transpose"),
        vjp=_conv_transpose_vjp, reference=conv_transpose),
     Op("ConvWeightGrad", source="inputs x, dy; attributes as Conv's, kernel_shape given; output dw",
-       domain=GANGLION_DOMAIN, lower=Kernel("conv_weight_grad"), reference=conv_weight_grad,
-       infer=_weight_grad_types),
+       domain=GANGLION_DOMAIN, reads=CONV_READS, lower=Kernel("conv_weight_grad"),
+       reference=conv_weight_grad, infer=_weight_grad_types),
 )

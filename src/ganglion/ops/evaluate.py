@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from ganglion.errors import DataError, ModelError, UnsupportedOp
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array
 from ganglion.ops.graph import IR_VERSION, attributes
+from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find
 
 OnNode = Callable[[ir.Node, tuple[Array, ...]], tuple[Array, ...]]
@@ -53,6 +54,7 @@ def evaluate_node(node: ir.Node, arrays: Sequence[Array | None],
     try:
         with np.errstate(all="ignore"):
             if row is not None and row.reference is not None:
+                check_attributes([node])
                 outputs = row.reference(_widened(attributes(node), dtype), *arrays)
             elif row is not None and node.domain in ("", "ai.onnx"):
                 outputs = _onnx_reference(node, arrays)

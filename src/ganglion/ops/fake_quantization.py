@@ -77,6 +77,6 @@ def _infer(attrs: Attrs, inputs: Sequence[ir.Value | None]) -> list[tuple[ir.Dat
 
 ROWS = (
     Op(NAME, source="QuantizeLinear-21 and DequantizeLinear-21 as one; Jacob et al. 2018",
-       domain=GANGLION_DOMAIN, lower=Pointwise(_expr), vjp=_vjp, reference=_reference,
-       infer=_infer),
+       domain=GANGLION_DOMAIN, reads=("gain", "high", "low", "zero_point"), lower=Pointwise(_expr),
+       vjp=_vjp, reference=_reference, infer=_infer),
 )

@@ -30,8 +30,8 @@ from ganglion.ops.attr import get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
 from ganglion.ops.graph import static_shape
 from ganglion.ops.integer import conv_sums
-from ganglion.ops.quantization import CONV_ATTRS, like_float, present
-from ganglion.ops.windows import window
+from ganglion.ops.quantization import like_float, present
+from ganglion.ops.windows import CONV_READS, window
 
 LEAST_RANGE = np.float32(1e-30)
 STEPS = np.float32(255)
@@ -91,8 +91,8 @@ def _infer_gemm(attrs: Attrs, inputs: Sequence[ir.Value | None]) -> list[tuple[i
 ROWS = (
     # (x, w, w_scale, [bias]); attributes of Conv.
     Op("HybridConv", source="ONNX Conv-11 on int8 weights, x quantised on the fly",
-       domain=GANGLION_DOMAIN, lower=Kernel("hybrid_conv"), reference=hybrid_conv,
-       infer=like_float("Conv", (0, 1), CONV_ATTRS, 0)),
+       domain=GANGLION_DOMAIN, reads=CONV_READS, lower=Kernel("hybrid_conv"), reference=hybrid_conv,
+       infer=like_float("Conv", (0, 1), CONV_READS, 0)),
     # (a, b, b_scale, [bias]); no attributes.
     Op("HybridGemm", source="ONNX MatMul-13 on int8 weights, a quantised on the fly",
        domain=GANGLION_DOMAIN, lower=Kernel("hybrid_gemm"), reference=hybrid_gemm,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import Array, Attrs, Kernel, Op
 from ganglion.ops.gradients import optional, rank, reshape_like, source, swapped, unbroadcast
@@ -47,14 +48,24 @@ def _transposed(g: GraphBuilder, x: ir.Value) -> ir.Value:
     return g.op("Transpose", x, perm=swapped(rank(x) - 2, rank(x) - 1, rank(x)))
 
 
+def whole_factors(attrs: Attrs, node: str = "") -> None:
+    """Raises UnsupportedOp for factors that integers are not multiplied by exactly."""
+    alpha, beta = (get_float(attrs, name, 1.0) for name in ("alpha", "beta"))
+    if alpha != 1.0 or beta not in (0.0, 1.0):
+        raise UnsupportedOp(f"node {node!r}: Gemm of integers with alpha={alpha} and beta={beta}; "
+                            "only alpha=1 and beta 1 or 0 are exact, cast to float32 for others")
+
+
 def _gemm_reference(attrs: Attrs, a: Array, b: Array, c: Array | None = None
                     ) -> tuple[Array, ...]:
     a = a.T if get_int(attrs, "transA", 0) else a
     b = b.T if get_int(attrs, "transB", 0) else b
     y = np.matmul(a, b)
+    if y.dtype.kind in "iu":
+        whole_factors(attrs)
     alpha, beta = get_float(attrs, "alpha", 1.0), get_float(attrs, "beta", 1.0)
     y = y if alpha == 1.0 else y * alpha
-    if c is not None:
+    if c is not None and beta:
         y = y + (c if beta == 1.0 else c * beta)
     return (y,)
 
@@ -86,6 +97,8 @@ def _gemm_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 ROWS = (
     Op("MatMul", source="ONNX MatMul-13", lower=Kernel("matmul"), vjp=_matmul_vjp,
        reference=lambda attrs, a, b: (np.matmul(a, b),)),
-    Op("Gemm", source="ONNX Gemm-13", lower=Kernel("gemm"), vjp=_gemm_vjp,
+    Op("Gemm", source="ONNX Gemm-13",
+       reads=("alpha", "beta", "transA", "transB"),
+       lower=Kernel("gemm"), vjp=_gemm_vjp,
        reference=_gemm_reference),
 )

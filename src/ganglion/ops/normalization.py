@@ -109,8 +109,12 @@ def _layer_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 
 
 ROWS = (
-    Op("BatchNormalization", source="ONNX BatchNormalization-15", lower=Kernel("batch_norm"),
+    Op("BatchNormalization", source="ONNX BatchNormalization-15",
+       reads=("epsilon", "momentum", "training_mode"),
+       lower=Kernel("batch_norm"),
        vjp=_batch_vjp, reference=batch_normalization),
-    Op("LayerNormalization", source="ONNX LayerNormalization-17", lower=Kernel("layer_norm"),
+    Op("LayerNormalization", source="ONNX LayerNormalization-17",
+       reads=("axis", "epsilon"),
+       lower=Kernel("layer_norm"),
        vjp=_layer_vjp, reference=layer_normalization),
 )

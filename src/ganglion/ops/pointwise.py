@@ -222,6 +222,26 @@ def stored(x: Expr, dtype: str) -> Expr:
     return x
 
 
+def extreme(name: str, a: Expr | float, b: Expr | float) -> Expr:
+    """The greater ("max") or the smaller ("min") of two numbers, NaN where either is.
+
+    The vocabulary's `max` and `min` give their second operand where one is NaN. So a number that is
+    known stands first, at no cost; two that are not cost a comparison.
+    """
+    if _is_number(b):
+        a, b = b, a
+    found = binary(name, a, b)
+    if _is_number(a) or found.dtype in INTEGERS:
+        return found
+    return where(binary("eq", a, a), found, a)
+
+
+def _is_number(x: Expr | float) -> bool:
+    """Whether x is known, and not NaN."""
+    value = x.value if isinstance(x, Expr) and x.name == "const" else x
+    return isinstance(value, int | float) and value == value
+
+
 def program(roots: Sequence[Expr]) -> tuple[Program, tuple[int, ...]]:
     """Flattens trees to straight-line code, equal subtrees once; also the index of each root."""
     code: list[Instr] = []

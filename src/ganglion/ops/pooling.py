@@ -1,6 +1,7 @@
 """Maximum and average pooling, windowed and global, and their gradients."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -11,12 +12,24 @@ from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
 from ganglion.ops.gradients import source, target
 from ganglion.ops.graph import GraphBuilder, attributes, static_shape
-from ganglion.ops.windows import Window, cropped, offsets, padded, window, windows
+from ganglion.ops.windows import (
+    AVERAGE_READS,
+    POOL_READS,
+    Window,
+    cropped,
+    offsets,
+    padded,
+    window,
+    windows,
+)
 
 
 def pool_window(attrs: Attrs, spatial: Sequence[int]) -> Window:
     """The window of a pool over an input with these spatial sizes."""
     return window(attrs, spatial, get_ints(attrs, "kernel_shape", []))
+
+
+CODES = (ir.DataType.INT8, ir.DataType.UINT8)
 
 
 def _lowest(dtype: np.dtype) -> float:
@@ -137,13 +150,16 @@ def _like_attribute(attrs: Attrs, inputs: Sequence[ir.Value | None]
     return [(dy.dtype, tuple(get_ints(attrs, "input_shape", [])))]
 
 
-def _pool_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
+def _pool_types(attrs: Attrs, inputs: Sequence[ir.Value | None], codes: bool = False
                 ) -> list[tuple[ir.DataType, Dims]]:
     """ONNX's own inference keeps the window that ceil_mode drops when it would start in the
-    padding behind the image."""
+    padding behind the image. `codes`: whether it also takes int8 and uint8."""
     x = inputs[0]
     if x is None or x.dtype is None or x.shape is None:
         raise ModelError("a pool needs an input with a known shape")
+    if not (x.dtype.is_floating_point() or (codes and x.dtype in CODES)):
+        raise ModelError(f"a pool takes floats, and a maximum int8 and uint8 too, not {x.dtype} "
+                         f"as {x.name!r} is; cast it to float32")
     spatial = [d for d in x.shape[2:] if isinstance(d, int)]
     known = len(spatial) == len(x.shape) - 2
     out: Dims = pool_window(attrs, spatial).out if known else [None] * (len(x.shape) - 2)
@@ -159,18 +175,21 @@ def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 
 ROWS = (
-    Op("MaxPool", source="ONNX MaxPool-12", lower=Kernel("pool"), vjp=_max_vjp,
-       reference=max_pool, infer=_pool_types),
-    Op("AveragePool", source="ONNX AveragePool-19", lower=Kernel("pool"), vjp=_average_vjp,
+    Op("MaxPool", source="ONNX MaxPool-12", reads=POOL_READS, lower=Kernel("pool"), vjp=_max_vjp,
+       reference=max_pool, infer=partial(_pool_types, codes=True)),
+    Op("AveragePool", source="ONNX AveragePool-19", reads=AVERAGE_READS,
+       lower=Kernel("pool"), vjp=_average_vjp,
        reference=average_pool, infer=_pool_types),
     Op("GlobalMaxPool", source="ONNX GlobalMaxPool-1", lower=Kernel("global_pool"),
        vjp=_global_max_vjp, reference=_global_max),
     Op("GlobalAveragePool", source="ONNX GlobalAveragePool-1", lower=Kernel("global_pool"),
        vjp=_global_average_vjp, reference=_global_average),
     Op("MaxPoolGrad", source="inputs x, dy; attributes as MaxPool's; output dx",
-       domain=GANGLION_DOMAIN, lower=Kernel("pool_grad"), reference=max_pool_grad,
+       domain=GANGLION_DOMAIN, reads=POOL_READS, lower=Kernel("pool_grad"),
+       reference=max_pool_grad,
        infer=_like_first),
     Op("AveragePoolGrad", source="input dy; attributes as AveragePool's and input_shape; output dx",
-       domain=GANGLION_DOMAIN, lower=Kernel("pool_grad"), reference=average_pool_grad,
+       domain=GANGLION_DOMAIN, reads=(*AVERAGE_READS, "input_shape"), lower=Kernel("pool_grad"),
+       reference=average_pool_grad,
        infer=_like_attribute),
 )

@@ -17,6 +17,7 @@ from ganglion.ops.attr import get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Infer, Kernel, Op
 from ganglion.ops.graph import infer_types, static_shape
 from ganglion.ops.integer import requant_multiplier
+from ganglion.ops.windows import AVERAGE_READS, CONV_READS, TRANSPOSED_READS
 
 __all__ = ["ROWS", "requant_multiplier"]
 
@@ -172,43 +173,46 @@ def _infer_gemm(attrs: Attrs, inputs: Inputs) -> Types:
     return [(_dtype(inputs[8]), (*rows, n))]
 
 
-CONV_ATTRS = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-POOL_ATTRS = ("auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads",
-              "strides")
+CLAMP_READS = ("lo", "hi")
 
 
 def _own(name: str, family: str, reference: Callable[..., tuple[Array, ...]], infer: Infer,
-         source: str) -> Op:
-    return Op(name, source=source, domain=GANGLION_DOMAIN, lower=Kernel(family),
+         source: str, reads: tuple[str, ...] = ()) -> Op:
+    return Op(name, source=source, domain=GANGLION_DOMAIN, reads=reads, lower=Kernel(family),
               reference=reference, infer=infer)
 
 
 ROWS = (
-    Op("QuantizeLinear", source="ONNX QuantizeLinear-21", lower=Kernel("quantize"),
+    Op("QuantizeLinear", source="ONNX QuantizeLinear-21",
+       reads=("axis", "block_size", "output_dtype"), lower=Kernel("quantize"),
        reference=_quantize),
-    Op("DequantizeLinear", source="ONNX DequantizeLinear-21", lower=Kernel("dequantize"),
-       reference=_dequantize),
-    Op("QLinearConv", source="ONNX QLinearConv-10", lower=Kernel("qlinear_conv"),
+    Op("DequantizeLinear", source="ONNX DequantizeLinear-21",
+       reads=("axis", "block_size"), lower=Kernel("dequantize"), reference=_dequantize),
+    Op("QLinearConv", source="ONNX QLinearConv-10", reads=CONV_READS, lower=Kernel("qlinear_conv"),
        reference=_convolution(integer.conv_sums)),
     Op("QLinearMatMul", source="ONNX QLinearMatMul-21", lower=Kernel("qlinear_matmul"),
        reference=_matmul),
     # (x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, [bias]); attributes of Conv, lo, hi.
     _own("QLinearConv", "qlinear_conv", _convolution(integer.conv_sums),
-         like_float("Conv", (0, 3), CONV_ATTRS, 7), "ONNX QLinearConv-10 with a clamp"),
+         like_float("Conv", (0, 3), CONV_READS, 7), "ONNX QLinearConv-10 with a clamp",
+         (*CONV_READS, *CLAMP_READS)),
     # The same inputs; attributes of ConvTranspose, lo, hi; w_scale is one or one a channel of y.
     _own("QLinearConvTranspose", "qlinear_conv_transpose",
          _convolution(integer.conv_transpose_sums),
-         like_float("ConvTranspose", (0, 3), (*CONV_ATTRS, "output_padding", "output_shape"), 7),
-         "ONNX ConvTranspose-11 on integers"),
+         like_float("ConvTranspose", (0, 3), TRANSPOSED_READS, 7),
+         "ONNX ConvTranspose-11 on integers", (*TRANSPOSED_READS, *CLAMP_READS)),
     # (a, a_scale, a_zp, b, b_scale, b_zp, [bias], y_scale, y_zp); transA, transB, lo, hi.
     # a: [..., M, K] (transA: [K, M]); b: [K, N] (transB: [N, K]); b_scale: [N] or one.
-    _own("QLinearGemm", "qlinear_gemm", _gemm, _infer_gemm, "ONNX Gemm-13 on integers"),
+    _own("QLinearGemm", "qlinear_gemm", _gemm, _infer_gemm, "ONNX Gemm-13 on integers",
+         ("transA", "transB", *CLAMP_READS)),
     # (x, x_scale, x_zp, y_scale, y_zp) for the rest; attributes of the float operator.
     _own("QLinearAveragePool", "qlinear_pool", _average_pool,
-         like_float("AveragePool", (0,), POOL_ATTRS, 4), "ONNX AveragePool-22 on integers"),
+         like_float("AveragePool", (0,), AVERAGE_READS, 4), "ONNX AveragePool-22 on integers",
+         AVERAGE_READS),
     _own("QLinearGlobalAveragePool", "qlinear_pool", _global_average_pool,
          like_float("GlobalAveragePool", (0,), (), 4), "ONNX GlobalAveragePool-22 on integers"),
-    _own("QLinearSoftmax", "qlinear_softmax", _softmax, _same(4), "ONNX Softmax-13 on integers"),
+    _own("QLinearSoftmax", "qlinear_softmax", _softmax, _same(4), "ONNX Softmax-13 on integers",
+         ("axis",)),
     # (x, table [256]): y = table[x - lowest code of x's dtype].
     _own("Table", "table", _table, _same(1), "a function of one 8-bit code, written out"),
 )

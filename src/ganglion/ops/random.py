@@ -90,8 +90,11 @@ def _dropout_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 
 ROWS = (
     Op("Uniform", source="input state uint32[4]; attribute shape; outputs values, state",
+       reads=("shape",),
        domain=GANGLION_DOMAIN, lower=Kernel("random_uniform"), vjp=stops, reference=uniform,
        infer=_uniform_types),
-    Op("Dropout", source="ONNX Dropout-13 (inference)", lower=View(), vjp=_dropout_vjp,
+    Op("Dropout", source="ONNX Dropout-13 (inference)",
+       reads=("seed",),
+       lower=View(), vjp=_dropout_vjp,
        reference=_dropout_reference),
 )

@@ -176,16 +176,23 @@ def _vjp(cell: str) -> Vjp:
     return vjp
 
 
+READS = ("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size",
+         "layout")
+"""Attributes of every cell; `cells.check` refuses what the kernels do not have."""
+CELL_READS = {"lstm": (*READS, "input_forget"), "gru": (*READS, "linear_before_reset"),
+              "rnn": READS}
+
+
 def _rows(cell: str, grad: Reference) -> tuple[Op, Op, Op]:
-    name = cell.upper()
+    name, reads = cell.upper(), CELL_READS[cell]
     return (
-        Op(name, source=f"ONNX {name}-14", lower=Kernel("recurrent"), vjp=_vjp(cell),
+        Op(name, source=f"ONNX {name}-14", reads=reads, lower=Kernel("recurrent"), vjp=_vjp(cell),
            reference=_reference(cell, trace=False)),
         Op(f"{name}Trace", source=f"ONNX {name}-14, and what its gradient needs",
-           domain=GANGLION_DOMAIN, lower=Kernel("recurrent"),
+           domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent"),
            reference=_reference(cell, trace=True), infer=_trace_types(cell)),
         Op(f"{name}Grad", source=f"gradient of {name} through time; orders in ops/recurrent.py",
-           domain=GANGLION_DOMAIN, lower=Kernel("recurrent_grad"), reference=grad,
+           domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent_grad"), reference=grad,
            infer=_grad_types(cell)))
 
 

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import Array, Attrs, Kernel, Op, Reference, Vjp
 from ganglion.ops.gradients import constant_ints, optional, rank, source, stops, target
@@ -88,36 +89,104 @@ def _arg(compute: Callable[..., Array]) -> Reference:
     return reference
 
 
-def _l2(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
+Axes = tuple[int, ...] | None
+
+
+def _sum(x: Array, axis: Axes, keepdims: bool) -> Array:
+    """Integers add up modulo their own width."""
+    return np.asarray(x.sum(axis=axis, keepdims=keepdims, dtype=x.dtype))
+
+
+def _prod(x: Array, axis: Axes, keepdims: bool) -> Array:
+    return np.asarray(x.prod(axis=axis, keepdims=keepdims, dtype=x.dtype))
+
+
+def _mean(x: Array, axis: Axes, keepdims: bool) -> Array:
+    """Of integers the sum, modulo their width, divided towards zero; of no floats NaN."""
+    total = _sum(x, axis, keepdims)
+    count = prod(x.shape[a] for a in (range(x.ndim) if axis is None else axis))
+    if x.dtype.kind not in "iu":
+        return np.asarray(total / np.asarray(count, x.dtype))
+    if count == 0:
+        raise ModelError(f"the mean of no integers, of shape {list(x.shape)}, is no integer")
+    wide = total.astype(np.uint64 if x.dtype.kind == "u" else np.int64)
+    parts = wide.dtype.type(count)
+    return np.asarray((wide - np.fmod(wide, parts)) // parts)
+
+
+def _extreme(compute: Callable[..., Array], largest: bool) -> Callable[..., Array]:
+    def reduced(x: Array, axis: Axes, keepdims: bool) -> Array:
+        return np.asarray(compute(x, axis=axis, keepdims=keepdims,
+                                  initial=identity("max" if largest else "min", x.dtype)))
+    return reduced
+
+
+def _l2(x: Array, axis: Axes, keepdims: bool) -> Array:
+    if x.dtype.kind in "iu":
+        raise UnsupportedOp(f"ReduceL2 of {x.dtype}: the root of integers is no integer; cast to "
+                            "float32 first")
     return np.asarray(np.sqrt(np.square(x).sum(axis=axis, keepdims=keepdims)))
 
 
-def _sum_square(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
-    return np.asarray(np.square(x).sum(axis=axis, keepdims=keepdims))
+def _sum_square(x: Array, axis: Axes, keepdims: bool) -> Array:
+    return np.asarray(np.square(x).sum(axis=axis, keepdims=keepdims, dtype=x.dtype))
+
+
+def identity(mode: str, dtype: np.dtype[np.generic]) -> float | int | bool:
+    """What a reduction ("sum", "prod", "max" ...) of no elements gives: what changes no other.
+    The mean of none is NaN."""
+    if mode in ("max", "min"):
+        if dtype.kind == "b":
+            return mode == "min"
+        if dtype.kind in "iu":
+            limits = np.iinfo(str(dtype))
+            return int(limits.min if mode == "max" else limits.max)
+        return -np.inf if mode == "max" else np.inf
+    return {"mean": np.nan, "prod": 1}.get(mode, 0)
 
 
 KERNEL = Kernel("reduce")
+REDUCE_READS = ("keepdims", "noop_with_empty_axes")
+ARG_READS = ("axis", "keepdims", "select_last_index")
 
 ROWS = (
-    Op("ReduceSum", source="ONNX ReduceSum-13", lower=KERNEL, reference=_reference(np.sum),
+    Op("ReduceSum", source="ONNX ReduceSum-13",
+       reads=REDUCE_READS,
+       lower=KERNEL, reference=_reference(_sum),
        vjp=_vjp(lambda g, x, y, dy, axes: g.op("Expand", dy, target(g, x)))),
-    Op("ReduceMean", source="ONNX ReduceMean-18", lower=KERNEL, reference=_reference(np.mean),
+    Op("ReduceMean", source="ONNX ReduceMean-18",
+       reads=REDUCE_READS,
+       lower=KERNEL, reference=_reference(_mean),
        vjp=_vjp(_mean_slope)),
-    Op("ReduceMax", source="ONNX ReduceMax-20", lower=KERNEL, reference=_reference(np.max),
+    Op("ReduceMax", source="ONNX ReduceMax-20",
+       reads=REDUCE_READS,
+       lower=KERNEL, reference=_reference(_extreme(np.max, True)),
        vjp=_vjp(_extreme_slope)),
-    Op("ReduceMin", source="ONNX ReduceMin-20", lower=KERNEL, reference=_reference(np.min),
+    Op("ReduceMin", source="ONNX ReduceMin-20",
+       reads=REDUCE_READS,
+       lower=KERNEL, reference=_reference(_extreme(np.min, False)),
        vjp=_vjp(_extreme_slope)),
-    Op("ReduceProd", source="ONNX ReduceProd-18 (gradient for factors other than 0)", lower=KERNEL,
-       reference=_reference(np.prod),
+    Op("ReduceProd", source="ONNX ReduceProd-18 (gradient for factors other than 0)",
+       reads=REDUCE_READS,
+       lower=KERNEL,
+       reference=_reference(_prod),
        vjp=_vjp(lambda g, x, y, dy, axes: g.div(g.mul(dy, y), x))),
-    Op("ReduceSumSquare", source="ONNX ReduceSumSquare-18", lower=KERNEL,
+    Op("ReduceSumSquare", source="ONNX ReduceSumSquare-18",
+       reads=REDUCE_READS,
+       lower=KERNEL,
        reference=_reference(_sum_square),
        vjp=_vjp(lambda g, x, y, dy, axes: g.mul(x, g.mul(dy, 2)))),
-    Op("ReduceL2", source="ONNX ReduceL2-18 (no gradient at norm 0)", lower=KERNEL,
+    Op("ReduceL2", source="ONNX ReduceL2-18 (no gradient at norm 0)",
+       reads=REDUCE_READS,
+       lower=KERNEL,
        reference=_reference(_l2),
        vjp=_vjp(lambda g, x, y, dy, axes: g.mul(x, g.where(g.greater(y, 0), g.div(dy, y), 0)))),
-    Op("ArgMax", source=ARG_SOURCE.format("ArgMax"), lower=KERNEL, vjp=stops,
+    Op("ArgMax", source=ARG_SOURCE.format("ArgMax"),
+       reads=ARG_READS,
+       lower=KERNEL, vjp=stops,
        reference=_arg(np.argmax)),
-    Op("ArgMin", source=ARG_SOURCE.format("ArgMin"), lower=KERNEL, vjp=stops,
+    Op("ArgMin", source=ARG_SOURCE.format("ArgMin"),
+       reads=ARG_READS,
+       lower=KERNEL, vjp=stops,
        reference=_arg(np.argmin)),
 )

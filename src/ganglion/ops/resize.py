@@ -1,133 +1,231 @@
-"""Resizing images: nearest neighbour and linear, axis by axis."""
+"""Resizing images axis by axis: nearest neighbour, linear and cubic. Source: ONNX Resize-19, and
+where its words leave room, ONNX's own reference implementation (onnx.reference, op_resize).
+
+Every mode is an affine map an axis, y = matrix · x + offset, as resizing is separable; the offset
+holds what tf_crop_and_resize puts outside the image.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.ops.attr import get_int, get_ints, get_str
+from ganglion.ops.attr import get_float, get_int, get_ints, get_str
 from ganglion.ops.base import Array, Attrs, Kernel, Op
 from ganglion.ops.gradients import optional, source, swapped
 from ganglion.ops.graph import GraphBuilder, attributes, static_shape
 
+MODES = ("nearest", "linear", "cubic")
+ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
+               "asymmetric", "tf_crop_and_resize")
 
-def coordinates(attrs: Attrs, size: int, count: int, scale: float) -> Array:
-    """Where each of `count` output pixels lies among `size` input pixels (ONNX Resize-19,
-    coordinate_transformation_mode; no region of interest). float64."""
-    mode = get_str(attrs, "coordinate_transformation_mode", "half_pixel")
-    i = np.arange(count, dtype=np.float64)
+
+@dataclass(frozen=True)
+class Axis:
+    """`size` pixels become `count`, each 1 / `scale` wide; `roi`: the part of the axis that
+    tf_crop_and_resize takes, from 0 to 1."""
+
+    size: int
+    count: int
+    scale: float
+    roi: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def kept(self) -> bool:
+        """Whether every pixel stays what and where it is."""
+        return (self.size == self.count and bool(np.isclose(self.scale, 1.0, 1e-9, 0.0))
+                and bool(np.allclose(self.roi, (0.0, 1.0), 1e-9, 0.0)))
+
+
+def _choice(attrs: Attrs, name: str, known: Sequence[str]) -> str:
+    found = get_str(attrs, name, known[0])
+    if found not in known:
+        raise ModelError(f"Resize with {name} {found!r}; expected one of {', '.join(known)}")
+    return found
+
+
+def coordinates(attrs: Attrs, axis: Axis) -> Array:
+    """Where each output pixel lies among the input's, float64 [count]."""
+    mode = _choice(attrs, "coordinate_transformation_mode", COORDINATES)
+    i, wide = np.arange(axis.count, dtype=np.float64), axis.scale * axis.size
+    half = (i + 0.5) / axis.scale - 0.5
     if mode == "asymmetric":
-        return i / scale
-    if mode == "half_pixel":
-        return (i + 0.5) / scale - 0.5
+        return i / axis.scale
     if mode == "pytorch_half_pixel":
-        return (i + 0.5) / scale - 0.5 if count > 1 else np.zeros(count)
-    if mode == "align_corners":
-        return i * (size - 1) / (count - 1) if count > 1 else np.zeros(count)
+        return half if wide != 1 else np.full(axis.count, -0.5)
     if mode == "half_pixel_symmetric":
-        shift = size / 2 * (1 - count / (scale * size))
-        return shift + (i + 0.5) / scale - 0.5
-    raise UnsupportedOp(f"Resize with coordinate_transformation_mode {mode!r}; use half_pixel, "
-                        "asymmetric or align_corners")
+        return axis.size / 2 * (1 - axis.count / wide) + (i + 0.5) / axis.scale - 0.5
+    if mode == "align_corners":
+        return i * (axis.size - 1) / (wide - 1) if wide != 1 else np.zeros(axis.count)
+    if mode == "tf_crop_and_resize":
+        begin, part = axis.roi[0] * (axis.size - 1), (axis.roi[1] - axis.roi[0]) * (axis.size - 1)
+        return begin + (i * part / (wide - 1) if wide != 1 else np.full(axis.count, part / 2))
+    return half
 
 
-def nearest(attrs: Attrs, size: int, count: int, scale: float) -> list[int]:
-    """The input pixel that each output pixel copies."""
-    x = coordinates(attrs, size, count, scale)
-    rounding = get_str(attrs, "nearest_mode", "round_prefer_floor")
-    if rounding == "round_prefer_floor":
-        found = np.ceil(x - 0.5)
-    elif rounding == "round_prefer_ceil":
-        found = np.floor(x + 0.5)
-    elif rounding in ("floor", "ceil"):
-        found = np.floor(x) if rounding == "floor" else np.ceil(x)
-    else:
-        raise ModelError(f"nearest_mode {rounding!r} is unknown")
-    return [int(k) for k in np.clip(found, 0, size - 1)]
+def outside(attrs: Attrs, axis: Axis) -> Array:
+    """Which output pixels take extrapolation_value, bool [count]."""
+    if get_str(attrs, "coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
+        return np.zeros(axis.count, bool)
+    x = coordinates(attrs, axis)
+    return np.asarray((x < 0) | (x > axis.size - 1))
 
 
-def interpolation(attrs: Attrs, size: int, count: int, scale: float) -> Array:
-    """[count, size]: the weight of each input pixel in each output pixel. float64."""
-    matrix = np.zeros((count, size))
-    rows = np.arange(count)
-    mode = get_str(attrs, "mode", "nearest")
+def _weights(attrs: Attrs, ratio: Array, scale: float) -> Array:
+    """[count, 2 n]: weights of the n pixels up to and n behind the point that lies `ratio`, in
+    (0, 1], behind the n-th. Antialiasing stretches the kernel where pixels become fewer."""
+    mode, smooth = _choice(attrs, "mode", MODES), get_int(attrs, "antialias", 0)
     if mode == "nearest":
-        matrix[rows, nearest(attrs, size, count, scale)] = 1
-        return matrix
-    if mode != "linear" or get_int(attrs, "antialias", 0):
-        raise UnsupportedOp(f"Resize with mode {mode!r} and antialias "
-                            f"{get_int(attrs, 'antialias', 0)}; use nearest or linear without it")
-    x = np.clip(coordinates(attrs, size, count, scale), 0, size - 1)
-    low = np.floor(x).astype(int)
-    np.add.at(matrix, (rows, low), 1 - (x - low))
-    np.add.at(matrix, (rows, np.minimum(low + 1, size - 1)), x - low)
+        return _nearest_weights(attrs, ratio)
+    reach = 1 if mode == "linear" else 2
+    scale = min(scale, 1.0) if smooth else 1.0
+    start = int(np.floor(-reach / scale)) + 1
+    away = np.abs((np.arange(start, 2 - start) - ratio[:, None]) * scale)
+    found = np.clip(1 - away, 0, 1) if mode == "linear" else _cubic(
+        away, get_float(attrs, "cubic_coeff_a", -0.75))
+    return np.asarray(found / found.sum(axis=1, keepdims=True) if smooth else found)
+
+
+def _nearest_weights(attrs: Attrs, ratio: Array) -> Array:
+    rounding = _choice(attrs, "nearest_mode", ROUNDINGS)
+    for name in ("antialias", "exclude_outside"):
+        if get_int(attrs, name, 0):
+            raise UnsupportedOp(f"Resize with mode 'nearest' and {name}; ONNX defines it for "
+                                "linear and cubic only")
+    behind = {"round_prefer_floor": ratio > 0.5, "round_prefer_ceil": ratio >= 0.5,
+              "floor": np.zeros(len(ratio), bool), "ceil": np.ones(len(ratio), bool)}[rounding]
+    behind = behind | (ratio == 1)
+    return np.stack([~behind, behind], axis=1).astype(np.float64)
+
+
+def _cubic(x: Array, a: float) -> Array:
+    """Keys, "Cubic convolution interpolation for digital image processing", 1981; x >= 0."""
+    near = (a + 2) * x ** 3 - (a + 3) * x ** 2 + 1
+    far = a * x ** 3 - 5 * a * x ** 2 + 8 * a * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def interpolation(attrs: Attrs, axis: Axis) -> Array:
+    """[count, size]: the weight of each input pixel in each output pixel, float64; 0 in the rows
+    of pixels that lie `outside`."""
+    if axis.kept:
+        return np.eye(axis.size)
+    x = coordinates(attrs, axis)
+    before = np.ceil(x).astype(np.int64) - 1
+    weights = _weights(attrs, x - before, axis.scale)
+    reach = weights.shape[1] // 2
+    pixels = before[:, None] + np.arange(1 - reach, 1 + reach)
+    if get_int(attrs, "exclude_outside", 0):
+        weights = np.where((pixels < 0) | (pixels >= axis.size), 0.0, weights)
+        total = weights.sum(axis=1, keepdims=True)
+        weights = weights / np.where(total == 0, 1.0, total)
+    weights = np.where(outside(attrs, axis)[:, None], 0.0, weights)
+    matrix = np.zeros((axis.count, axis.size))
+    np.add.at(matrix, (np.arange(axis.count)[:, None], np.clip(pixels, 0, axis.size - 1)), weights)
     return matrix
 
 
-def resized(attrs: Attrs, shape: Sequence[int], scales: Sequence[float] | None,
-            sizes: Sequence[int] | None) -> list[tuple[int, float]]:
-    """(output size, scale) of every axis. Raises ModelError unless scales or sizes are given,
-    UnsupportedOp for a keep_aspect_ratio_policy other than stretch."""
-    if get_str(attrs, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise UnsupportedOp("Resize with keep_aspect_ratio_policy other than 'stretch'")
+def nearest(attrs: Attrs, axis: Axis) -> list[int]:
+    """The input pixel that each output pixel copies. Raises UnsupportedOp where one lies outside
+    the image."""
+    if outside(attrs, axis).any():
+        raise UnsupportedOp("Resize by the nearest pixel beyond the image (tf_crop_and_resize); "
+                            "use mode 'linear', or a region within the image")
+    return [int(k) for k in interpolation(attrs, axis).argmax(axis=1)]
+
+
+def resized(attrs: Attrs, shape: Sequence[int], roi: Sequence[float] | None,
+            scales: Sequence[float] | None, sizes: Sequence[int] | None) -> list[Axis]:
+    """How each axis changes. An output has floor(size · scale) pixels, in float32 as ONNX's shape
+    inference has it. Raises ModelError unless scales or sizes are given and fit."""
     axes = [a % len(shape) for a in get_ints(attrs, "axes", list(range(len(shape))))]
-    found = [(size, 1.0) for size in shape]
-    if scales:
-        for axis, scale in zip(axes, scales):
-            found[axis] = (int(np.floor(shape[axis] * scale)), float(scale))
-    elif sizes:
-        for axis, size in zip(axes, sizes):
-            found[axis] = (size, size / shape[axis])
-    else:
+    if not (scales or sizes):
         raise ModelError("Resize needs scales or sizes")
+    given = [float(s) for s in scales] if scales else [
+        n / shape[a] for n, a in zip(sizes or (), axes)]
+    if len(given) != len(axes) or len(sizes or given) != len(axes):
+        raise ModelError(f"Resize of {len(axes)} axes with {len(given)} scales or sizes")
+    counts = [int(np.floor(np.float32(shape[a]) * np.float32(s))) for a, s in zip(axes, given)]
+    if not scales and sizes:
+        given, counts = _by_policy(attrs, [shape[a] for a in axes], given, list(sizes))
+    if min([*given, *counts, 1]) <= 0:
+        raise ModelError(f"Resize of {list(shape)} to {counts} pixels; expected at least one")
+    part = [0.0] * len(axes) + [1.0] * len(axes)
+    if get_str(attrs, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        part = list(roi or ())
+        if len(part) != 2 * len(axes):
+            raise ModelError(f"tf_crop_and_resize needs a roi of {2 * len(axes)} numbers, starts "
+                             f"and ends, not {len(part)}")
+    found = [Axis(size, size, 1.0) for size in shape]
+    for k, a in enumerate(axes):
+        found[a] = Axis(shape[a], counts[k], given[k], (part[k], part[len(axes) + k]))
     return found
+
+
+def _by_policy(attrs: Attrs, old: Sequence[int], scales: list[float], sizes: list[int]
+               ) -> tuple[list[float], list[int]]:
+    policy = _choice(attrs, "keep_aspect_ratio_policy", ("stretch", "not_larger", "not_smaller"))
+    if policy == "stretch":
+        return scales, sizes
+    scale = min(scales) if policy == "not_larger" else max(scales)
+    return [scale] * len(scales), [int(scale * n + 0.5) for n in old]
 
 
 def _resize_reference(attrs: Attrs, x: Array, roi: Array | None = None,
                       scales: Array | None = None, sizes: Array | None = None
                       ) -> tuple[Array, ...]:
-    plan = resized(attrs, x.shape, None if scales is None else [float(s) for s in scales],
+    plan = resized(attrs, x.shape, None if roi is None else [float(r) for r in roi],
+                   None if scales is None else [float(s) for s in scales],
                    None if sizes is None else [int(s) for s in sizes])
-    exact = get_str(attrs, "mode", "nearest") == "nearest"
-    for axis, (size, (count, scale)) in enumerate(zip(x.shape, plan)):
-        if size == count and scale == 1.0:
+    copies = _choice(attrs, "mode", MODES) == "nearest"
+    if not copies and x.dtype.kind != "f":
+        raise UnsupportedOp(f"Resize of {x.dtype} by interpolation; cast to float32 first")
+    for k, axis in enumerate(plan):
+        if axis.kept:
             continue
-        if exact:
-            x = np.take(x, nearest(attrs, size, count, scale), axis=axis)
+        if copies:
+            x = np.take(x, nearest(attrs, axis), axis=k)
         else:
-            matrix = interpolation(attrs, size, count, scale)
-            x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix.T, -1, axis).astype(x.dtype)
+            y = np.moveaxis(x, k, -1) @ interpolation(attrs, axis).T + offset(attrs, axis)
+            x = np.moveaxis(y, -1, k).astype(x.dtype)
     return (np.ascontiguousarray(x),)
 
 
-def resize_plan(node: ir.Node) -> list[tuple[int, float]]:
-    """(output size, scale) of every axis of a Resize with constant scales or sizes."""
-    scales, sizes = optional(node, 2), optional(node, 3)
+def offset(attrs: Attrs, axis: Axis) -> Array:
+    """What is added behind the matrix: extrapolation_value outside the image, float64 [count]."""
+    return np.where(outside(attrs, axis), get_float(attrs, "extrapolation_value", 0.0), 0.0)
+
+
+def resize_plan(node: ir.Node) -> list[Axis]:
+    """How each axis of a Resize with constant region, scales or sizes changes."""
     found: list[list[float] | None] = []
-    for value in (scales, sizes):
-        if value is None:
-            found.append(None)
-        elif value.const_value is None:
-            raise ModelError(f"node {node.name!r} (Resize): {value.name!r} must be a constant")
-        else:
-            found.append([float(v) for v in value.const_value.numpy()])
-    whole = None if found[1] is None else [int(v) for v in found[1]]
-    return resized(attributes(node), static_shape(source(node, 0)), found[0], whole)
+    for k in (1, 2, 3):
+        value = optional(node, k)
+        if value is not None and value.const_value is None:
+            raise UnsupportedOp(f"node {node.name!r} (Resize): {value.name!r} must be a constant; "
+                                "export the network with fixed sizes")
+        found.append(None if value is None or value.const_value is None
+                     else [float(v) for v in value.const_value.numpy()])
+    roi, scales, sizes = found
+    whole = None if sizes is None else [int(v) for v in sizes]
+    return resized(attributes(node), static_shape(source(node, 0)), roi, scales, whole)
 
 
 def repeats(node: ir.Node) -> list[int] | None:
     """How often each axis of a nearest Resize repeats its pixels, where it does just that
     (integer scales); else None."""
     attrs = attributes(node)
-    if get_str(attrs, "mode", "nearest") != "nearest":
+    if _choice(attrs, "mode", MODES) != "nearest":
         return None
     found = []
-    for size, (count, scale) in zip(static_shape(source(node, 0)), resize_plan(node)):
-        times = count // size
-        if nearest(attrs, size, count, scale) != [k // max(times, 1) for k in range(count)]:
+    for axis in resize_plan(node):
+        times = axis.count // axis.size
+        if nearest(attrs, axis) != [k // max(times, 1) for k in range(axis.count)]:
             return None
-        if times * size != count:
+        if times * axis.size != axis.count:
             return None
         found.append(times)
     return found
@@ -150,21 +248,24 @@ def _resize_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
             return [dy, *rest]
         return [g.total(g.op("Reshape", dy, g.ints(*split)), axes, keepdims=False), *rest]
     attrs, plan, count = attributes(node), resize_plan(node), len(shape)
-    for axis, (size, (width, scale)) in enumerate(zip(shape, plan)):
-        if size == width and scale == 1.0:
+    for k, axis in enumerate(plan):
+        if axis.kept:
             continue
         if x.dtype is None:
             raise ModelError(f"value {x.name!r} has no dtype")
-        matrix = g.constant(interpolation(attrs, size, width, scale).astype(x.dtype.numpy()))
-        last = axis == count - 1
-        perm = swapped(axis, count - 1, count)
+        matrix = g.constant(interpolation(attrs, axis).astype(x.dtype.numpy()))
+        last = k == count - 1
+        perm = swapped(k, count - 1, count)
         turned = dy if last else g.op("Transpose", dy, perm=perm)
         turned = g.op("MatMul", turned, matrix)
         dy = turned if last else g.op("Transpose", turned, perm=perm)
     return [dy, *rest]
 
 
+READS = ("antialias", "axes", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
+         "extrapolation_value", "keep_aspect_ratio_policy", "mode", "nearest_mode")
+
 ROWS = (
-    Op("Resize", source="ONNX Resize-19 (nearest, linear)", lower=Kernel("resize"),
-       vjp=_resize_vjp, reference=_resize_reference),
+    Op("Resize", source="ONNX Resize-19", reads=READS, lower=Kernel("resize"), vjp=_resize_vjp,
+       reference=_resize_reference),
 )

@@ -44,8 +44,12 @@ def _log_softmax_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | No
 
 
 ROWS = (
-    Op("Softmax", source="ONNX Softmax-13", lower=Kernel("softmax"), vjp=_softmax_vjp,
+    Op("Softmax", source="ONNX Softmax-13",
+       reads=("axis",),
+       lower=Kernel("softmax"), vjp=_softmax_vjp,
        reference=softmax),
-    Op("LogSoftmax", source="ONNX LogSoftmax-13", lower=Kernel("softmax"), vjp=_log_softmax_vjp,
+    Op("LogSoftmax", source="ONNX LogSoftmax-13",
+       reads=("axis",),
+       lower=Kernel("softmax"), vjp=_log_softmax_vjp,
        reference=log_softmax),
 )

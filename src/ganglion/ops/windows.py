@@ -10,6 +10,12 @@ from ganglion.errors import ModelError
 from ganglion.ops.attr import get_int, get_ints, get_str
 from ganglion.ops.base import Array, Attrs
 
+CONV_READS = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+TRANSPOSED_READS = (*CONV_READS, "output_padding", "output_shape")
+POOL_READS = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
+AVERAGE_READS = (*POOL_READS, "count_include_pad")
+"""The attributes of convolutions and pools."""
+
 
 @dataclass(frozen=True)
 class Window:

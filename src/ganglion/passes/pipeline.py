@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find, rows
 from ganglion.passes.base import Pass
 from ganglion.passes.cancel_reshapes import CancelReshapes
@@ -44,6 +45,7 @@ def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = N
     """
     passes = inference_passes()
     copy = _static(model, batch, sizes)
+    check_attributes(copy.graph)
     run(copy, passes)
     # Only what no linear operator could take; the pieces then meet the other passes.
     run(copy, (SplitBatchNorm(), SplitGemm(), SplitResize(), *passes))

@@ -2,7 +2,8 @@
 
 import onnx_ir as ir
 
-from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.graph import GraphBuilder, attributes
+from ganglion.ops.linear import whole_factors
 from ganglion.passes.base import Pass, before, integer, known_shape, redirect, standard
 
 
@@ -27,15 +28,19 @@ def _factor(node: ir.Node, name: str) -> float:
 
 
 def _c(node: ir.Node) -> ir.Value | None:
-    return node.inputs[2] if len(node.inputs) > 2 else None
+    """C, or None where it is absent or times 0: then not even its NaN counts."""
+    c = node.inputs[2] if len(node.inputs) > 2 else None
+    return c if _factor(node, "beta") else None
 
 
 def _plain(node: ir.Node) -> bool:
     c = _c(node)
     if _factor(node, "alpha") != 1.0 or (c is not None and _factor(node, "beta") != 1.0):
         return False
-    if c is None or node.inputs[1] is None:
+    if node.inputs[1] is None:
         return True
+    if c is None:
+        return len(node.inputs) < 3 or node.inputs[2] is None
     dims, weights = known_shape(c), known_shape(node.inputs[1])
     if dims is None or weights is None:
         return False
@@ -48,6 +53,8 @@ def _split(model: ir.Model, node: ir.Node) -> bool:
     a, b, c = node.inputs[0], node.inputs[1], _c(node)
     if a is None or b is None:
         return False
+    if a.dtype is not None and a.dtype.is_integer():
+        whole_factors(attributes(node), str(node.name))
     if integer(node, "transA", 0):
         a = before(node, g.op("Transpose", a, perm=[1, 0]))
     if integer(node, "transB", 0):

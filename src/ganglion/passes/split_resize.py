@@ -1,58 +1,51 @@
-"""Linear interpolation is a matrix product along each axis."""
+"""Interpolation is a matrix product along each axis."""
 
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import Array
-from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.graph import GraphBuilder, attributes
+from ganglion.ops.resize import Axis, interpolation, offset, resize_plan
 from ganglion.passes.base import Pass, before, known_shape, redirect, standard
 
 
 class SplitResize(Pass):
-    """Resize(x, linear)  ⇒  MatMul with a constant [n, m] along every axis that changes
+    """Resize(x, linear or cubic)  ⇒  MatMul with a constant [n, m] along every axis that changes
 
-    The matrix of an axis is what the operator itself makes of the unit vectors, so every
-    coordinate rule of ONNX Resize-19 is covered; linear interpolation is separable. Needs static
-    shapes and constant sizes. Changes rounding.
+    The matrices are `ops.resize.interpolation`'s, and an Add where some pixels lie outside the
+    image. Needs static shapes, constant sizes and floats. Changes rounding.
     """
 
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
             mode = node.attributes.get("mode")
-            if standard(node, "Resize") and mode is not None and mode.as_string() == "linear":
+            interpolated = mode is not None and mode.as_string() in ("linear", "cubic")
+            if standard(node, "Resize") and interpolated:
                 changed |= self._split(model, node)
         return changed
 
     def _split(self, model: ir.Model, node: ir.Node) -> bool:
-        x, before_shape = node.inputs[0], known_shape(node.inputs[0])
-        after_shape = known_shape(node.outputs[0])
-        others = [self.constant(v) for v in node.inputs[1:]]
-        unknown = any(v is not None and a is None for v, a in zip(node.inputs[1:], others))
-        if x is None or before_shape is None or after_shape is None or unknown:
+        y = node.inputs[0]
+        unknown = any(v is not None and self.constant(v) is None for v in node.inputs[1:])
+        if y is None or known_shape(y) is None or y.dtype != ir.DataType.FLOAT or unknown:
             return False
-        g, y = GraphBuilder.extending(model), x
-        last = len(before_shape) - 1
-        for axis, (n, m) in enumerate(zip(before_shape, after_shape)):
-            if n == m:
-                continue
-            matrix = g.constant(_matrix(node, others, before_shape, axis), f"{node.name}_{axis}")
-            perm = list(range(last + 1))
-            perm[axis], perm[last] = last, axis
-            turned = y if axis == last else before(node, g.op("Transpose", y, perm=perm))
-            product = before(node, g.op("MatMul", turned, matrix))
-            y = product if axis == last else before(node, g.op("Transpose", product, perm=perm))
+        g, plan = GraphBuilder.extending(model), resize_plan(node)
+        for k, axis in enumerate(plan):
+            if not axis.kept:
+                y = _resized(g, node, y, k, axis)
         return redirect(node.outputs[0], y)
 
 
-def _matrix(node: ir.Node, others: list[Array | None], shape: tuple[int, ...], axis: int) -> Array:
-    """[n, m]: row i is what interpolation along `axis` makes of the i-th unit vector."""
-    n = shape[axis]
-    rows = []
-    for i in range(n):
-        unit = np.zeros(shape, np.float32)
-        unit[tuple(i if a == axis else slice(None) for a in range(len(shape)))] = 1.0
-        (made,) = evaluate_node(node, [unit, *others])
-        rows.append(made[tuple(slice(None) if a == axis else 0 for a in range(len(shape)))])
-    return np.stack(rows).astype(np.float32)
+def _resized(g: GraphBuilder, node: ir.Node, y: ir.Value, k: int, axis: Axis) -> ir.Value:
+    """Axis number `k` of y resized; that axis stands last for the product."""
+    attrs, rank = attributes(node), len(known_shape(y) or ())
+    perm = list(range(rank))
+    perm[k], perm[-1] = perm[-1], perm[k]
+    last = k == rank - 1
+    matrix = interpolation(attrs, axis).T.astype(np.float32)
+    turned = y if last else before(node, g.op("Transpose", y, perm=perm))
+    product = before(node, g.op("MatMul", turned, g.constant(matrix, f"{node.name}_{k}")))
+    added = offset(attrs, axis).astype(np.float32)
+    if added.any():
+        product = before(node, g.op("Add", product, g.constant(added, f"{node.name}_{k}_outside")))
+    return product if last else before(node, g.op("Transpose", product, perm=perm))

@@ -7,8 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.kernels.base import Variant
+from ganglion.kernels.base import CTYPES, Variant
 from ganglion.kernels.move import CopySpec
+from ganglion.kernels.registry import families
 from ganglion.ops.graph import static_shape
 from ganglion.plan.choices import NO_CHOICES, Choices, candidates
 from ganglion.plan.views import Storage, View, collapse, dense_strides, row_major
@@ -135,8 +136,13 @@ class Lowerer:
 
     def emit(self, node: ir.Node | str, family: str, spec: object,
              operands: Sequence[View]) -> None:
-        """Appends a step, with the best variant that the target runs and that accepts."""
+        """Appends a step, with the best variant that the target runs and that accepts.
+
+        Raises UnsupportedOp where the kernel computes another element type than an operand has,
+        and ModelError where it would reach beyond an operand.
+        """
         name = node if isinstance(node, str) else str(node.name)
+        _check_operands(name, family, spec, operands)
         variant = self.choose(family, spec, name)
         nbytes = variant.scratch_bytes(spec)
         scratch = Storage(f"{name}_scratch", "uint8", nbytes) if nbytes else None
@@ -171,6 +177,28 @@ def _number(array: np.ndarray) -> float | int:
     """The one element of an array."""
     element = array.reshape(-1)[0]
     return int(element) if array.dtype.kind in "iu" else float(element)
+
+
+def _check_operands(node: str, family: str, spec: object, views: Sequence[View]) -> None:
+    """What the kernel declares against what it is given, so that no lowering can be wrong in
+    silence about a type or a size."""
+    declared = families()[family].operands(spec)
+    if len(declared) != len(views):
+        raise ModelError(f"node {node!r}: kernel {family!r} takes {len(declared)} arrays, not "
+                         f"{len(views)}; please report the model")
+    for operand, view in zip(declared, views):
+        if view.dtype not in CTYPES:
+            raise UnsupportedOp(f"node {node!r}: elements of {view.dtype} ({view.storage.name!r}) "
+                                f"are not compiled; cast to one of {', '.join(CTYPES)}")
+        if operand.dtype != view.dtype:
+            raise UnsupportedOp(f"node {node!r}: kernel {family!r} computes {operand.dtype}, and "
+                                f"{view.storage.name!r} is {view.dtype}; cast it to "
+                                f"{operand.dtype} first")
+        if view.offset + operand.size > view.storage.size:
+            raise ModelError(f"node {node!r}: kernel {family!r} reaches {operand.size} elements of "
+                             f"{view.storage.name!r} from {view.offset} on, which has "
+                             f"{view.storage.size}; its shape {list(view.shape)} does not fit the "
+                             "node")
 
 
 def lowered_dtype(value: ir.Value) -> np.dtype[np.generic]:

@@ -13,6 +13,7 @@ from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import static_shape
+from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find, rows
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.finish import finish
@@ -67,7 +68,8 @@ def digest(model: ir.Model) -> str:
 
 
 def check_supported(nodes: Sequence[ir.Node]) -> None:
-    """Raises UnsupportedOp naming every operator that cannot be compiled."""
+    """Raises UnsupportedOp naming every operator that cannot be compiled, or the first node with
+    an attribute that its row does not read."""
     missing = [n for n in nodes if (row := find(n.domain, n.op_type)) is None or row.lower is None
                or (isinstance(row.lower, Kernel) and row.lower.family not in LOWERINGS
                    and not is_pointwise(n))]
@@ -77,6 +79,7 @@ def check_supported(nodes: Sequence[ir.Node]) -> None:
                            for n in missing[:10])
         raise UnsupportedOp(f"{len(missing)} node(s) cannot be compiled ({listed}). Each needs a "
                             f"row with a lowering in ganglion/ops. Available: {known}")
+    check_attributes(nodes)
 
 
 def _check_types(nodes: Sequence[ir.Node]) -> None:

@@ -11,6 +11,7 @@ from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
 from ganglion.ops.graph import attributes, static_shape
 from ganglion.ops.pointwise import (
+    INTEGERS,
     Expr,
     Instr,
     Program,
@@ -40,10 +41,12 @@ def _along_axis(view: View, shape: Sequence[int], axis: int) -> View:
 
 
 def _quantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
-    dtype = lowered_dtype(node.outputs[0]).name
-    info = np.iinfo(dtype)
+    dtype = lowered_dtype(node.outputs[0])
+    if dtype.name not in INTEGERS:
+        raise UnsupportedOp(f"codes of {dtype.name} are not compiled; quantise to int8 or uint8")
+    info = np.iinfo(dtype.name)
     y = unary("rint", cast(x, "float32") / scale) + cast(zero, "float32")
-    return exactly(binary("min", binary("max", y, float(info.min)), float(info.max)), dtype)
+    return exactly(binary("min", binary("max", y, float(info.min)), float(info.max)), dtype.name)
 
 
 def _dequantize(node: ir.Node, x: Expr, scale: Expr, zero: Expr) -> Expr:
@@ -119,6 +122,9 @@ def _expression(node: ir.Node, read: Callable[..., Expr | None]) -> Expr:
     family = lower.family
     axis = 1
     if family != "batch_norm":
+        if get_int(attributes(node), "block_size", 0):
+            raise UnsupportedOp("block_size on what a call gives is not compiled, only on "
+                                "constants; use one scale a tensor or an axis")
         axis = get_int(attributes(node), "axis", 1)
         axis %= max(1, len(static_shape(node.inputs[0])))
     inputs = [read(node.inputs[0]), *[read(v, axis) for v in node.inputs[1:]]]

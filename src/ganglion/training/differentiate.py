@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find
 
 
@@ -54,6 +55,7 @@ def gradients(g: GraphBuilder, loss: ir.Value,
         raise ModelError(f"the loss {loss.name!r} is {loss.dtype} {list(shape)}; expected one "
                          "float, so reduce it first (ReduceMean)")
     nodes = list(g.graph)
+    check_attributes(nodes)
     active = _downstream(nodes, wrt)
     flows: dict[ir.Value, list[ir.Value]] = {
         loss: [g.constant(np.ones(shape, loss.dtype.numpy()))]}

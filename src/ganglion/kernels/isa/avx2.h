@@ -24,6 +24,14 @@ GG_INLINE v8f v8f_div(v8f a, v8f b) { return _mm256_div_ps(a, b); }
 GG_INLINE v8f v8f_fma(v8f a, v8f b, v8f c) { return _mm256_fmadd_ps(a, b, c); }
 GG_INLINE v8f v8f_max(v8f a, v8f b) { return _mm256_max_ps(a, b); }
 GG_INLINE v8f v8f_min(v8f a, v8f b) { return _mm256_min_ps(a, b); }
+GG_INLINE v8f v8f_maximum(v8f a, v8f b)
+{
+    return _mm256_or_ps(_mm256_max_ps(a, b), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+GG_INLINE v8f v8f_minimum(v8f a, v8f b)
+{
+    return _mm256_or_ps(_mm256_min_ps(a, b), _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
 GG_INLINE v8f v8f_neg(v8f a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
 GG_INLINE v8f v8f_abs(v8f a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 GG_INLINE v8f v8f_copysign(v8f a, v8f b)

@@ -26,6 +26,14 @@ GG_INLINE v16f v16f_div(v16f a, v16f b) { return _mm512_div_ps(a, b); }
 GG_INLINE v16f v16f_fma(v16f a, v16f b, v16f c) { return _mm512_fmadd_ps(a, b, c); }
 GG_INLINE v16f v16f_max(v16f a, v16f b) { return _mm512_max_ps(a, b); }
 GG_INLINE v16f v16f_min(v16f a, v16f b) { return _mm512_min_ps(a, b); }
+GG_INLINE v16f v16f_maximum(v16f a, v16f b)
+{
+    return _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b);
+}
+GG_INLINE v16f v16f_minimum(v16f a, v16f b)
+{
+    return _mm512_mask_min_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b);
+}
 GG_INLINE v16f v16f_neg(v16f a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 GG_INLINE v16f v16f_abs(v16f a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 GG_INLINE v16f v16f_copysign(v16f a, v16f b)

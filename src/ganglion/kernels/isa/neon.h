@@ -29,6 +29,8 @@ GG_INLINE v4f v4f_div(v4f a, v4f b) { return vdivq_f32(a, b); }
 GG_INLINE v4f v4f_fma(v4f a, v4f b, v4f c) { return vfmaq_f32(c, a, b); }
 GG_INLINE v4f v4f_max(v4f a, v4f b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 GG_INLINE v4f v4f_min(v4f a, v4f b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+GG_INLINE v4f v4f_maximum(v4f a, v4f b) { return vmaxq_f32(a, b); }
+GG_INLINE v4f v4f_minimum(v4f a, v4f b) { return vminq_f32(a, b); }
 GG_INLINE v4f v4f_neg(v4f a) { return vnegq_f32(a); }
 GG_INLINE v4f v4f_abs(v4f a) { return vabsq_f32(a); }
 GG_INLINE v4f v4f_copysign(v4f a, v4f b) { return vbslq_f32(vdupq_n_u32(0x80000000u), b, a); }

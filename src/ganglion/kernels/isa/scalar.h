@@ -27,6 +27,9 @@ GG_INLINE v1f v1f_fma(v1f a, v1f b, v1f c) { return a * b + c; }
 /* the second operand where either is NaN or both are zeros, as x86 does */
 GG_INLINE v1f v1f_max(v1f a, v1f b) { return a > b ? a : b; }
 GG_INLINE v1f v1f_min(v1f a, v1f b) { return a < b ? a : b; }
+/* NaN where either is (as max(0, a) has it too); of two zeros either */
+GG_INLINE v1f v1f_maximum(v1f a, v1f b) { return a > b || a != a ? a : b; }
+GG_INLINE v1f v1f_minimum(v1f a, v1f b) { return a < b || a != a ? a : b; }
 GG_INLINE v1f v1f_neg(v1f a) { return -a; }
 GG_INLINE v1f v1f_abs(v1f a) { return v1i_asf(v1f_bits(a) & 0x7fffffff); }
 /* b's sign on a's magnitude */

@@ -30,6 +30,8 @@ GG_INLINE v4f v4f_fma(v4f a, v4f b, v4f c) { return wasm_f32x4_add(wasm_f32x4_mu
 /* pmax(x, y) is x < y ? y : x */
 GG_INLINE v4f v4f_max(v4f a, v4f b) { return wasm_f32x4_pmax(b, a); }
 GG_INLINE v4f v4f_min(v4f a, v4f b) { return wasm_f32x4_pmin(b, a); }
+GG_INLINE v4f v4f_maximum(v4f a, v4f b) { return wasm_f32x4_max(a, b); }
+GG_INLINE v4f v4f_minimum(v4f a, v4f b) { return wasm_f32x4_min(a, b); }
 GG_INLINE v4f v4f_neg(v4f a) { return wasm_f32x4_neg(a); }
 GG_INLINE v4f v4f_abs(v4f a) { return wasm_f32x4_abs(a); }
 GG_INLINE v4f v4f_copysign(v4f a, v4f b)

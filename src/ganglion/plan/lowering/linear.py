@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.matmul import MatMulSpec
+from ganglion.kernels.matmul_whole import WholeMatMulSpec
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.graph import attributes
 from ganglion.plan.lowerer import Lowerer
@@ -89,6 +90,13 @@ def bias_row(lowerer: Lowerer, view: View, n: int) -> View | None:
     return lowerer.dense(view)
 
 
+def _steps(factors: Product) -> tuple[int, int]:
+    """Elements from one matrix of a and of b to the next, 0 where one is repeated."""
+    m, n, k = factors.mnk
+    return (0 if factors.a_repeats or factors.batch == 1 else m * k,
+            0 if factors.b_repeats or factors.batch == 1 else k * n)
+
+
 def _emit(lowerer: Lowerer, node: ir.Node, factors: Product, bias: View | None) -> None:
     fused = lowerer.fused.get(node)
     a, trans_a = matrix(lowerer, factors.a)
@@ -100,10 +108,13 @@ def _emit(lowerer: Lowerer, node: ir.Node, factors: Product, bias: View | None) 
     result = result_of(node, fused)
     others = extras(lowerer, fused, row_major(len(result.shape or ())))
     y = lowerer.new(result)
+    if np.dtype(a.dtype).kind in "iu":
+        whole = WholeMatMulSpec(a.dtype, factors.batch, m, n, k, trans_a, trans_b,
+                                *_steps(factors), bias is not None)
+        lowerer.emit(node, "whole_matmul", whole, [a, b, *([bias] if bias else []), y])
+        return
     spec = MatMulSpec("float32", factors.batch, m, n, k, trans_a, trans_b,
-                      0 if factors.a_repeats or factors.batch == 1 else m * k,
-                      0 if factors.b_repeats or factors.batch == 1 else k * n,
-                      constant, bias is not None, epilogue=epilogue(fused))
+                      *_steps(factors), constant, bias is not None, epilogue=epilogue(fused))
     lowerer.emit(node, "matmul", spec, [a, b, *([bias] if bias else []), *others, y])
 
 

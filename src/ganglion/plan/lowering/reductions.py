@@ -3,14 +3,18 @@
 from collections.abc import Callable, Mapping
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
+from ganglion.kernels.move import FillSpec, GatherSpec
 from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
-from ganglion.kernels.reduce import ReduceSpec
+from ganglion.kernels.reduce import ARGS, ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
 from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.reduction import identity
+from ganglion.ops.resize import nearest, repeats, resize_plan
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View, dense_strides, row_major
 
@@ -27,17 +31,20 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     """
     view, attrs = lowerer.view(node.inputs[0]), attributes(node)
     mode = MODES[node.op_type]
-    if get_int(attrs, "select_last_index", 0):
-        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): select_last_index is not "
-                            "handled")
     rank = len(view.shape)
     if mode in ("argmax", "argmin"):
         axes = {get_int(attrs, "axis", 0) % rank}
+        mode += "_last" if get_int(attrs, "select_last_index", 0) else ""
     else:
         axes = _axes(lowerer, node, rank)
+    if view.size == 0:
+        _reduce_nothing(lowerer, node, mode)
+        return
     order = view.order() if view.dense_in(view.order()) else row_major(rank)
+    if mode == "mean" and np.dtype(view.dtype).kind in "iu":
+        order = tuple(sorted(order, key=axes.__contains__))  # one run, as parts would be rounded
     view = lowerer.dense(view, order)
-    runs = _runs(order, axes, view.shape)
+    runs = _runs(order, axes, view.shape) or [(rank, rank)]
     shape = tuple(1 if i in axes else n for i, n in enumerate(view.shape))
     result = lowerer.new(node.outputs[0])
     target = View(result.storage, shape, dense_strides(shape, order))
@@ -46,13 +53,24 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.views[node.outputs[0]] = shown
 
 
+def _reduce_nothing(lowerer: Lowerer, node: ir.Node, mode: str) -> None:
+    """An input without elements: the identity of the reduction, where there is one."""
+    target = lowerer.new(node.outputs[0])
+    whole = np.dtype(target.dtype).kind in "iu"
+    if target.size and (mode in ARGS or (mode == "mean" and whole)):
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): an axis of no elements has no "
+                            f"answer; the input is {list(static_shape(node.inputs[0]))}")
+    if target.size:
+        value = identity(mode, np.dtype(target.dtype))
+        lowerer.emit(node, "fill", FillSpec(target.dtype, target.size, value), [target])
+
+
 def _axes(lowerer: Lowerer, node: ir.Node, rank: int) -> set[int]:
     given = get_ints(attributes(node), "axes", [])
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         given = [int(a) for a in lowerer.array(node.inputs[1], node, "axes")]
     if not given and get_int(attributes(node), "noop_with_empty_axes", 0):
-        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): noop_with_empty_axes without "
-                            "axes reduces nothing; remove the node")
+        return set()
     return {a % rank for a in given} or set(range(rank))
 
 
@@ -133,21 +151,42 @@ def lower_batch_norm(lowerer: Lowerer, node: ir.Node) -> None:
 
 
 def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
-    """Resize-19, nearest neighbour by whole factors: a copy through repeated axes."""
-    attrs, view = attributes(node), lowerer.view(node.inputs[0])
-    out = static_shape(node.outputs[0])
-    whole = all(m % n == 0 for m, n in zip(out, view.shape))
-    if get_str(attrs, "mode", "nearest") != "nearest" or not whole:
-        raise UnsupportedOp(f"node {node.name!r} (Resize): only nearest-neighbour enlargement by "
-                            f"whole factors is compiled, not {list(view.shape)} to {list(out)} "
-                            f"by {attrs.get('mode', 'nearest')}")
-    paired = [d for n, m in zip(view.shape, out) for d in (n, m // n)]
+    """Resize-19 by the nearest pixel: a copy through repeated axes where factors are whole, else
+    one gather an axis. Interpolation is products by then (`passes.split_resize`)."""
+    view, mode = lowerer.view(node.inputs[0]), get_str(attributes(node), "mode", "nearest")
+    if mode != "nearest":
+        raise UnsupportedOp(f"node {node.name!r} (Resize): mode {mode!r} of {view.dtype} "
+                            f"{list(view.shape)} is not compiled; interpolate float32, with "
+                            "constant sizes")
+    times = repeats(node)
+    if times is None:
+        _gather_pixels(lowerer, node, view)
+        return
+    paired = [d for pair in zip(view.shape, times) for d in pair]
     strides = [s for stride in view.strides for s in (stride, 0)]
     target = lowerer.new(node.outputs[0], view.order())
-    steps = [s for n, m, stride in zip(view.shape, out, target.strides)
-             for s in (stride * (m // n), stride)]
+    steps = [s for n, stride in zip(times, target.strides) for s in (stride * n, stride)]
     lowerer.copy(View(view.storage, tuple(paired), tuple(strides), view.offset),
                  View(target.storage, tuple(paired), tuple(steps)), str(node.name))
+
+
+def _gather_pixels(lowerer: Lowerer, node: ir.Node, view: View) -> None:
+    """The nearest pixels, one axis after the other, in the input's own memory order."""
+    attrs, plan = attributes(node), resize_plan(node)
+    order = view.order() if view.dense_in(view.order()) else row_major(len(view.shape))
+    view = lowerer.dense(view, order)
+    moved = [k for k, axis in enumerate(plan) if not axis.kept]
+    for k in moved:
+        shape = [plan[k].count if i == k else n for i, n in enumerate(view.shape)]
+        index = lowerer.constant(f"{node.name}_{k}", np.array(nearest(attrs, plan[k]), np.int32))
+        target = (lowerer.new(node.outputs[0], order) if k == moved[-1]
+                  else lowerer.buffer(f"{node.name}_{k}_pixels", view.dtype, shape, order))
+        place = order.index(k)
+        sizes = [view.shape[a] for a in order]
+        spec = GatherSpec(view.dtype, "int32", prod(sizes[:place]), sizes[place],
+                          prod(sizes[place + 1:]), plan[k].count)
+        lowerer.emit(node, "gather", spec, [view, index, target])
+        view = target
 
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
