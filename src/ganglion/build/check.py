@@ -79,6 +79,7 @@ class _Check:
         self.codes = _codes(subject)
         self.source = self._source()
         self.worst: dict[str, Finding] = {}
+        self.bits: dict[str, Finding] = {}
         self.sizes: dict[str, float] = {}
         self.allowed: dict[str, float] = {}
         self.count = self.steps = 0
@@ -108,7 +109,8 @@ class _Check:
         seed = self.count
         self.count += 1
         if self.planned is not None:
-            self._judge(self.planned.findings(sample, found, seed=seed, strict=strict), GENERATED)
+            self._judge(self.planned.findings(sample, found, seed=seed, strict=strict), GENERATED,
+                        self.bits if self.exact else self.worst)
         if self.subject.axes:
             return
         known: Mapping[str, Array] = {}
@@ -116,14 +118,14 @@ class _Check:
             known = self.source.kept if self.source is self.planned else self.source.values(sample)
             known = {n: _as_given(a, self.codes[n]) for n, a in known.items()}
         findings = self.given.findings(sample, found, known=known, seed=seed, strict=strict)
-        self._judge(findings, self._cause(sample, found, findings))
+        self._judge(findings, self._cause(sample, found, findings), self.worst)
 
     def _cause(self, sample: Arrays, found: Arrays, findings: Sequence[Finding]) -> str:
         """Whose fault a difference is: where the build does what was planned, that of a pass."""
-        if all(f.excess <= 0 for f in findings):
+        if all(f.within for f in findings):
             return ""
         planned = self.planned or Oracle(self.subject.planned)
-        as_planned = all(f.excess <= 0 for f in planned.findings(sample, found))
+        as_planned = all(f.within for f in planned.findings(sample, found))
         return REWRITTEN if as_planned else GENERATED
 
     def _compare_steps(self, samples: Sequence[Arrays]) -> None:
@@ -141,7 +143,7 @@ class _Check:
         wanted = {v.name or "" for v in self.subject.given.graph.outputs}
         findings = self.given.findings(whole, {n: a for n in made[0] if n in wanted
                                                and (a := self._joined(n, made)) is not None})
-        self._judge(findings, REWRITTEN)
+        self._judge(findings, REWRITTEN, self.worst)
 
     def _joined(self, name: str, made: Sequence[Arrays]) -> Array:
         """All steps of an output that the given Model has them all of, the last one of others."""
@@ -153,27 +155,32 @@ class _Check:
                 return np.concatenate([m[name] for m in made], axis)
         return last
 
-    def _judge(self, findings: Sequence[Finding], cause: str) -> None:
+    def _judge(self, findings: Sequence[Finding], cause: str, worst: dict[str, Finding]) -> None:
         for f in findings:
-            if not f.excess <= 0:
+            if not f.within:
                 raise CheckError(
                     f"output {f.output!r} of the build differs from the reference by "
                     f"{f.difference:.3g}, allowed are {f.tolerance:.3g}. {cause}")
-            if f.output not in self.worst or f.excess > self.worst[f.output].excess:
-                self.worst[f.output] = f
+            if f.output not in worst or f.strain > worst[f.output].strain:
+                worst[f.output] = f
+            if worst is self.bits:
+                continue
             self.sizes[f.output] = max(self.sizes.get(f.output, 0.0), f.size)
             self.allowed[f.output] = max(self.allowed.get(f.output, 0.0), f.tolerance)
 
     def _manifest(self, count: int) -> dict[str, object]:
         outputs: dict[str, dict[str, object]] = {}
         blunt = []
-        for name, f in self.worst.items():
-            ratio = _ratio(self.allowed[name], self.sizes[name])
+        for name, f in {**self.bits, **self.worst}.items():
+            ratio = _ratio(self.allowed.get(name, 0.0), self.sizes.get(name, 0.0))
             if f.open >= 1 or ratio > BLUNT:
                 blunt.append(name)
+            held = self.bits.get(name, f)
             outputs[name] = {"status": "not checked" if name in blunt else "passed",
-                             "difference": f.difference, "tolerance": f.tolerance,
+                             "difference": held.difference, "tolerance": held.tolerance,
                              "ratio": ratio}
+            if name in self.bits and name in self.worst:
+                outputs[name]["given"] = {"difference": f.difference, "tolerance": f.tolerance}
         missing = [v.name or "" for v in self.subject.planned.graph.outputs
                    if v.name not in outputs]
         found: dict[str, object] = {"status": "passed"}

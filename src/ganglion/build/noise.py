@@ -30,6 +30,8 @@ UNIT = 2.0 ** -24
 HALF_UNITS: Mapping[ir.DataType | None, float] = {ir.DataType.FLOAT16: 2.0 ** -11,
                                                   ir.DataType.BFLOAT16: 2.0 ** -8}
 """The rounding of floats narrower than float32."""
+DIVIDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "HybridConv", "HybridGemm"})
+"""Operators that divide before they decide, and so round what they are given themselves."""
 MOVED_LEAST, MOVED_SHARE = 4, 1e-3
 """How many elements of a FakeQuantize the noise moves by a step."""
 STEP = 2.0 ** -8 * 3 / SAFETY
@@ -67,11 +69,14 @@ class Noise:
         results no longer show."""
         if jumps(node, arrays, _integer(node)):
             x = arrays[0]
-            size = self._size_of(node.inputs[0])
-            if x is not None and size and not is_fake_quantize(node):
-                signs = self._signs.choice(np.array([-1.0, 1.0]), x.shape)
-                return [x + self._push * SAFETY * size * largest(x) * signs, *arrays[1:]]
-            return arrays
+            size = SAFETY * self._size_of(node.inputs[0])
+            own = 4 * UNIT if node.op_type in DIVIDING else 0.0
+            if x is None or is_fake_quantize(node) or not (size or own):
+                return arrays
+            signs = self._signs.choice(np.array([-1.0, 1.0]), x.shape)
+            reach = np.maximum(size * largest(x), own * np.abs(x))
+            with np.errstate(invalid="ignore"):
+                return [x + self._push * reach * signs, *arrays[1:]]
         if moves(node):
             return arrays
         return [a if a is None or a.dtype.kind != "f" or not self._as_given(v)

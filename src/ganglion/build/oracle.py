@@ -2,9 +2,9 @@
 
 The Model is evaluated in float64. Where a build's answer is not the same within `SAFETY` roundings
 of float32, the evaluation is repeated with noise (`build.noise`), a few times and, where that does
-not explain the difference, many times: what the noise changes in an output of floats, times
-`SAFETY`, is its tolerance; an element of an output of integers may be what it was in any of the
-draws, or between.
+not explain the difference, many times: what the noise changes in an output of floats, times 1, 2 or
+at most `SAFETY`, is its tolerance; an element of an output of integers may be what it was in any of
+the draws, or between.
 
 Codes that are known, because integer arithmetic gives them, take the place of the Model's own, each
 time after a comparison: they may differ where the Model's own number lies between two codes within
@@ -26,7 +26,10 @@ from ganglion.ops.evaluate import Reference
 from ganglion.ops.limits import undefined
 
 DRAWS, MORE = 4, 24
-"""Draws with noise, half of them pushed one way, half the other."""
+LADDER = ((0, 0.0), (DRAWS // 2, 1.0), (DRAWS // 2, 2.0), (0, SAFETY), (MORE, SAFETY))
+"""What is tried in turn until it explains a difference: draws with noise, half of them pushed one
+way, half the other; and how many times what all of them changed is allowed. The first that does
+is the tolerance, so that what is reported is never wider than what was needed."""
 WORK = 3_000_000_000
 """About how many operations of NumPy a check may take, beyond the first evaluation."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -49,8 +52,13 @@ class Finding:
     open: float = 0.0
 
     @property
-    def excess(self) -> float:
-        return self.difference - self.tolerance
+    def within(self) -> bool:
+        return self.difference <= self.tolerance
+
+    @property
+    def strain(self) -> float:
+        """The difference as a share of what is allowed."""
+        return self.difference / self.tolerance if self.tolerance else self.difference
 
 
 @dataclass
@@ -61,6 +69,7 @@ class Bounds:
     low: Array
     high: Array
     open: Array
+    change: float = 0.0
 
     def widen(self, other: Array) -> None:
         """Takes in what a draw gave."""
@@ -69,10 +78,13 @@ class Bounds:
             return
         with np.errstate(invalid="ignore"):
             change = np.abs(other - self.answer)
-        allowed = SAFETY * float(change[np.isfinite(change)].max(initial=0.0))
-        if allowed:
-            self.low = np.minimum(self.low, self.answer - allowed)
-            self.high = np.maximum(self.high, self.answer + allowed)
+        self.change = max(self.change, float(change[np.isfinite(change)].max(initial=0.0)))
+
+    def allow(self, times: float) -> None:
+        """Lets floats differ by this many times what the draws have changed."""
+        if self.change:
+            self.low = np.minimum(self.low, self.answer - times * self.change)
+            self.high = np.maximum(self.high, self.answer + times * self.change)
 
     def finding(self, name: str, found: Array) -> Finding:
         """The element that is furthest outside, or where all are inside the furthest one."""
@@ -117,7 +129,7 @@ class Evaluation:
 
     work: int = 0
     nothing: set[str] = field(default_factory=set)
-    """Values that follow from what NaN leaves undefined."""
+    """Values that follow from what NaN or infinity leave undefined."""
     open: bool = False
     """Whether an operator left elements undefined."""
 
@@ -158,14 +170,16 @@ class Oracle:
                 bound.open |= np.isfinite(bound.answer) & ~np.isfinite(found[name])
         made: list[Finding] = []
         wrong: dict[str, Finding] = {}
-        for draws in (0,) if self.exact else (0, DRAWS, MORE):
-            if draws and self.work * draws > self.limit:
+        for rung, (draws, times) in enumerate(LADDER[:1] if self.exact else LADDER):
+            if draws > DRAWS and self.work * draws > self.limit:
                 break
             for draw in range(draws):
-                self._draw(sample, known, codes, bounds, (seed, draws, draw))
+                self._draw(sample, known, codes, bounds, (seed, rung, draw))
+            for bound in bounds.values():
+                bound.allow(times)
             made = [bounds[n].finding(n, a) for n, a in found.items() if n in bounds]
-            wrong = {n: f for n, b in codes.items() if (f := b.finding(n, known[n])).excess > 0}
-            if not wrong and all(f.excess <= 0 for f in made):
+            wrong = {n: f for n, b in codes.items() if not (f := b.finding(n, known[n])).within}
+            if not wrong and all(f.within for f in made):
                 return made
         if wrong:
             name, worst = next(iter(wrong.items()))
@@ -215,7 +229,7 @@ class Oracle:
             if mask is not None:
                 masks[node] = mask
                 seen.open = True
-                if any(a is not None and a.dtype.kind == "f" and np.isnan(a).any()
+                if any(a is not None and a.dtype.kind == "f" and not np.isfinite(a).all()
                        for a in arrays):
                     seen.nothing.update(v.name or "" for v in node.outputs)
             return made

@@ -167,7 +167,14 @@ def _scattered(attrs: Attrs, arrays: Arrays, new: Array, places: tuple[Array, ..
     return _changed(arrays, 1, new, np.ones(x.shape, bool) if bad else many)
 
 
+def _weights(attrs: Attrs, arrays: Arrays) -> Open:
+    """Padding times infinite weights: zeros may be multiplied or left out."""
+    x, w = _present(arrays, 0, 1)
+    return arrays, None if np.isfinite(w).all() else np.ones((), bool)
+
+
 UNDEFINED: Mapping[str, Rule] = {
+    "Conv": _weights, "ConvTranspose": _weights,
     "Div": _division, "Mod": _division, "Pow": _power, "Cast": _cast, "CastLike": _cast_like,
     "QuantizeLinear": _quantize, "ArgMax": _extreme, "ArgMin": _extreme, "Gather": _gather,
     "GatherElements": _gather_elements, "ScatterElements": _scatter_elements,
