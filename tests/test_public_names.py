@@ -1,8 +1,10 @@
 """Laws of the package's front door."""
 
+import ast
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +36,20 @@ def test_names_are_listed_without_being_loaded():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'predict'"):
         ganglion.predict  # noqa: B018
+
+
+def test_all_lists_what_a_star_import_gives():
+    names = {}
+    exec("from ganglion import *", names)
+    assert set(ganglion.__all__) == {*ganglion.HOMES, *ganglion.MODULES}
+    assert set(ganglion.__all__) <= names.keys()
+    assert set(ganglion.__all__) <= set(dir(ganglion))
+
+
+def test_a_type_checker_sees_the_names_that_are_handed_out():
+    tree = ast.parse(Path(ganglion.__file__).read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname: f"{node.module}.{alias.name}"
+            for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen.keys() == set(ganglion.__all__)
+    assert {name: seen[name] for name in ganglion.MODULES} == ganglion.MODULES

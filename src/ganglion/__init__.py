@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx_ir import Model as Model
 
+    from ganglion import compression as compression
     from ganglion import data as data
+    from ganglion import errors as errors
+    from ganglion import layers as layers
+    from ganglion import runtime as runtime
     from ganglion import training as training
     from ganglion.build import Artifact as Artifact
     from ganglion.build.compile import compile as compile
@@ -32,7 +36,9 @@ if TYPE_CHECKING:
     from ganglion.training import StopAtLoss as StopAtLoss
     from ganglion.training import callbacks as callbacks
     from ganglion.training import losses as losses
+    from ganglion.training import metrics as metrics
     from ganglion.training import optimizers as optimizers
+    from ganglion.training import schedules as schedules
     from ganglion.training.device import compile_training as compile_training
     from ganglion.training.distill import distill as distill
     from ganglion.training.evaluate import evaluate as evaluate
@@ -57,10 +63,14 @@ PUBLIC = {
 """Where each public name lives."""
 
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
-MODULES = {"data": "ganglion.data", "optimizers": "ganglion.training.optimizers",
-           "losses": "ganglion.training.losses", "callbacks": "ganglion.training.callbacks",
-           "training": "ganglion.training"}
+MODULES = {
+    **{room: f"ganglion.{room}" for room in
+       ("compression", "data", "errors", "layers", "runtime", "training")},
+    **{room: f"ganglion.training.{room}" for room in
+       ("callbacks", "losses", "metrics", "optimizers", "schedules")}}
 """Public names that are modules themselves."""
+
+__all__ = sorted({*HOMES, *MODULES})
 
 
 def __getattr__(name: str) -> object:

@@ -340,3 +340,21 @@ def test_inspect_shows_the_steps_of_a_build(ganglion, tmp_path):
     assert first.startswith("small: arena 0 B")
     assert len(steps) == 1
     assert steps[0].startswith("matmul_f32_")
+
+
+def test_a_table_that_train_takes_is_taken_by_every_command(ganglion, files, tmp_path):
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(24, 2))
+    table = "speed,load,state\n" + "".join(
+        f"{a:.4f},{b:.4f},{'worn' if a > b else 'sound'}\n" for a, b in rows)
+    Path("bearings.csv").write_text(table)
+    net = gg.Sequential([gg.Input((2,)), L.Dense(2, activation="softmax")], name="bearings")
+    gg.save(net, "net.onnx")
+    for words in (["train", "net.onnx", "--data", "bearings.csv", "-o", "trained.onnx"],
+                  ["evaluate", "trained.onnx", "--data", "bearings.csv"],
+                  ["quantize", "trained.onnx", "--calibrate", "bearings.csv", "-o", "small.onnx"],
+                  ["compile", "small.onnx", "--calibrate", "bearings.csv", "-o", "build"],
+                  ["run", "build", "bearings.csv", "-o", "y.npy"]):
+        answer = ganglion(*words)
+        assert answer.code == 0, answer.err
+    assert np.load("y.npy").shape == (24, 2)

@@ -41,11 +41,11 @@ def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> tuple[Arr
 
 
 def read_inputs(path: Path, model: ir.Model) -> list[np.ndarray]:
-    """One array for each input of a network: an .npz as in `read_pairs`; an .npy or all columns
-    of a .csv for a network of one input."""
+    """One array for each input of a network: an .npz or a .csv as in `read_pairs`, the targets
+    left out; an .npy or a .csv without targets for a network of one input."""
     inputs = _inputs(model)
     if len(inputs) == 1:
-        return [as_input(inputs[0], read_x(path))]
+        return [as_input(inputs[0], read_x(path, _features(list(inputs[0].shape or ())[1:])))]
     arrays = read_npz(path)
     found = next((x for s in TRAINING if (x := _named(arrays, inputs, "x", s))), None)
     if found is None:
@@ -75,12 +75,19 @@ def _alone(arrays: list[np.ndarray]) -> Arrays:
     return arrays[0] if len(arrays) == 1 else arrays
 
 
-def read_x(path: Path) -> np.ndarray:
-    """The rows of an .npz (its array x, or its only one), an .npy, or all columns of a .csv."""
+def _features(row: Sequence[object]) -> int | None:
+    """How many numbers a row holds, None where that is open."""
+    sizes = [n for n in row if isinstance(n, int)]
+    return int(np.prod(sizes)) if sizes and len(sizes) == len(row) else None
+
+
+def read_x(path: Path, features: int | None = None) -> np.ndarray:
+    """The rows of an .npz (its array x, or its only one), an .npy, or a .csv (without its target
+    where it has one column more than `features`)."""
     if path.suffix == ".npy":
         return read_npy(path)
     if path.suffix == ".csv":
-        return read_csv(path)
+        return read_csv(path, features)
     arrays = read_npz(path)
     for name in ("x", "X", "x_train", *(arrays if len(arrays) == 1 else ())):
         if name in arrays:
@@ -98,7 +105,8 @@ def read_input(path: Path, port: Port, scale: float = 1.0) -> np.ndarray:
     if path.suffix.lower() in IMAGES:
         pixels = _pixels(path, port)
         return pixels if scale == 1.0 else pixels * np.float32(scale)
-    array, row = read_x(path), port.shape[1:]
+    row = port.shape[1:]
+    array = read_x(path, _features(row))
     if array.shape == port.shape:
         return array
     plain = tuple(n for n in row if n != 1)

@@ -88,12 +88,16 @@ def read_npy(path: Path) -> np.ndarray:
     return np.asarray(array)
 
 
-def read_csv(path: Path) -> np.ndarray:
+def read_csv(path: Path, features: int | None = None) -> np.ndarray:
     """A .csv of numbers as float32 [rows, columns]; a first line of names is skipped.
 
-    Raises DataError with the line and column of what is no number, and for ragged lines.
+    A table of one column more than `features` is one to train on: its last column, numbers or
+    words, is the target and left out. Raises DataError with the line and column of what is no
+    number, and for ragged lines.
     """
     _, rows, first = _cells(path)
+    if features is not None and len(rows[0]) == features + 1:
+        rows = [row[:-1] for row in rows]
     return _numbers(path, rows, first)
 
 
