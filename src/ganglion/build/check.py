@@ -69,7 +69,8 @@ class _Check:
         self.subject = subject
         self.exact = is_exact(subject.planned)
         hybrid = _hybrid(subject.planned)
-        self.planned = Oracle(subject.planned, self.exact) if self.exact or hybrid else None
+        apart = self.exact or hybrid or subject.axes
+        self.planned = Oracle(subject.planned, self.exact) if apart else None
         self.reason = ""
         try:
             self.given = Oracle(subject.given, hybrid=_known_to(hybrid, subject.given))

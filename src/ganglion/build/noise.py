@@ -74,8 +74,8 @@ class Noise:
             if x is None or is_fake_quantize(node) or not (size or own):
                 return arrays
             signs = self._signs.choice(np.array([-1.0, 1.0]), x.shape)
-            reach = np.maximum(size * largest(x), own * np.abs(x))
             with np.errstate(invalid="ignore"):
+                reach = np.maximum(size * largest(x), own * np.abs(x))
                 return [x + self._push * reach * signs, *arrays[1:]]
         if moves(node):
             return arrays
