@@ -14,7 +14,7 @@ from ganglion.build.check import Subject
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
 from ganglion.build.running import emulated_run, native_run, native_walk
-from ganglion.build.samples import COUNT, drawn, free_inputs, special
+from ganglion.build.samples import COUNT, drawn, enough, free_inputs, special
 from ganglion.build.samples import given as given_samples
 from ganglion.build.tune import SECONDS, tuned
 from ganglion.build.tuning_cache import Section, default_path, find
@@ -57,7 +57,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     `streaming`: one time step a call, with the recurrent state kept between calls. `hybrid`:
     products of float activations by weights stored as int8 are taken in int8, the activations
     quantised on the fly (`passes.hybrid`): faster, and rounded to 256 steps. `samples`: how many
-    inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
+    inputs the check takes; a small network's takes more. `tune`: measure the kernels' variants on this machine, for at most
     this many seconds if a number, and keep the choices in `tuning_cache` (a file in this system's
     folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
     device, is followed; where neither is given the cost model decides. `entries`: further functions
@@ -176,12 +176,14 @@ def _checked(build: _Build, planned: ir.Model, given: ir.Model, function: str,
     inputs = free_inputs(planned, {b.input for b in bindings(planned)})
     if function != "run":
         calibration = _shared(calibration, inputs)
+    trains = LOSS in planned.metadata_props or function != "run"
+    if build.target.emulator == "native" and not trains:
+        count = enough(count, len(planned.graph), build.plan.macs)
     samples = (drawn(inputs, count) if calibration is None
                else given_samples(inputs, calibration, count))
     if not available(build.target):
         reason = f"no emulator for {build.target.name} on this machine"
         return {"status": "not run", "reason": reason}
-    trains = LOSS in planned.metadata_props or function != "run"
     subject = _subject(build, planned, given, function, streaming)
     return check_build(subject, samples, () if trains else special(inputs))
 

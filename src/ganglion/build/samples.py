@@ -21,11 +21,16 @@ def free_inputs(model: ir.Model, bound: set[str]) -> list[ir.Value]:
 PLAIN, EDGES, WIDE = "plain", "edges", "wide"
 KINDS = (PLAIN, EDGES, WIDE)
 """What sample after sample holds: ordinary numbers; zeros, the ends of the type and numbers of very
-different size; integers of the type's whole width."""
+different size; integers of the type's whole width, large floats."""
+MOST, NODES, MACS = 96, 1000, 20_000_000
+"""A check takes more samples than it was asked for while that costs next to nothing: up to `MOST`,
+as long as they take no more evaluations of nodes, and multiply-adds, than this."""
 HARD = np.array([0, 1, -1, 2, -2, 3, 7, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24 + 1,
                  -2**24 - 1, 2**31 - 1, -2**31, 2**31, 2**32 - 1, 2**32, 2**53 + 1, 2**63 - 1,
                  -2**63], dtype=object)
 """Integers at which a type, or a float's fraction, ends."""
+LARGE = 6.0
+"""How much larger than ordinary ones the floats of `WIDE` are, so that layers saturate."""
 ZEROS = 1 / 8
 """The share of exact zeros among the floats of `EDGES`."""
 
@@ -38,6 +43,11 @@ def drawn(inputs: Sequence[ir.Value], count: int = COUNT, seed: int = 0
     generator = np.random.default_rng(seed)
     return [{str(v.name): _draw(v, KINDS[k % len(KINDS)], generator) for v in inputs}
             for k in range(count)]
+
+
+def enough(count: int, nodes: int, macs: int) -> int:
+    """How many samples a network of this size is checked on, where `count` are asked for."""
+    return max(count, min(MOST, NODES // max(nodes, 1), MACS // max(macs, 1)))
 
 
 def special(inputs: Sequence[ir.Value], seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -79,7 +89,7 @@ def _floats(shape: tuple[int, ...], kind: str, generator: np.random.Generator) -
     if kind == EDGES:
         x = x * 10.0 ** generator.uniform(-3, 1, shape)
         x = np.where(generator.random(shape) < ZEROS, 0.0, x)
-    return np.asarray(x)
+    return np.asarray(x * LARGE if kind == WIDE else x)
 
 
 def _indices(limit: int, shape: tuple[int, ...], dtype: np.dtype, kind: str,
