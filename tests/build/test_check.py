@@ -1,3 +1,5 @@
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -5,13 +7,20 @@ from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.build.check import check, is_exact
+from ganglion.build.check import Run, Subject, is_exact
+from ganglion.build.check import check as check_build
 from ganglion.build.compile import ready_to_plan
 from ganglion.build.samples import drawn, given
 from ganglion.compression import quantize
 from ganglion.errors import CheckError, DataError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
+
+
+def check(model: ir.Model, run: Run, samples: Sequence[Mapping[str, np.ndarray]],
+          given: ir.Model | None = None) -> dict[str, object]:
+    """The check of a build that answers as `run` does."""
+    return check_build(Subject(run, model, given or model), samples)
 
 
 @pytest.mark.parametrize("name", ["dense", "cnn", "lstm", "attention"])

@@ -14,7 +14,7 @@ from tests.support.compiled_examples import (
 from tests.support.double import DoubleNetwork
 from tests.support.op_examples import Example, all_examples
 
-from ganglion.build.check import check
+from ganglion.build.check import Subject, check
 from ganglion.build.compile import compile as build
 from ganglion.build.compile import ready_to_plan
 from ganglion.build.running import native_run
@@ -38,7 +38,7 @@ def test_generated_c_equals_the_reference(isas: tuple[str, ...] | None) -> None:
     model, feeds = network(EXAMPLES)
     artifact = build(model, isas=isas, check=False)
     ready = ready_to_plan(model)
-    found = check(ready, native_run(artifact, ready), [feeds])
+    found = check(Subject(native_run(artifact, ready), ready, model), [feeds])
     assert found["status"] == "passed"
 
 

@@ -15,7 +15,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from ganglion.build.check import terms
+from ganglion.build.noise import terms
 from ganglion.errors import DataError, TargetError
 from ganglion.ops.graph import static_shape
 from ganglion.passes.recompute import Forward, forward_part, recompute

@@ -2,17 +2,20 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
-from ganglion.build.budget import budget, require_within, taken, within
+from ganglion.build.budget import LOSS, budget, require_within, taken, within
+from ganglion.build.check import Subject
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
-from ganglion.build.running import emulated_run, native_run
-from ganglion.build.samples import COUNT, drawn, free_inputs, given
+from ganglion.build.running import emulated_run, native_run, native_walk
+from ganglion.build.samples import COUNT, drawn, enough, free_inputs, special
+from ganglion.build.samples import given as given_samples
 from ganglion.build.tune import SECONDS, tuned
 from ganglion.build.tuning_cache import Section, default_path, find
 from ganglion.emit.c import emit
@@ -23,6 +26,7 @@ from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.hybrid import ToHybrid
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare, run
+from ganglion.passes.stream import sequences, stream
 from ganglion.passes.unpack_weights import UnpackWeights
 from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.choices import NO_CHOICES, Choices
@@ -53,9 +57,9 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     `streaming`: one time step a call, with the recurrent state kept between calls. `hybrid`:
     products of float activations by weights stored as int8 are taken in int8, the activations
     quantised on the fly (`passes.hybrid`): faster, and rounded to 256 steps. `samples`: how many
-    inputs the check takes. `tune`: measure the kernels' variants on this machine, for at most
-    this many seconds if a number, and keep the choices in `tuning_cache` (a file in this system's
-    folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
+    inputs the check takes; a small network's takes more. `tune`: measure the kernels' variants on
+    this machine, for at most this many seconds if a number, and keep the choices in `tuning_cache`
+    (a file in this system's folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
     device, is followed; where neither is given the cost model decides. `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
     on its own. `memory_bytes`: what arena and state may take together; a training step computes
@@ -88,7 +92,9 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     compiled = compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions))
     figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
     if check:
-        found = {n: _checked(m, n, plan, goal, sources, compiled, calibration, samples)
+        given = {"run": model, **(entries or {})}
+        build = _Build(plan, goal, sources, compiled)
+        found = {n: _checked(build, m, given[n], n, calibration, samples, streaming)
                  for n, m in functions.items()}
         figures = {**found.pop("run"), **({"entries": found} if found else {})}
     return _artifact(plan, goal, sources, compiled, figures, section)
@@ -145,7 +151,6 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
     codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
     int8 weights. Integer weights that floats are multiplied by are unpacked."""
     if streaming:
-        from ganglion.passes.stream import stream
         model = stream(model, batch)
     ready = prepare(model, batch=batch)
     ToInteger()(ready)
@@ -156,21 +161,43 @@ def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
     return ready
 
 
-def _checked(model: ir.Model, function: str, plan: Plan, target: Target,
-             sources: Mapping[str, str], compiled: Compiled, calibration: Calibration | None,
-             count: int) -> Mapping[str, object]:
-    inputs = free_inputs(model, {b.input for b in bindings(model)})
+@dataclass(frozen=True)
+class _Build:
+    """What was built, to be run by its check."""
+
+    plan: Plan
+    target: Target
+    sources: Mapping[str, str]
+    compiled: Compiled
+
+
+def _checked(build: _Build, planned: ir.Model, given: ir.Model, function: str,
+             calibration: Calibration | None, count: int, streaming: bool) -> Mapping[str, object]:
+    inputs = free_inputs(planned, {b.input for b in bindings(planned)})
     if function != "run":
         calibration = _shared(calibration, inputs)
-    samples = drawn(inputs, count) if calibration is None else given(inputs, calibration, count)
-    if not available(target):
-        return {"status": "not run", "reason": f"no emulator for {target.name} on this machine"}
-    if target.emulator == "native":
-        run = native_run(_artifact(plan, target, sources, compiled, {}), model,
-                         function)
-    else:
-        run = emulated_run(plan, target, sources, model, function)
-    return check_build(model, run, samples)
+    trains = LOSS in planned.metadata_props or function != "run"
+    if build.target.emulator == "native" and not trains:
+        count = enough(count, len(planned.graph), build.plan.macs)
+    samples = (drawn(inputs, count) if calibration is None
+               else given_samples(inputs, calibration, count))
+    if not available(build.target):
+        reason = f"no emulator for {build.target.name} on this machine"
+        return {"status": "not run", "reason": reason}
+    subject = _subject(build, planned, given, function, streaming)
+    return check_build(subject, samples, () if trains else special(inputs))
+
+
+def _subject(build: _Build, planned: ir.Model, given: ir.Model, function: str, streaming: bool
+             ) -> Subject:
+    axes = sequences(given) if streaming else None
+    spreads = any("_winograd" in step.variant for step in build.plan.steps)
+    if build.target.emulator != "native":
+        run = emulated_run(build.plan, build.target, build.sources, planned, function)
+        return Subject(run, planned, given, None, axes, spreads)
+    artifact = _artifact(build.plan, build.target, build.sources, build.compiled, {})
+    walk = native_walk(artifact) if streaming else None
+    return Subject(native_run(artifact, planned, function), planned, given, walk, axes, spreads)
 
 
 def _shared(calibration: Calibration | None, inputs: Sequence[ir.Value]) -> Calibration | None:

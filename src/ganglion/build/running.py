@@ -1,12 +1,12 @@
 """Running a build for its check: in this process, or as a process under an emulator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact
-from ganglion.build.check import Run
+from ganglion.build.check import Run, Walk
 from ganglion.emit.c import describe
 from ganglion.ops.bindings import bindings
 from ganglion.plan.types import Plan
@@ -34,6 +34,23 @@ def native_run(artifact: Artifact, model: ir.Model, function: str = "run") -> Ru
         return answers | {b.output: stream.get(b.input) for b in bound}
 
     return run
+
+
+def native_walk(artifact: Artifact) -> Walk:
+    """Calls the library once for each set of inputs, on one stream."""
+    session = artifact.session()
+    inputs = [p.name for p in session.inputs]
+    outputs = [p.name for p in session.outputs]
+
+    def walk(rows: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        stream = session.stream()
+        made = []
+        for row in rows:
+            found = stream.run(*(row[name] for name in inputs))
+            made.append(dict(zip(outputs, found if isinstance(found, tuple) else (found,))))
+        return made
+
+    return walk
 
 
 def emulated_run(plan: Plan, target: Target, sources: Mapping[str, str], model: ir.Model,

@@ -18,36 +18,99 @@ def free_inputs(model: ir.Model, bound: set[str]) -> list[ir.Value]:
     return [v for v in model.graph.inputs if v.name not in bound and v.const_value is None]
 
 
+PLAIN, EDGES, WIDE = "plain", "edges", "wide"
+KINDS = (PLAIN, EDGES, WIDE)
+"""What sample after sample holds: ordinary numbers; zeros, the ends of the type and numbers of very
+different size; integers of the type's whole width, large floats."""
+MOST, NODES, MACS = 96, 1000, 20_000_000
+"""A check takes more samples than it was asked for while that costs next to nothing: up to `MOST`,
+as long as they take no more evaluations of nodes, and multiply-adds, than this."""
+HARD = np.array([0, 1, -1, 2, -2, 3, 7, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24 + 1,
+                 -2**24 - 1, 2**31 - 1, -2**31, 2**31, 2**32 - 1, 2**32, 2**53 + 1, 2**63 - 1,
+                 -2**63], dtype=object)
+"""Integers at which a type, or a float's fraction, ends."""
+LARGE = 6.0
+"""How much larger than ordinary ones the floats of `WIDE` are, so that layers saturate."""
+ZEROS = 1 / 8
+"""The share of exact zeros among the floats of `EDGES`."""
+
+
 def drawn(inputs: Sequence[ir.Value], count: int = COUNT, seed: int = 0
           ) -> list[dict[str, np.ndarray]]:
-    """Standard normal floats; integers within what the readers of an index input allow."""
+    """Samples of each of `KINDS` in turn, the first one plain: standard normal floats, 8-bit codes
+    of any value, other integers 0 or 1. Indices are what their readers allow, counted from the end
+    too behind the first sample, and at both ends."""
     generator = np.random.default_rng(seed)
-    return [{str(v.name): _draw(v, generator) for v in inputs} for _ in range(count)]
+    return [{str(v.name): _draw(v, KINDS[k % len(KINDS)], generator) for v in inputs}
+            for k in range(count)]
 
 
-def _draw(value: ir.Value, generator: np.random.Generator) -> np.ndarray:
+def enough(count: int, nodes: int, macs: int) -> int:
+    """How many samples a network of this size is checked on, where `count` are asked for."""
+    return max(count, min(MOST, NODES // max(nodes, 1), MACS // max(macs, 1)))
+
+
+def special(inputs: Sequence[ir.Value], seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """One sample with a NaN and both infinities in each input of floats, where there is one."""
+    generator = np.random.default_rng((seed, 1))
+    sample = {str(v.name): _draw(v, PLAIN, generator) for v in inputs}
+    floats = [a for v in inputs if _index_limit(v) is None
+              and (a := sample[str(v.name)]).dtype.kind == "f" and a.size]
+    for array in floats:
+        at = generator.permutation(array.size)[:3]
+        array.reshape(-1)[at] = np.array([np.nan, np.inf, -np.inf])[:len(at)]
+    return [sample] if floats else []
+
+
+def _draw(value: ir.Value, kind: str, generator: np.random.Generator) -> np.ndarray:
     shape = static_shape(value)
     if value.dtype is None:
         raise DataError(f"input {value.name!r} has no dtype")
     dtype = value.dtype.numpy()
-    if dtype.kind == "f":
-        return generator.standard_normal(shape).astype(dtype)
+    limit = _index_limit(value)
+    if limit is not None and dtype.kind != "b":
+        return _indices(limit, shape, dtype, kind, generator)
+    if dtype.kind in "fV":
+        return _floats(shape, kind, generator).astype(dtype)
     if dtype.kind == "b":
         return generator.integers(0, 2, shape).astype(dtype)
-    if dtype.itemsize == 1:
-        info = np.iinfo(dtype)
-        return generator.integers(info.min, info.max + 1, shape).astype(dtype)
-    return generator.integers(0, _index_limit(value), shape).astype(dtype)
+    info = np.iinfo(dtype)
+    if kind == EDGES:
+        ends = {*(int(h) for h in HARD), int(info.min), int(info.max)}
+        inside = sorted(h for h in ends if info.min <= h <= info.max)
+        return generator.choice(np.array(inside, dtype), shape)
+    if kind == WIDE or dtype.itemsize == 1:
+        return generator.integers(info.min, info.max, shape, dtype, endpoint=True)
+    return generator.integers(0, 2, shape).astype(dtype)
 
 
-def _index_limit(value: ir.Value) -> int:
-    """The smallest table that the value (or a view of it) indexes; 2 where none does."""
-    limits, stack = [], [value]
+def _floats(shape: tuple[int, ...], kind: str, generator: np.random.Generator) -> np.ndarray:
+    x = generator.standard_normal(shape)
+    if kind == EDGES:
+        x = x * 10.0 ** generator.uniform(-3, 1, shape)
+        x = np.where(generator.random(shape) < ZEROS, 0.0, x)
+    return np.asarray(x * LARGE if kind == WIDE else x)
+
+
+def _indices(limit: int, shape: tuple[int, ...], dtype: np.dtype, kind: str,
+             generator: np.random.Generator) -> np.ndarray:
+    least = 0 if kind == PLAIN or dtype.kind == "u" else -limit
+    found = np.asarray(generator.integers(least, limit, shape)).reshape(-1)
+    at = generator.permutation(found.size)
+    found[at[:1]] = limit - 1
+    found[at[1:2]] = least
+    return found.reshape(shape).astype(dtype)
+
+
+def _index_limit(value: ir.Value) -> int | None:
+    """The smallest table that the value (or a view of it) indexes; None where none does."""
+    limits, stack, seen = [], [value], set()
     while stack:
         current = stack.pop()
+        seen.add(current)
         for use in current.uses():
             node = use.node
-            if node.op_type.startswith("Gather") and use.idx == 1 and node.inputs[0] is not None:
+            if node.op_type in INDEXED and use.idx == 1 and node.inputs[0] is not None:
                 axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
                 limits.append(static_shape(node.inputs[0])[axis])
             elif node.op_type == "OneHot" and use.idx == 0:
@@ -56,8 +119,12 @@ def _index_limit(value: ir.Value) -> int:
                     limits.append(int(depth.const_value.numpy().reshape(-1)[0]))
             elif node.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Identity", "Transpose",
                                   "Cast"):
-                stack.extend(node.outputs)
-    return min(limits, default=2)
+                stack.extend(v for v in node.outputs if v not in seen)
+    return min(limits, default=None)
+
+
+INDEXED = frozenset({"Gather", "GatherElements", "ScatterElements", "ScatterND"})
+"""Operators whose second input picks places along an axis of the first."""
 
 
 def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndarray] | Arrays,

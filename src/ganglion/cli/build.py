@@ -99,10 +99,10 @@ def spoken(figures: object) -> str:
         return f"{figures['status']} ({figures.get('reason', 'no reason given')})"
     if figures["exact"]:
         return f"passed on {figures['samples']} inputs, bit for bit"
-    worst = max(figures["outputs"].values(), key=lambda o: o["difference"] / o["tolerance"]
-                if o["tolerance"] else 0.0)
+    worst = max(figures["outputs"].values(), key=lambda o: o["ratio"])
     return (f"passed on {figures['samples']} inputs, largest difference "
-            f"{worst['difference']:.2g} of {worst['tolerance']:.2g} allowed")
+            f"{worst['difference']:.2g} of {worst['tolerance']:.2g} allowed, "
+            f"{worst['ratio']:.1g} of the output's size")
 
 
 def run_targets(as_json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganglion.build import Artifact
+from ganglion.cli.build import spoken
 from ganglion.files import write_atomic
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def write_report(folder: Path, forms: Sequence["Form"], pi: Artifact,
              f"{f.artifact.plan.macs:,}", f"{f.figures['median_us']:.1f}",
              f"{f.figures['p99_us']:.1f}") for f in forms]
     figures = pi.manifest["check"]
-    status = figures["status"] if isinstance(figures, dict) else "not run"
+    status = spoken(figures)
     page = f"""<!doctype html><meta charset="utf-8"><title>Handwritten digits</title>
 <style>{STYLE}</style><h1>Handwritten digits</h1>
 <p>A small convolutional network, trained, pruned and quantised; every build was checked against

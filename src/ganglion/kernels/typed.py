@@ -68,7 +68,7 @@ def expression(program: Program, instr: Instr, args: Sequence[str]) -> str:
     """The C expression of one element from those of the arguments; a mask is an int."""
     name, dtype = operation(instr), dtype_of(instr)
     if name in COMPARISONS:
-        return f"{args[0]} {COMPARISONS[name][0]} {args[1]}"
+        return _comparison(name, dtype, *args)
     if name == "where":
         return f"{args[0]} != 0.0f ? {args[1]} : {args[2]}"
     if name == "pow":
@@ -81,6 +81,13 @@ def expression(program: Program, instr: Instr, args: Sequence[str]) -> str:
     if dtype.startswith("float") or not given.startswith("float"):
         return f"({CTYPES[dtype]}){args[0]}"
     return saturated(dtype, args[0], given)
+
+
+def _comparison(name: str, dtype: str, a: str, b: str) -> str:
+    """Of a number with itself through a function, since compilers warn of the operator."""
+    if a == b:
+        return f"gg_{'below' if name in ('lt', 'gt') else 'same'}_{dtype}({a}, {b})"
+    return f"{a} {COMPARISONS[name][0]} {b}"
 
 
 def saturated(dtype: str, value: str, given: str = "float32") -> str:

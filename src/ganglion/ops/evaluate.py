@@ -14,6 +14,8 @@ from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find
 
 OnNode = Callable[[ir.Node, tuple[Array, ...]], tuple[Array, ...]]
+Before = Callable[[ir.Node, list[Array | None]], list[Array | None]]
+After = Callable[[ir.Node, list[Array | None], tuple[Array, ...]], tuple[Array, ...]]
 HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 FLOATS = HALVES | {ir.DataType.FLOAT, ir.DataType.DOUBLE}
 TYPE_ATTRIBUTES = ("to", "dtype")
@@ -39,25 +41,106 @@ def evaluate(model: ir.Model, inputs: Mapping[str, Array], *,
         outputs = evaluate_node(node, arrays, dtype)
         if on_node is not None:
             outputs = on_node(node, outputs)
-        for value, array in zip(node.outputs, outputs):
-            if value.name:
-                values[value.name] = array
+        _store(values, node, outputs)
         for last in done.get(node, ()):
             values.pop(last, None)
     return {name: values[name] for v in model.graph.outputs if (name := v.name) is not None}
 
 
+class Reference:
+    """A Model made ready to be evaluated many times, as `evaluate` does it once.
+
+    What depends on no input is computed here, once, by ONNX's own reference where the project has
+    no row; what no output depends on is left out.
+    Raises what `evaluate` raises, for the constant part.
+    """
+
+    def __init__(self, model: ir.Model, dtype: type[np.floating] | None = None) -> None:
+        self.graph, self.dtype = model.graph, dtype
+        self._constants = _initial_values(model.graph, dtype)
+        needed, self.nodes = _needed(model.graph), list[ir.Node]()
+        given = {v.name or "" for v in model.graph.inputs}
+        known: set[str] = set(self._constants) - given
+        self._single: dict[ir.Node, ReferenceEvaluator] = {}
+        for node in needed:
+            if node.op_type not in CHANGING and all(
+                    v is None or not v.name or v.name in known for v in node.inputs):
+                arrays = [_read(self._constants, node, v) for v in node.inputs]
+                _store(self._constants, node, self._given_by(node, arrays, constant=True))
+                known |= {v.name or "" for v in node.outputs}
+            else:
+                self.nodes.append(node)
+        self._done = _last_reads(model.graph, self.nodes)
+
+    def run(self, inputs: Mapping[str, Array], before: Before | None = None,
+            after: After | None = None) -> dict[str, Array]:
+        """The outputs by name. `before` may replace what a node reads, `after` what it gives."""
+        values = self._constants | _checked_inputs(self.graph, inputs, self.dtype)
+        for node in self.nodes:
+            arrays = [_read(values, node, v) for v in node.inputs]
+            if before is not None:
+                arrays = before(node, arrays)
+            outputs = self._given_by(node, arrays)
+            if after is not None:
+                outputs = after(node, arrays, outputs)
+            _store(values, node, outputs)
+            for last in self._done.get(node, ()):
+                values.pop(last, None)
+        return {name: values[name] for v in self.graph.outputs if (name := v.name) is not None}
+
+    def _given_by(self, node: ir.Node, arrays: list[Array | None], constant: bool = False
+                  ) -> tuple[Array, ...]:
+        return evaluate_node(node, arrays, self.dtype, self._single, constant)
+
+
+CHANGING = frozenset({"RandomNormal", "RandomUniform"})
+"""Operators without inputs that may give something else each time."""
+
+
+def _needed(graph: ir.Graph) -> list[ir.Node]:
+    """The nodes that some output depends on, in order."""
+    wanted = {v.name for v in graph.outputs}
+    found = []
+    for node in reversed(list(graph)):
+        if any(v.name in wanted for v in node.outputs):
+            wanted |= {v.name for v in node.inputs if v is not None}
+            wanted |= _read_inside(node)
+            found.append(node)
+    return found[::-1]
+
+
+def _read_inside(node: ir.Node) -> set[str | None]:
+    """What the graphs in a node's attributes may read of the graph around them."""
+    inner = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    return {v.name for g in inner for n in g.all_nodes() for v in n.inputs if v is not None}
+
+
+def _store(values: dict[str, Array], node: ir.Node, outputs: Sequence[Array]) -> None:
+    for value, array in zip(node.outputs, outputs):
+        if value.name:
+            values[value.name] = array
+
+
+Single = dict[ir.Node, ReferenceEvaluator]
+"""ONNX's evaluators of single nodes, kept because making one costs more than running it."""
+
+
 def evaluate_node(node: ir.Node, arrays: Sequence[Array | None],
-                  dtype: type[np.floating] | None = None) -> tuple[Array, ...]:
-    """The outputs of one node; absent optional inputs are None. Errors as `evaluate`."""
+                  dtype: type[np.floating] | None = None, single: Single | None = None,
+                  constant: bool = False) -> tuple[Array, ...]:
+    """The outputs of one node; absent optional inputs are None. Errors as `evaluate`.
+
+    `constant`: in the constant part of a graph an operator without a row counts too, where ONNX's
+    own reference has it, because folding takes it away.
+    """
     row = find(node.domain, node.op_type)
     try:
         with np.errstate(all="ignore"):
             if row is not None and row.reference is not None:
                 check_attributes([node])
                 outputs = row.reference(_widened(attributes(node), dtype), *arrays)
-            elif row is not None and node.domain in ("", "ai.onnx"):
-                outputs = _onnx_reference(node, arrays)
+            elif (row is not None or constant) and node.domain in ("", "ai.onnx"):
+                outputs = _onnx_reference(node, arrays, single)
             else:
                 raise UnsupportedOp(
                     f"node {node.name!r}: no definition of operator "
@@ -74,10 +157,11 @@ def evaluate_node(node: ir.Node, arrays: Sequence[Array | None],
                  for a, value in zip(outputs, node.outputs))
 
 
-def _last_reads(graph: ir.Graph) -> dict[ir.Node, list[str]]:
+def _last_reads(graph: ir.Graph, nodes: Sequence[ir.Node] | None = None
+                ) -> dict[ir.Node, list[str]]:
     """The values that nothing reads after a node, which free their memory there."""
     last: dict[str, ir.Node] = {}
-    for node in graph:
+    for node in graph if nodes is None else nodes:
         last.update({v.name: node for v in (*node.inputs, *node.outputs)
                      if v is not None and v.name})
     kept = {v.name for v in graph.outputs}
@@ -183,8 +267,19 @@ def _read(values: Mapping[str, Array], node: ir.Node, value: ir.Value | None) ->
     return values[value.name]
 
 
-def _onnx_reference(node: ir.Node, arrays: Sequence[Array | None]) -> tuple[Array, ...]:
+def _onnx_reference(node: ir.Node, arrays: Sequence[Array | None], single: Single | None
+                    ) -> tuple[Array, ...]:
     """What ONNX's own reference implementation of this one operator gives."""
+    evaluator = None if single is None else single.get(node)
+    if evaluator is None:
+        evaluator = _evaluator(node, arrays)
+        if single is not None:
+            single[node] = evaluator
+    feeds = {f"i{k}": a for k, a in enumerate(arrays) if a is not None}
+    return tuple(np.asarray(r) for r in evaluator.run(None, feeds))
+
+
+def _evaluator(node: ir.Node, arrays: Sequence[Array | None]) -> ReferenceEvaluator:
     proto = onnx.NodeProto()
     proto.CopyFrom(ir.to_proto(node))
     del proto.input[:]
@@ -200,6 +295,4 @@ def _onnx_reference(node: ir.Node, arrays: Sequence[Array | None]) -> tuple[Arra
         graph, ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET),
                        onnx.helper.make_opsetid(GANGLION_DOMAIN, 1)])
-    feeds = {f"i{k}": a for k, a in enumerate(arrays) if a is not None}
-    results = ReferenceEvaluator(model).run(None, feeds)
-    return tuple(np.asarray(r) for r in results)
+    return ReferenceEvaluator(model)

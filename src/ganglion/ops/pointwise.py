@@ -225,13 +225,13 @@ def stored(x: Expr, dtype: str) -> Expr:
 def extreme(name: str, a: Expr | float, b: Expr | float) -> Expr:
     """The greater ("max") or the smaller ("min") of two numbers, NaN where either is.
 
-    The vocabulary's `max` and `min` give their second operand where one is NaN. So a number that is
-    known stands first, at no cost; two that are not cost a comparison.
+    The vocabulary's `max` and `min` of float32 give their second operand where one is NaN. So a
+    number that is known stands first, at no cost; two that are not cost a comparison.
     """
     if _is_number(b):
         a, b = b, a
     found = binary(name, a, b)
-    if _is_number(a) or found.dtype in INTEGERS:
+    if _is_number(a) or is_typed(found.dtype):
         return found
     return where(binary("eq", a, a), found, a)
 

@@ -34,7 +34,7 @@ def stream(model: ir.Model, batch: int = 1, time_axes: Mapping[str, int] | None 
     backwards, ModelError when no input is a sequence.
     """
     copy = model.clone(deep_copy=True)
-    axes = _time_axes(copy, time_axes)
+    axes = sequences(copy, time_axes)
     steps = _fix_steps(copy, axes)
     FixShapes(batch=batch)(copy)
     run(copy, (FoldConstants(),))
@@ -56,7 +56,8 @@ def stream(model: ir.Model, batch: int = 1, time_axes: Mapping[str, int] | None 
     return copy
 
 
-def _time_axes(model: ir.Model, given: Mapping[str, int] | None) -> dict[str, int]:
+def sequences(model: ir.Model, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The time axis of every input that is a sequence, by name; as `stream` takes them."""
     state = {b.input for b in bindings(model)}
     ranks = {v.name: len(v.shape) for v in model.graph.inputs
              if v.name and v.shape is not None and v.name not in state}
