@@ -59,8 +59,9 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     quantised on the fly (`passes.hybrid`): faster, and rounded to 256 steps. `samples`: how many
     inputs the check takes; a small network's takes more. `tune`: measure the kernels' variants on
     this machine, for at most this many seconds if a number, and keep the choices in `tuning_cache`
-    (a file in this system's folder for caches if None). Without `tune`, a `tuning_cache` measured before, here or on the
-    device, is followed; where neither is given the cost model decides. `entries`: further functions
+    (a file in this system's folder for caches if None). Without `tune`, a `tuning_cache` measured
+    before, here or on the device, is followed; where neither is given the cost model decides.
+    `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
     on its own. `memory_bytes`: what arena and state may take together; a training step computes
     activations a second time rather than take more, or than the target has (`build.budget`).
