@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.errors import ModelError, UnsupportedOp, visible
 from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
@@ -167,5 +167,5 @@ def dump(plan: Plan) -> str:
     for step in plan.steps:
         refs = " ".join(f"{r.place}[{r.index}]+{r.offset}" for r in step.operands)
         pieces = f"  in {len(step.pieces)} pieces" if step.pieces else ""
-        lines.append(f"{step.variant:32} {refs}  # {step.node}{pieces}")
+        lines.append(f"{step.variant:32} {refs}  # {visible(step.node, '')}{pieces}")
     return "\n".join(lines)
