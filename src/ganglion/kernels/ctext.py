@@ -34,13 +34,12 @@ def word(text: str) -> C:
 
 
 def phrase(text: str) -> C:
-    """Names and what joins those of several nodes, a blank or a plus sign, for a comment.
+    """The names of several nodes, joined by plus signs, for a comment.
 
-    >>> phrase("output dense/bias + relu")
-    'output dense_bias + relu'
+    >>> phrase("dense/bias+relu")
+    'dense_bias+relu'
     """
-    parts = re.split("([ +])", text[:10 * LONGEST])
-    return C("".join(part if part in (" ", "+") else word(part) for part in parts))
+    return C("+".join(word(part) for part in text[:10 * LONGEST].split("+")))
 
 
 def code(template: str, *values: C | int | float) -> C:
