@@ -1,13 +1,31 @@
 """The errors a user can meet. A class names who must act; a message says what to try next."""
 
 
+def visible(text: str, kept: str = "\n\t") -> str:
+    r"""`text` with all that a terminal would obey, or would not show, written out as Python does:
+    control and format characters (escape sequences, the direction of writing), separators of lines,
+    halves of surrogate pairs. `kept`: those that pass.
+
+    >>> visible("a\x1b]0;title\x07")
+    'a\\x1b]0;title\\x07'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
+                   for c in text)
+
+
 class GanglionError(Exception):
     """Base of every error that this package raises on purpose.
 
-    `code` is stable and machine-readable: programs match on it, people read the message.
+    `code` is stable and machine-readable: programs match on it, people read the message, in which
+    names of a file cannot steer a terminal.
     """
 
     code = "error"
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ModelError(GanglionError):

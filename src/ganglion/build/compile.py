@@ -31,6 +31,7 @@ from ganglion.passes.unpack_weights import UnpackWeights
 from ganglion.passes.unsigned_codes import UnsignedCodes
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.join import join
+from ganglion.plan.names import require_function_name
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.compilers import Compiled, compile_sources, compiler_version
@@ -79,6 +80,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
         if not isinstance(number, int) or number < 1:
             raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
+    for function in entries or {}:
+        require_function_name(function)
     _require_numbers(model)
     ready = ready_to_plan(model, batch, streaming, hybrid)
     ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
@@ -115,7 +118,7 @@ def _goal(target: str | Target, isas: Sequence[str] | None) -> Target:
 def _planned(functions: Mapping[str, ir.Model], target: Target, name: str | None, cores: int,
              choices: Choices = NO_CHOICES) -> Plan:
     """The plan of "run", divided for `cores`, joined by those of the other functions."""
-    first, *others = ((n, make_plan(m, target.isas, name or m.graph.name, choices,
+    first, *others = ((n, make_plan(m, target.isas, name, choices,
                                     cores if n == "run" else 1)) for n, m in functions.items())
     plan = first[1]
     for function, other in others:

@@ -5,14 +5,15 @@ failed (compiler, check, or a defect of this program).
 """
 
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from ganglion import __version__
-from ganglion.cli.show import errors, say
-from ganglion.errors import GanglionError, ToolchainError
+from ganglion.cli.show import complain, say
+from ganglion.errors import GanglionError, ToolchainError, visible
 
 app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -294,24 +295,32 @@ def main() -> None:
 def call(arguments: list[str]) -> int:
     """Runs a command line; the exit code."""
     try:
-        app(arguments, prog_name="ganglion")
+        code = app(arguments, prog_name="ganglion", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except REFUSED as error:
+        return _refused(error)
     except GanglionError as error:
-        _complain(type(error).__name__, str(error))
+        complain(type(error).__name__, str(error))
         return 1 if isinstance(error, ToolchainError) else 2
     except OSError as error:
-        _complain("the system refused", f"{error}; nothing was left half written")
+        complain("the system refused", f"{error}; nothing was left half written")
         return 1
     except Exception as error:  # noqa: BLE001 the one place that may: it ends here, with code 1
-        errors.print_exception(show_locals=False)
-        _complain("a defect of ganglion", f"{type(error).__name__}. Please report it with the "
-                                          "lines above")
+        complain("a defect of ganglion", f"{type(error).__name__}. Please report it with the lines "
+                                         f"below\n{traceback.format_exc()}")
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
-def _complain(what: str, text: str) -> None:
-    """One paragraph on standard error; brackets in `text` stay what they are."""
-    errors.print(f"[bold red]{what}[/]: ", end="")
-    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+REFUSED = cast(type[Exception], typer.BadParameter.__mro__[2])
+"""What the parser of command lines raises: click's ClickException, wherever typer keeps it."""
+
+
+def _refused(error: Any) -> int:
+    """Says what is wrong with a command line, as typer says it but for what a terminal obeys."""
+    from typer.rich_utils import rich_format_error
+
+    error.message = visible(error.message, kept="")
+    rich_format_error(error)
+    return int(error.exit_code)

@@ -45,5 +45,6 @@ def _tell(network: FlatNetwork, verdicts: Sequence[edgetpu.Verdict], printed: st
     used = edgetpu.parameter_bytes(network)
     say(f"{sum(v.runs for v in verdicts)} of {len(verdicts)} operators run; parameters {used:,} "
         f"bytes, of which {edgetpu.CACHE_BYTES:,} fit into the chip")
-    say(f"{edgetpu.COMPILER} is not installed; the table is by its documentation"
-        if printed is None else printed.rstrip())
+    for line in ([f"{edgetpu.COMPILER} is not installed; the table is by its documentation"]
+                 if printed is None else printed.rstrip().splitlines()):
+        say(line)

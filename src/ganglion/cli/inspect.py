@@ -1,6 +1,5 @@
 """`ganglion inspect`."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -35,7 +34,8 @@ class Layer:
 
 def run_plan(path: Path) -> None:
     """Prints what this machine would do for one call, a line a step."""
-    sys.stdout.write(dump(make_plan(ready_to_plan(load(path)), host().isas)) + "\n")
+    for line in dump(make_plan(ready_to_plan(load(path)), host().isas)).split("\n"):
+        say(line)
 
 
 def run(path: Path, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from types import TracebackType
 
 from rich.progress import Progress, TaskID
 
-from ganglion.cli.show import progress
+from ganglion.cli.show import plain, progress
 from ganglion.training.callbacks import Callback, Logs, Run
 
 
@@ -42,7 +42,7 @@ class EpochBar(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs, run: Run) -> None:
         shown = {k: v for k, v in logs.items() if k.startswith("val_")} or logs
         note = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        self._progress.update(self._task, advance=1, note=note)
+        self._progress.update(self._task, advance=1, note=plain(note))
 
 
 class StageBar:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ganglion.build import Artifact
 from ganglion.cli.build import spoken
+from ganglion.cli.show import plain
 from ganglion.files import write_atomic
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ check under emulation: {html.escape(str(status))}.</p>
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{html.escape(plain(c))}</{tag}>" for c in cells) + "</tr>"
 
     return "<table>" + line(head, "th") + "".join(line(r, "td") for r in rows) + "</table>"
 
@@ -60,7 +61,7 @@ def _plot(history: Mapping[str, Sequence[float]]) -> str:
     left, right = figure.subplots(1, 2)
     for name, values in history.items():
         axes = left if "loss" in name else right
-        axes.plot(range(1, len(values) + 1), values, label=name)
+        axes.plot(range(1, len(values) + 1), values, label=plain(name).replace("$", r"\$"))
     for axes, title in ((left, "loss"), (right, "accuracy")):
         axes.set_xlabel("epoch")
         axes.set_title(title)

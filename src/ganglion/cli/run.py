@@ -1,12 +1,13 @@
 """`ganglion run`."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from ganglion.cli.data import check_output, read_input
-from ganglion.cli.show import print_json, say
+from ganglion.cli.show import plain, print_json, say
 from ganglion.errors import DataError
 from ganglion.files import write_atomic
 from ganglion.runtime import Session
@@ -67,5 +68,21 @@ def _write(path: Path, outputs: tuple[np.ndarray, ...], names: list[str]) -> Non
     if len(outputs) == 1:
         np.save(buffer, outputs[0], allow_pickle=False)
     else:
-        np.savez(buffer, **dict(zip(names, outputs)))  # type: ignore[arg-type]
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, array in zip(_members(names), outputs):
+                with archive.open(name, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
     write_atomic(path, buffer.getvalue())
+
+
+def _members(names: list[str]) -> list[str]:
+    """Names for the files in an archive: each its own, none outside of the folder that a program
+    unpacks it into."""
+    found: list[str] = []
+    for name in names:
+        parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
+        member = plain("/".join(parts)).replace("\\", "_") or "output"
+        while f"{member}.npy" in found:
+            member += "_"
+        found.append(f"{member}.npy")
+    return found

@@ -6,6 +6,8 @@ A string literal compiles about ten times faster than a list of numbers (10 MB: 
 
 from functools import cache
 
+from ganglion.kernels.ctext import C
+
 LINE = 64
 
 
@@ -17,7 +19,7 @@ def _characters() -> tuple[str, ...]:
     return tuple(chr(i) if i in plain else f"\\{i:03o}" for i in range(256))
 
 
-def bytes_literal(data: bytes) -> str:
+def bytes_literal(data: bytes) -> C:
     """Adjacent string literals, 64 bytes a line, that together hold exactly these bytes.
 
     >>> print(bytes_literal(b"A\\x00?"))
@@ -25,4 +27,4 @@ def bytes_literal(data: bytes) -> str:
     """
     table = _characters()
     lines = ["".join([table[b] for b in data[i:i + LINE]]) for i in range(0, len(data), LINE)]
-    return "\n".join(f'"{line}"' for line in lines or [""])
+    return C("\n".join(f'"{line}"' for line in lines or [""]))

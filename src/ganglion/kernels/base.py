@@ -8,8 +8,8 @@ with every shape a literal. Parameters follow `Family.operands(spec)`: inputs fi
 `scratch` is there when `scratch_bytes` is not 0. Families know arrays and numbers, never a Model.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib import resources
 from typing import Generic, TypeVar
@@ -17,7 +17,9 @@ from typing import Generic, TypeVar
 import jinja2
 import numpy as np
 
+from ganglion.errors import ModelError
 from ganglion.kernels import borders, bytewise, tiling
+from ganglion.kernels.ctext import C, word
 from ganglion.kernels.isa import Isa
 from ganglion.kernels.literal import CTYPES as CTYPES
 from ganglion.kernels.literal import literal_f32
@@ -112,11 +114,37 @@ def environment() -> jinja2.Environment:
     return env
 
 
-def render(family: Family[S], variant: Variant[S], spec: S, function: str) -> str:
-    """The C text of one kernel: a `static void function(...)`."""
+def render(family: Family[S], variant: Variant[S], spec: S, function: str) -> C:
+    """The C text of one kernel: a `static void function(...)`.
+
+    Raises ModelError for a spec with text in it that is no plain word."""
+    require_words(spec, family.name)
     template = environment().get_template(variant.template)
-    return template.render(spec=spec, v=variant, L=variant.isa.lanes, function=function,
-                           signature=signature(family, variant, spec, function), t=variant.tile)
+    return C(template.render(spec=spec, v=variant, L=variant.isa.lanes, function=word(function),
+                             signature=signature(family, variant, spec, function), t=variant.tile))
+
+
+def require_words(spec: object, where: str) -> None:
+    """Raises ModelError unless a spec holds nothing but numbers and words that `word` lets pass,
+    so that templates may print whatever is in it."""
+    if isinstance(spec, str):
+        if spec != word(spec):
+            raise ModelError(f"kernel {where!r} is given the text {spec!r}; expected letters, "
+                             "digits and underscores alone")
+    elif spec is not None and not isinstance(spec, int | float | np.generic):
+        for part in _parts(spec, where):
+            require_words(part, where)
+
+
+def _parts(spec: object, where: str) -> Iterable[object]:
+    if is_dataclass(spec):
+        return [getattr(spec, each.name) for each in fields(spec)]
+    if isinstance(spec, tuple | list | frozenset):
+        return spec
+    if isinstance(spec, Mapping):
+        return [*spec.keys(), *spec.values()]
+    raise ModelError(f"kernel {where!r} is given {type(spec).__name__}: expected numbers, words, "
+                     "and tuples of them")
 
 
 def signature(family: Family[S], variant: Variant[S], spec: S, function: str) -> str:

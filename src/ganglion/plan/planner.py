@@ -1,13 +1,12 @@
 """Model → Plan, the whole way: fuse, schedule, lower, place, assign offsets."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.errors import ModelError, UnsupportedOp, visible
 from ganglion.kernels.base import CTYPES
 from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
@@ -21,6 +20,7 @@ from ganglion.plan.fusion import Unit, absorb, group, schedule
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering import ANY_DTYPE, EPILOGUE_AXIS, LOWERINGS, lower_view
 from ganglion.plan.lowering.recurrent import stays_packed
+from ganglion.plan.names import c_name, own_name
 from ganglion.plan.pointwise import epilogue_of, is_pointwise, lower_group
 from ganglion.plan.types import Plan
 from ganglion.plan.views import Storage, View, dense_strides, row_major
@@ -32,13 +32,13 @@ def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = 
          choices: Choices = NO_CHOICES, cores: int = 1) -> Plan:
     """Decides how a Model is computed on a target that runs `isas` (names of `kernels.isa`).
 
-    `choices`: variants measured to be fastest; the cost model decides where there is none.
-    `cores`: how many the steps of a large network are divided for.
+    `name`: of the network in C, else its graph's (`plan.names` says what becomes of it). `choices`:
+    variants measured to be fastest; the cost model decides where there is none. `cores`: how many
+    the steps of a large network are divided for.
 
     The Model must be prepared (`passes.pipeline.prepare`): static shapes, no training-only nodes.
     Raises UnsupportedOp for a node without lowering and ModelError for dynamic shapes.
     """
-    name = c_name(name or model.graph.name or "network")
     nodes = list(model.graph)
     check_supported(nodes)
     _check_types(nodes)
@@ -48,17 +48,9 @@ def plan(model: ir.Model, isas: Sequence[str] = ("scalar",), name: str | None = 
     _fuse_epilogues(lowerer, units)
     for unit in schedule(units, model, _shown(nodes)):
         _lower(lowerer, unit)
-    return finish(lowerer, model, name, digest(model), cores)
-
-
-def c_name(name: str) -> str:
-    """A C identifier made of a name.
-
-    >>> c_name("my net-2")
-    'my_net_2'
-    """
-    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return clean if clean and not clean[0].isdigit() else f"n_{clean}"
+    made_of = digest(model)
+    called = c_name(name) if name else own_name(model.graph.name or "", made_of)
+    return finish(lowerer, model, called, made_of, cores)
 
 
 def digest(model: ir.Model) -> str:
@@ -201,5 +193,5 @@ def dump(plan: Plan) -> str:
     for step in plan.steps:
         refs = " ".join(f"{r.place}[{r.index}]+{r.offset}" for r in step.operands)
         pieces = f"  in {len(step.pieces)} pieces" if step.pieces else ""
-        lines.append(f"{step.variant:32} {refs}  # {step.node}{pieces}")
+        lines.append(f"{step.variant:32} {refs}  # {visible(step.node, '')}{pieces}")
     return "\n".join(lines)

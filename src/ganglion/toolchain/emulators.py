@@ -254,9 +254,11 @@ def _program(files: Mapping[str, str], target: Target, name: str, function: str,
         command = [word.replace("-linux-gnu", "-linux-musl") for word in command]
         extra = ("-static",)
     sources = sorted(file for file in files if file.endswith(".c"))
-    command += [*COMMON_FLAGS, *target.machine_flags, *target.flags, *extra, f"-DNAME={name}",
-                f"-DFUNCTION={function}", f'-DHEADER="{name}.h"', *sources, "harness-main.c",
-                "-o", "program"]
+    symbols = {"RUN": function, "RESET": "reset", "ARENA_BYTES": "arena_bytes",
+               "STATE_BYTES": "state_bytes"}
+    command += [*COMMON_FLAGS, *target.machine_flags, *target.flags, *extra,
+                *(f"-D{macro}={name}_{symbol}" for macro, symbol in symbols.items()),
+                f'-DHEADER="{name}.h"', *sources, "harness-main.c", "-o", "program"]
     return build({**files, "harness-main.c": harness}, command, "program", timeout=timeout)
 
 

@@ -1,7 +1,8 @@
 /* Runs a generated network as a process: rows of inputs from standard input, rows of outputs to
    standard output, both as raw bytes, port after port. The state is reset once, before the first
-   row, and written behind the last one. Compiled with -DNAME=net, -DHEADER="net.h" and
-   -DFUNCTION=run, or another of the network's functions.
+   row, and written behind the last one. Compiled with -DHEADER="net.h", and -DRUN=net_run (or another
+   of the network's functions), -DRESET=net_reset, -DARENA_BYTES=net_arena_bytes,
+   -DSTATE_BYTES=net_state_bytes: never a name by itself, which might be a macro's.
 
    arguments: ROWS INPUTS BYTES_OF_EACH_INPUT... OUTPUTS BYTES_OF_EACH_OUTPUT...
    exit code: 0, or 2 wrong arguments, 3 no memory, 4 inputs end early, 5 the network refused its
@@ -11,9 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include HEADER
-
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
 
 enum { ALIGNMENT = 64 };
 
@@ -52,21 +50,21 @@ int main(int argc, char **argv)
     unsigned long rows = strtoul(argv[1], NULL, 10);
     void **in = ports(argv, argc, &at, &n_in, &in_bytes);
     void **out = ports(argv, argc, &at, &n_out, &out_bytes);
-    void *state = aligned(JOIN(NAME, state_bytes)), *arena = aligned(JOIN(NAME, arena_bytes));
+    void *state = aligned(STATE_BYTES), *arena = aligned(ARENA_BYTES);
     if (!in || !out || !state || !arena)
         return 3;
-    JOIN(NAME, reset)(state);
+    RESET(state);
     for (unsigned long row = 0; row < rows; row++) {
         for (size_t k = 0; k < n_in; k++)
             if (fread(in[k], 1, in_bytes[k], stdin) != in_bytes[k])
                 return 4;
-        if (JOIN(NAME, FUNCTION)((const void *const *)in, (void *const *)out, state, arena))
+        if (RUN((const void *const *)in, (void *const *)out, state, arena))
             return 5;
         for (size_t k = 0; k < n_out; k++)
             if (fwrite(out[k], 1, out_bytes[k], stdout) != out_bytes[k])
                 return 6;
     }
-    if (fwrite(state, 1, JOIN(NAME, state_bytes), stdout) != JOIN(NAME, state_bytes))
+    if (fwrite(state, 1, STATE_BYTES, stdout) != STATE_BYTES)
         return 6;
     return fflush(stdout) ? 6 : 0;
 }

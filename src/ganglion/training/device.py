@@ -66,8 +66,9 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     step, entries = functions(model, chosen, method, batch_size, trainable=trainable, seed=seed,
                               masks=masks)
     sample = _sample(model, chosen, step, batch_size, method.rate_at(0), calibration)
+    step.graph.name = f"{model.graph.name or ''}_training"
     try:
-        return compile(step, target, name=name or f"{model.graph.name}_training", entries=entries,
+        return compile(step, target, name=name, entries=entries,
                        calibration=sample, check=check, cc=cc, isas=isas,
                        memory_bytes=memory_bytes, cores=1)
     except TargetError as error:
