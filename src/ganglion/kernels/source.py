@@ -39,7 +39,9 @@ GUARDS = """\
 """In front of the includes, whose functions for vectors they concern too. gcc ignores the
 standard's pragma, but obeys its own, in functions that are inlined as well; clang's float_control
 takes back what -fassociative-math and its like allow, of which no macro tells; for processors
-without it (Arm of 32 bits, WebAssembly) `clang fp` does that for sums and divisions."""
+without it (Arm of 32 bits, WebAssembly) `clang fp` does that for sums and divisions. What no text
+can prevent: clang's -funsafe-math-optimizations contracts behind every pragma, and no macro tells
+of it."""
 
 MACROS = """\
 #if defined(__GNUC__)
