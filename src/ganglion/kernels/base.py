@@ -126,9 +126,10 @@ def render(family: Family[S], variant: Variant[S], spec: S, function: str) -> C:
 
 def require_words(spec: object, where: str) -> None:
     """Raises ModelError unless a spec holds nothing but numbers and words that `word` lets pass,
-    so that templates may print whatever is in it."""
+    those of instructions with a dot between (`ops.pointwise`), so that templates may print whatever
+    is in it."""
     if isinstance(spec, str):
-        if spec != word(spec):
+        if spec.replace(".", "_") != word(spec):
             raise ModelError(f"kernel {where!r} is given the text {spec!r}; expected letters, "
                              "digits and underscores alone")
     elif spec is not None and not isinstance(spec, int | float | np.generic):
