@@ -9,8 +9,9 @@ from typing import BinaryIO
 import numpy as np
 
 from ganglion.data.folders import Label, labelled_files
-from ganglion.data.tables import Samples, must_exist
+from ganglion.data.tables import Samples
 from ganglion.errors import DataError
+from ganglion.files import open_regular
 
 ZERO_CROSSINGS, BETA = 24, 8.6
 """Half the length of the resampling filter, in zero crossings of its sinc, and the shape of its
@@ -46,11 +47,15 @@ def read_wav(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
     PCM of 8 (unsigned), 16, 24 or 32 bits, little-endian (Microsoft and IBM, Multimedia
     Programming Interface and Data Specifications 1.0, 1991). Raises DataError for anything else.
     """
-    name = "the file" if not isinstance(source, str | Path) else str(source)
     if isinstance(source, str | Path):
-        must_exist(Path(source))
+        with open_regular(Path(source), DataError) as file:
+            return _pcm(file, str(source))
+    return _pcm(source, "the file")
+
+
+def _pcm(source: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     try:
-        with wave.open(str(source) if isinstance(source, Path) else source, "rb") as file:
+        with wave.open(source, "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             frames = file.getnframes()
             data = file.readframes(frames)
