@@ -38,7 +38,7 @@ def open_regular(path: Path, error: type[GanglionError], limit: int | None = Non
         _require_regular(path, os.stat(path).st_mode)
         fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError as missing:
-        raise error(f"{path}: no such file") from missing
+        raise error(f"cannot read {path}: no such file") from missing
     except (OSError, ValueError) as failed:
         raise error(f"cannot read {path}: {failed}") from failed
     file = os.fdopen(fd, "rb")

@@ -1,5 +1,6 @@
 """Sound from .wav files, by the standard library's `wave`, and its sampling rate changed."""
 
+import io
 import math
 import wave
 from fractions import Fraction
@@ -11,11 +12,14 @@ import numpy as np
 from ganglion.data.folders import Label, labelled_files
 from ganglion.data.tables import Samples
 from ganglion.errors import DataError
-from ganglion.files import open_regular
+from ganglion.files import read_regular
 
 ZERO_CROSSINGS, BETA = 24, 8.6
 """Half the length of the resampling filter, in zero crossings of its sinc, and the shape of its
 Kaiser window: about 90 dB of attenuation (Kaiser 1974)."""
+
+MAX_FILE_BYTES = 1 << 32
+"""Largest .wav: its own lengths have 32 bits."""
 
 BLOCK = 1 << 14
 """New samples made at a time: each takes a filter's length of memory until then."""
@@ -48,14 +52,11 @@ def read_wav(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
     Programming Interface and Data Specifications 1.0, 1991). Raises DataError for anything else.
     """
     if isinstance(source, str | Path):
-        with open_regular(Path(source), DataError) as file:
-            return _pcm(file, str(source))
-    return _pcm(source, "the file")
-
-
-def _pcm(source: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+        whole, name = read_regular(Path(source), DataError, MAX_FILE_BYTES), str(source)
+    else:
+        whole, name = source.read(), "the file"
     try:
-        with wave.open(source, "rb") as file:
+        with wave.open(io.BytesIO(whole), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             frames = file.getnframes()
             data = file.readframes(frames)

@@ -1,6 +1,7 @@
 """What a built network says about itself: its inputs, outputs and state."""
 
-import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganglion.errors import ModelError
+from ganglion.files import parse_json
 
 MAX_RANK = 32
+_NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Port:
     @property
     def nbytes(self) -> int:
         """Bytes of one array of this port."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class StateTensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def view(self, block: NDArray[np.uint8]) -> NDArray[np.generic]:
         """The tensor inside a state block, with its axes in the order of `shape`."""
@@ -96,7 +99,7 @@ class Description:
 def parse_description(text: bytes) -> Description:
     """Read the description's JSON. Raises ModelError where it is not one."""
     try:
-        raw = json.loads(text)
+        raw: Any = parse_json(text, ModelError, "the library's description")
         if raw["version"] != 1:
             raise ModelError(f"the library's description has version {raw['version']!r}; this "
                              f"runtime reads version 1: build the network again, or update")
@@ -104,7 +107,7 @@ def parse_description(text: bytes) -> Description:
                            _ports(raw["outputs"]),
                            tuple(_state(tensor) for tensor in raw["state"]),
                            tuple(_function(*item) for item in raw.get("entries", {}).items()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"the library's description is malformed ({error}): build the network "
                          f"again") from error
 
@@ -135,10 +138,9 @@ def _state(raw: Mapping[str, object]) -> StateTensor:
 
 
 def _dtype(raw: object) -> np.dtype[np.generic]:
-    dtype = np.dtype(str(raw))
-    if dtype.kind not in "fiub":
+    if not isinstance(raw, str) or not _NUMBERS.fullmatch(raw):
         raise ValueError(f"dtype {raw!r} is no number")
-    return dtype
+    return np.dtype(raw)
 
 
 def _shape(raw: object) -> tuple[int, ...]:
