@@ -94,16 +94,23 @@ def where(mask: Expr, a: Expr | float, b: Expr | float) -> Expr:
 
 
 def program(roots: Sequence[Expr]) -> tuple[Program, tuple[int, ...]]:
-    """Flattens trees to straight-line code, equal subtrees once; also the index of each root."""
-    code: list[Instr] = []
-    seen: dict[Expr, int] = {}
+    """Flattens trees to straight-line code, equal subtrees once; also the index of each root.
 
-    def visit(e: Expr) -> int:
-        if e not in seen:
-            args = tuple(visit(a) for a in e.args)
-            code.append((e.name, *args) if e.value is None else (e.name, e.value))
-            seen[e] = len(code) - 1
-        return seen[e]
-
-    indices = tuple(visit(r) for r in roots)
-    return tuple(code), indices
+    Takes as many steps as there are different Exprs, however often one is part of another and
+    however deep they are nested.
+    """
+    code: dict[Instr, int] = {}
+    places: dict[int, int] = {}
+    for root in roots:
+        waiting = [root]
+        while waiting:
+            e = waiting[-1]
+            missing = [a for a in reversed(e.args) if id(a) not in places]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            args = tuple(places[id(a)] for a in e.args)
+            instr: Instr = (e.name, *args) if e.value is None else (e.name, e.value)
+            places[id(e)] = code.setdefault(instr, len(code))
+    return tuple(code), tuple(places[id(r)] for r in roots)

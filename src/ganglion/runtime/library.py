@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ganglion import cpu
 from ganglion.errors import DataError, ModelError, TargetError, TrustError
-from ganglion.files import parse_json, read_regular, recover_folder
 from ganglion.runtime.ports import Description, Function, parse_description
 
 MANIFEST = "manifest.json"
@@ -75,7 +74,7 @@ def load_path(path: Path) -> Loaded:
     says, TargetError for a library of another machine.
     """
     if not path.exists():
-        recover_folder(path)
+        _recover(path)
     if path.is_dir():
         return load_files(_Folder(path), str(path))
     if path.suffix not in SUFFIXES:
@@ -108,6 +107,13 @@ def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
     return loaded
 
 
+def _recover(path: Path) -> None:
+    """Bring back what a save left that was killed between its two renames."""
+    from ganglion.files import recover_folder  # not needed to import the runtime, and slow to load
+
+    recover_folder(path)
+
+
 class _Folder(Mapping[str, bytes]):
     """The files of a folder, read when they are asked for."""
 
@@ -125,10 +131,14 @@ class _Folder(Mapping[str, bytes]):
 
 
 def _read(path: Path) -> bytes:
+    from ganglion.files import read_regular  # as in _recover
+
     return read_regular(path, ModelError, MAX_BYTES)
 
 
 def _manifest(files: Mapping[str, bytes], where: str) -> Mapping[str, object]:
+    from ganglion.files import parse_json  # as in _recover
+
     try:
         data = files[MANIFEST]
     except (KeyError, ModelError) as error:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganglion.errors import ModelError
-from ganglion.files import parse_json
 
 MAX_RANK = 32
 _NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
@@ -98,6 +97,8 @@ class Description:
 
 def parse_description(text: bytes) -> Description:
     """Read the description's JSON. Raises ModelError where it is not one."""
+    from ganglion.files import parse_json  # not needed to import the runtime, and slow to load
+
     try:
         raw: Any = parse_json(text, ModelError, "the library's description")
         if raw["version"] != 1:
