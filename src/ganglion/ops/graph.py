@@ -18,6 +18,7 @@ AttrValue = (int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 class GraphBuilder:
     """Appends nodes to a graph. Every value it returns has a dtype and a static shape.
+    `constant_bytes`: of all constants that it made.
 
     >>> g = GraphBuilder("example")
     >>> x = g.input("x", ir.DataType.FLOAT, (1, 3))
@@ -30,6 +31,7 @@ class GraphBuilder:
                                name=name)
         self._names: set[str] = set()
         self._next: dict[str, int] = {}
+        self.constant_bytes = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     @classmethod
@@ -39,7 +41,7 @@ class GraphBuilder:
         self._graph = model.graph
         self._names = {v.name for v in _all_values(model.graph) if v.name}
         self._names |= {n.name for n in model.graph if n.name}
-        self._next, self._constants = {}, {}
+        self._next, self._constants, self.constant_bytes = {}, {}, 0
         return self
 
     @property
@@ -76,6 +78,7 @@ class GraphBuilder:
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else b"")
         if share and array.nbytes <= 64 and key in self._constants:
             return self._constants[key]
+        self.constant_bytes += array.nbytes
         name = self.fresh(name)
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name),
                          type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
