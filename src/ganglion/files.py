@@ -35,7 +35,7 @@ def open_regular(path: Path, error: type[GanglionError], limit: int | None = Non
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         # Looked at before it is opened, because opening a device may do something already.
-        _require_regular(path, os.stat(path).st_mode)
+        _require_regular(path, Path(path).stat().st_mode)
         fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError as missing:
         raise error(f"cannot read {path}: no such file") from missing
@@ -65,15 +65,17 @@ def read_regular(path: Path, error: type[GanglionError], limit: int) -> bytes:
     return data
 
 
-def parse_json(data: bytes | str, error: type[GanglionError], what: str) -> object:
-    """JSON as RFC 8259 has it: no NaN, and no name twice in an object, whose meaning would depend
-    on the reader. Raises `error`, which calls it `what`."""
+def parse_json(data: bytes | str, error: type[GanglionError], what: str, *,
+               finite: bool = True) -> object:
+    """JSON as RFC 8259 has it: no NaN (unless not `finite`), and no name twice in an object, whose
+    meaning would depend on the reader. Raises `error`, which calls it `what`."""
     if len(data) > MAX_JSON_BYTES:
         raise error(f"{what} has {len(data)} bytes, expected at most {MAX_JSON_BYTES}")
     try:
-        return json.loads(data, object_pairs_hook=_named_once, parse_constant=_no_constant)
+        return json.loads(data, object_pairs_hook=_named_once,
+                          parse_constant=_no_constant if finite else float)
     except (ValueError, RecursionError) as failed:
-        raise error(f"{what} is no JSON: {failed}") from failed
+        raise error(f"{what} is not JSON: {failed}") from failed
 
 
 def _named_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -20,8 +20,9 @@ class Limits:
     def check_nodes(self, count: int, what: str) -> None:
         """Raises ModelError for too many nodes. `what`: who has them, for the message."""
         if count > self.nodes:
-            raise ModelError(f"{what} has {count} nodes, expected at most {self.nodes}; if the file "
-                             f"is to be trusted, load(path, max_nodes={count}) raises the limit")
+            raise ModelError(f"{what} has {count} nodes, expected at most {self.nodes}; if the "
+                             f"file is to be trusted, load(path, max_nodes={count}) raises the "
+                             "limit")
 
     def check_bytes(self, made: int, held: int, what: str) -> None:
         """Raises TrustError when `held` bytes of a file become more than they and the limit."""

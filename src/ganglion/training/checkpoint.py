@@ -138,8 +138,8 @@ def _progress(meta: Any, members: Mapping[str, Array]) -> Progress:
     parts = [[[a] for a in _under(members, f"{name}/").values()]
              for name in ("predictions", "targets")]
     total = np.array([_finite(n) for n in meta["total"]], np.float64)
-    at = [_count(meta[name]) for name in ("epoch", "step", "taken", "rows")]
-    return Progress(total, *at, *parts)
+    return Progress(total, _count(meta["epoch"]), _count(meta["step"]), _count(meta["taken"]),
+                    _count(meta["rows"]), *parts)
 
 
 def _history(raw: Any) -> History:
