@@ -91,6 +91,9 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
             if attr.HasField("sparse_tensor") or attr.sparse_tensors:
                 raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) holds a sparse tensor; "
                                     "store it dense")
+            if node.op_type == "Constant" and attr.name in ("value_string", "value_strings"):
+                raise UnsupportedOp(f"node {node.name!r} (Constant) holds a text; no kernel "
+                                    "computes with texts")
             for tensor in ([attr.t] if attr.HasField("t") else []) + list(attr.tensors):
                 yield f"tensor {attr.name!r} of node {node.name!r}", tensor
 

@@ -1,12 +1,20 @@
 """Linear interpolation is a matrix product along each axis."""
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import UnsupportedOp
 from ganglion.ops.base import Array
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass, before, known_shape, redirect, standard
+
+MAX_MATRICES = 1 << 24
+"""Weights of the matrices of one Resize: an axis of 4096 made another one of 4096 takes so many."""
+MAX_RESIZED = 1 << 27
+"""Elements of its result."""
 
 
 class SplitResize(Pass):
@@ -32,6 +40,7 @@ class SplitResize(Pass):
         unknown = any(v is not None and a is None for v, a in zip(node.inputs[1:], others))
         if x is None or before_shape is None or after_shape is None or unknown:
             return False
+        _require_small(node, before_shape, after_shape)
         g, y = GraphBuilder.extending(model), x
         last = len(before_shape) - 1
         for axis, (n, m) in enumerate(zip(before_shape, after_shape)):
@@ -44,6 +53,16 @@ class SplitResize(Pass):
             product = before(node, g.op("MatMul", turned, matrix))
             y = product if axis == last else before(node, g.op("Transpose", product, perm=perm))
         return redirect(node.outputs[0], y)
+
+
+def _require_small(node: ir.Node, before_shape: tuple[int, ...], after_shape: tuple[int, ...]
+                   ) -> None:
+    """Raises UnsupportedOp where the matrices of the axes together would take too much memory."""
+    total = sum(n * m for n, m in zip(before_shape, after_shape) if n != m)
+    if total > MAX_MATRICES or math.prod(after_shape) > MAX_RESIZED:
+        raise UnsupportedOp(f"node {node.name!r} (Resize): from {list(before_shape)} to "
+                            f"{list(after_shape)} takes matrices of {total} weights, expected at "
+                            f"most {MAX_MATRICES}; resize in smaller steps or outside the network")
 
 
 def _matrix(node: ir.Node, others: list[Array | None], shape: tuple[int, ...], axis: int) -> Array:
