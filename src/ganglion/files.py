@@ -1,21 +1,98 @@
-"""Files that are either whole or not there: written aside, synced, then renamed.
+"""Files that are either whole or not there: written aside, synced, then renamed; and files of
+strangers, which are opened by `open_regular` alone.
 
 A full disk, an I/O error or a kill at any moment leaves what stood under the name before. Only
 files beside the target, in the same folder, are ever touched, so a rename never crosses devices.
-Errors of the system (`OSError`: no space, no permission) reach the caller as they are.
+When writing, errors of the system (`OSError`: no space, no permission) reach the caller as they
+are.
 """
 
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NoReturn
 
-from ganglion.errors import DataError, TrustError
+from ganglion.errors import DataError, GanglionError, TrustError
 
 STALE_SECONDS = 3600.0
 """A file written aside that is this much older than a finished one was left by a killed run."""
+
+MAX_JSON_BYTES = 16 << 20
+"""Largest JSON that is parsed: its lists and numbers take up to thirty times as much memory."""
+
+
+def open_regular(path: Path, error: type[GanglionError], limit: int | None = None) -> BinaryIO:
+    """A file opened for reading which is a regular one and at most `limit` bytes long.
+
+    A pipe, a device or a folder is refused, and none of them can hold the caller up. Raises
+    `error` for what is missing, cannot be read or is too large, TrustError for what is no file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        # Looked at before it is opened, because opening a device may do something already.
+        _require_regular(path, Path(path).stat().st_mode)
+        fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError as missing:
+        raise error(f"cannot read {path}: no such file") from missing
+    except (OSError, ValueError) as failed:
+        raise error(f"cannot read {path}: {failed}") from failed
+    file = os.fdopen(fd, "rb")
+    try:
+        status = os.fstat(fd)
+        _require_regular(path, status.st_mode)
+        if limit is not None and status.st_size > limit:
+            raise error(f"{path} has {status.st_size} bytes, expected at most {limit}")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, error: type[GanglionError], limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes. Raises as `open_regular`."""
+    with open_regular(path, error, limit) as file:
+        try:
+            data = file.read(limit + 1)
+        except OSError as failed:
+            raise error(f"cannot read {path}: {failed}") from failed
+    if len(data) > limit:
+        raise error(f"{path} grows while it is read, beyond {limit} bytes")
+    return data
+
+
+def parse_json(data: bytes | str, error: type[GanglionError], what: str, *,
+               finite: bool = True) -> object:
+    """JSON as RFC 8259 has it: no NaN (unless not `finite`), and no name twice in an object, whose
+    meaning would depend on the reader. Raises `error`, which calls it `what`."""
+    if len(data) > MAX_JSON_BYTES:
+        raise error(f"{what} has {len(data)} bytes, expected at most {MAX_JSON_BYTES}")
+    try:
+        return json.loads(data, object_pairs_hook=_named_once,
+                          parse_constant=_no_constant if finite else float)
+    except (ValueError, RecursionError) as failed:
+        raise error(f"{what} is not JSON: {failed}") from failed
+
+
+def _named_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"an object names something twice: {[name for name, _ in pairs][:20]}")
+    return found
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise TrustError(f"{path} is {kind}, expected a file")
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.noise import terms
@@ -60,6 +61,9 @@ class Attempt:
     plan: Plan
 
 
+MAX_CALL_BYTES = 1 << 30
+"""What a call may take, its inputs and outputs included, unless `memory_bytes` says more: a file
+of a few hundred bytes can ask for any amount."""
 LOSS = "ganglion.loss"
 """Metadata of a training step: the name of the output that it makes small."""
 
@@ -110,6 +114,17 @@ def require_within(plan: Plan, memory_bytes: int | None) -> None:
             f"arena, {plan.state_bytes} of state), {taken(plan) - memory_bytes} more than "
             f"memory_bytes={memory_bytes}: give memory_bytes={taken(plan)}, a smaller batch, or, "
             "for training, fewer trainable weights or an optimizer with fewer slots")
+
+
+def require_intended(plan: Plan, memory_bytes: int | None) -> None:
+    """Raises TargetError for a call of more than `MAX_CALL_BYTES` that nobody asked for."""
+    ports = sum(prod(p.shape) * np.dtype(p.dtype).itemsize
+                for p in (*plan.inputs, *plan.outputs))
+    if memory_bytes is None and taken(plan) + ports > MAX_CALL_BYTES:
+        raise TargetError(
+            f"a call of network {plan.name!r} takes {taken(plan) + ports} bytes ({taken(plan)} of "
+            f"arena and state, {ports} of inputs and outputs), more than {MAX_CALL_BYTES}: give "
+            f"memory_bytes={max(taken(plan), 1)} if that is intended, or make its inputs smaller")
 
 
 def taken(plan: Plan) -> int:

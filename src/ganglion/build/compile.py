@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
-from ganglion.build.budget import LOSS, budget, require_within, taken, within
+from ganglion.build.budget import LOSS, budget, require_intended, require_within, taken, within
 from ganglion.build.check import Subject
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
@@ -64,7 +64,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     before, here or on the device, is followed; where neither is given the cost model decides.
     `entries`: further functions
     over the same state, by name: Models that bind nothing but what `model` binds; each is checked
-    on its own. `memory_bytes`: what arena and state may take together; a training step computes
+    on its own. `memory_bytes`: what arena and state may take together, at most 1 GiB with inputs
+    and outputs if None; a training step computes
     activations a second time rather than take more, or than the target has (`build.budget`).
     `cores`: how many the steps
     of a network above a million MACs are divided for, those of the target if None; 1 keeps it
@@ -87,6 +88,8 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
     plan = _planned(functions, goal, name, cores)
+    if LOSS not in ready.metadata_props:
+        require_intended(plan, memory_bytes)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
         plan = _planned(functions, goal, name, cores, section.choices)

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from ganglion import cpu
 from ganglion.errors import DataError
-from ganglion.files import write_atomic
+from ganglion.files import MAX_JSON_BYTES, parse_json, read_regular, write_atomic
 from ganglion.plan.choices import Choices, kernel_version
 from ganglion.toolchain.targets import Target
 
 FORMAT = 1
-LIMIT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,15 @@ def default_path() -> Path:
 
 def read(path: Path) -> tuple[Section, ...]:
     """The sections of a cache file. Raises DataError for a missing or damaged one."""
-    try:
-        if path.stat().st_size > LIMIT_BYTES:
-            raise _damaged(path, f"more than {LIMIT_BYTES} bytes")
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    if not os.path.lexists(path):
         raise DataError(f"there is no tuning cache {path}: `ganglion compile --tune` on the "
-                        "machine that will run the network writes one") from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"no JSON: {error}") from error
+                        "machine that will run the network writes one")
+    return parse(read_regular(path, DataError, MAX_JSON_BYTES), path)
+
+
+def parse(data: bytes, path: Path) -> tuple[Section, ...]:
+    """The sections in the bytes of a cache file. Raises DataError where they are damaged."""
+    document = parse_json(data, DataError, f"the tuning cache {path}")
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise _damaged(path, f"not of format {FORMAT}")
     sections = document.get("sections")

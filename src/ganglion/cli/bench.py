@@ -21,9 +21,9 @@ SIZES = {"arena_bytes": "arena", "state_bytes": "state", "const_bytes": "flash: 
 
 def run(build: Path, seconds: float, threads: int | None, as_json: bool) -> None:
     """Measures calls on `threads` (one if None) for about `seconds` and prints the figures."""
+    session = Session(build, threads=threads)
     manifest = json.loads((build / "manifest.json").read_text(encoding="utf-8")) if (
         build / "manifest.json").is_file() else {}
-    session = Session(build, threads=threads)
     report = {"name": session.name, "target": manifest.get("target"), "binding": BINDING,
               "threads": threads or 1, "divided": session.divided,
               "isas": manifest.get("isas"), **latency(session, seconds),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.data.arrays import read_npy, read_npz
 from ganglion.data.images import IMAGES, read_image
-from ganglion.data.tables import load_csv, read_csv, read_npy, read_npz
+from ganglion.data.tables import load_csv, read_csv
 from ganglion.errors import DataError
 from ganglion.runtime import Port
 

@@ -1,18 +1,27 @@
 """Images from files, by pillow."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from ganglion.data.folders import Label, labelled_files
-from ganglion.data.tables import Samples, must_exist
+from ganglion.data.tables import Samples
 from ganglion.errors import DataError
+from ganglion.files import open_regular
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 """What is taken for an image, by its suffix."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's name for so many channels."""
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+"""What pillow may take a file for, whatever its suffix: its other readers stay closed."""
+
+MAX_PIXELS = 1 << 26
+"""Pixels of an image; a few hundred bytes can announce billions."""
 
 
 def load_images(folder: str | Path, height: int, width: int, channels: int = 3, *,
@@ -37,12 +46,20 @@ def read_image(path: Path, height: int, width: int, channels: int) -> np.ndarray
     """An image as uint8 [height, width, channels]; DataError if it is none."""
     from PIL import Image, UnidentifiedImageError
 
-    must_exist(path)
     if channels not in MODES:
         raise DataError(f"{path}: the network takes {channels} channels; images have 1, 3 or 4")
     try:
-        with Image.open(path) as image:
+        with open_regular(path, DataError) as file, Image.open(file, formats=FORMATS) as image:
+            _check_size(image.size, path)
             pixels = image.convert(MODES[channels]).resize((width, height))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, ArithmeticError, LookupError,
+            TypeError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{path}: not a readable image: {error}") from error
     return np.asarray(pixels).reshape(height, width, channels)
+
+
+def _check_size(size: tuple[int, int], path: Path) -> None:
+    """Before any pixel is unpacked."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{path}: is an image of {size[0]} by {size[1]} pixels, expected at most "
+                        f"{MAX_PIXELS} together; make it smaller")

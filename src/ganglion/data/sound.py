@@ -1,5 +1,6 @@
 """Sound from .wav files, by the standard library's `wave`, and its sampling rate changed."""
 
+import io
 import math
 import wave
 from fractions import Fraction
@@ -9,12 +10,16 @@ from typing import BinaryIO
 import numpy as np
 
 from ganglion.data.folders import Label, labelled_files
-from ganglion.data.tables import Samples, must_exist
+from ganglion.data.tables import Samples
 from ganglion.errors import DataError
+from ganglion.files import read_regular
 
 ZERO_CROSSINGS, BETA = 24, 8.6
 """Half the length of the resampling filter, in zero crossings of its sinc, and the shape of its
 Kaiser window: about 90 dB of attenuation (Kaiser 1974)."""
+
+MAX_FILE_BYTES = 1 << 32
+"""Largest .wav: its own lengths have 32 bits."""
 
 BLOCK = 1 << 14
 """New samples made at a time: each takes a filter's length of memory until then."""
@@ -46,11 +51,12 @@ def read_wav(source: str | Path | BinaryIO) -> tuple[np.ndarray, int]:
     PCM of 8 (unsigned), 16, 24 or 32 bits, little-endian (Microsoft and IBM, Multimedia
     Programming Interface and Data Specifications 1.0, 1991). Raises DataError for anything else.
     """
-    name = "the file" if not isinstance(source, str | Path) else str(source)
     if isinstance(source, str | Path):
-        must_exist(Path(source))
+        whole, name = read_regular(Path(source), DataError, MAX_FILE_BYTES), str(source)
+    else:
+        whole, name = source.read(), "the file"
     try:
-        with wave.open(str(source) if isinstance(source, Path) else source, "rb") as file:
+        with wave.open(io.BytesIO(whole), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             frames = file.getnframes()
             data = file.readframes(frames)

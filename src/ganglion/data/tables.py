@@ -1,18 +1,16 @@
-"""Arrays and tables in files: .npy, .npz and .csv, read whole and checked."""
+"""Samples in files: the arrays of an .npz, the columns of a .csv, read whole and checked."""
 
 import csv
-import zlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ganglion.errors import DataError, TrustError
-
-UNREADABLE = (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error)
-"""What NumPy raises for files that are damaged, or are none of its own."""
+from ganglion.data.arrays import MAX_BYTES, open_npz
+from ganglion.errors import DataError
+from ganglion.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -25,17 +23,20 @@ class Samples:
     classes: tuple[str, ...] = ()
 
 
-def load_npz(path: str | Path, x: str = "x", y: str = "y") -> Samples:
+def load_npz(path: str | Path, x: str = "x", y: str = "y", *,
+             max_bytes: int = MAX_BYTES) -> Samples:
     """The arrays named `x` and `y` of an .npz.
 
-    Raises DataError when they are not there or of different lengths, TrustError for pickles.
+    `max_bytes`: what a packed file (numpy.savez_compressed) of less than a quarter of it may
+    unpack to. Raises DataError when they are not there, of different lengths or larger, TrustError
+    for pickles.
     """
-    arrays = read_npz(Path(path))
-    for name in (x, y):
-        if name not in arrays:
-            raise DataError(f"{path}: has no array {name!r}, it holds {sorted(arrays)}; say which "
-                            "ones to take: load_npz(path, x=..., y=...)")
-    given, targets = arrays[x], arrays[y]
+    with open_npz(Path(path), max_bytes) as arrays:
+        for name in (x, y):
+            if name not in arrays:
+                raise DataError(f"{path}: has no array {name!r}, it holds {sorted(arrays)}; say "
+                                "which ones to take: load_npz(path, x=..., y=...)")
+        given, targets = arrays[x], arrays[y]
     if given.ndim == 0 or targets.ndim == 0 or len(given) != len(targets):
         raise DataError(f"{path}: {x} has shape {list(given.shape)} and {y} {list(targets.shape)}; "
                         "expected one row of each for every sample")
@@ -62,30 +63,8 @@ def load_csv(path: str | Path, target: int | str = -1) -> Samples:
                         "number, but other targets are words; expected one kind: numbers, or names "
                         "of classes")
     classes = sorted(set(words))
-    return Samples(x, np.array([classes.index(word) for word in words]), tuple(classes))
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an .npz. Raises DataError for another file, TrustError for pickles."""
-    must_exist(path)
-    if path.suffix != ".npz":
-        raise DataError(f"{path}: expected an .npz, an .npy or a .csv, found {path.suffix!r}")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-
-
-def read_npy(path: Path) -> np.ndarray:
-    """An .npy. Raises DataError for another file, TrustError for pickles."""
-    must_exist(path)
-    try:
-        with path.open("rb") as file:
-            array = np.load(file, allow_pickle=False)
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    return np.asarray(array)
+    number = {word: k for k, word in enumerate(classes)}
+    return Samples(x, np.array([number[word] for word in words]), tuple(classes))
 
 
 def read_csv(path: Path, features: int | None = None) -> np.ndarray:
@@ -101,17 +80,11 @@ def read_csv(path: Path, features: int | None = None) -> np.ndarray:
     return _numbers(path, rows, first)
 
 
-def must_exist(path: Path) -> None:
-    """DataError unless `path` is a file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-
-
 def _cells(path: Path) -> tuple[list[str] | None, list[list[str]], list[int]]:
     """The first line if it holds a name, the cells of the others, the number of each's line."""
-    must_exist(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_regular(path, DataError) as raw, io.TextIOWrapper(
+                raw, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             read = [(reader.line_num, row) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -164,9 +137,3 @@ def _is_number(cell: str) -> bool:
         return False
     return True
 
-
-def _unreadable(path: Path, error: Exception) -> DataError | TrustError:
-    if "pickle" in str(error):
-        return TrustError(f"{path}: holds pickled Python objects, which can run code when loaded; "
-                          "save plain arrays instead")
-    return DataError(f"{path}: not readable, is it cut short? ({error})")

@@ -10,32 +10,35 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
+from ganglion.frontends.limits import MAX_BYTES, MAX_NODES, Limits
 from ganglion.ops.graph import require_model
 
-__all__ = ["READERS", "load", "save"]
+__all__ = ["MAX_BYTES", "MAX_NODES", "READERS", "load", "save"]
 
 READERS: Mapping[str, tuple[str, str]] = {
     ".onnx": ("ganglion.frontends.onnx", "load_onnx"),
     ".keras": ("ganglion.frontends.keras_archive", "load_keras"),
     ".tflite": ("ganglion.frontends.tflite", "load_tflite"),
 }
-"""File suffix → (module, function from a path to a Model)."""
+"""File suffix → (module, function from a path and `Limits` to a Model)."""
 
 
-def load(path: str | Path) -> ir.Model:
+def load(path: str | Path, *, max_nodes: int = MAX_NODES, max_bytes: int = MAX_BYTES) -> ir.Model:
     """Opens a network by its file's suffix.
 
-    Raises ModelError for an unknown suffix or a missing file, and what the format's reader raises.
+    `max_nodes`: the largest network, all functions and inner networks laid open; `max_bytes`: what
+    loading may make beyond the bytes of the file. A file that asks for more is refused in seconds.
+
+    Raises ModelError for an unknown suffix, a missing file or too many nodes, and what the
+    format's reader raises.
     """
     path = Path(path)
     if path.suffix not in READERS:
         raise ModelError(f"{path}: unknown kind of file {path.suffix!r}; known: "
                          f"{', '.join(READERS)}")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
     module, function = READERS[path.suffix]
-    reader: Callable[[Path], ir.Model] = getattr(import_module(module), function)
-    return reader(path)
+    reader: Callable[[Path, Limits], ir.Model] = getattr(import_module(module), function)
+    return reader(path, Limits(max_nodes, max_bytes))
 
 
 def save(model: ir.Model, path: str | Path) -> None:

@@ -5,7 +5,7 @@ size is compared with what the file really holds before memory is taken for it.
 """
 
 import io
-import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,32 +17,37 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, TrustError
+from ganglion.files import MAX_JSON_BYTES, open_regular, parse_json
 from ganglion.frontends.keras import checked
 from ganglion.frontends.keras_config import NETWORKS, Reading, build
 from ganglion.frontends.keras_layers import check_origin, mapping_of, text
+from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.layers.base import Layer
 
 Array = np.ndarray
 
-MAX_BYTES = {"config.json": 64 << 20, "metadata.json": 1 << 20, "model.weights.h5": 4 << 30}
+MAX_BYTES = {"config.json": MAX_JSON_BYTES, "metadata.json": 1 << 20,
+             "model.weights.h5": 4 << 30}
 """Largest size of each part once unpacked."""
 MAX_RATIO = 200
 """Unpacked bytes for each stored one, above `FREE_BYTES`; honest parts stay far below."""
 FREE_BYTES = 1 << 20
 MAX_ENTRIES = 10_000
+MIN_CHUNK = 1 << 16
+"""Elements that a block of packed weights may have, however few the weights are."""
 _FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE,
                       h5py.h5z.FILTER_FLETCHER32})
 
 
-def load_keras(path: Path | str) -> ir.Model:
+def load_keras(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     """Reads a `.keras` archive of a Sequential or Functional network with its weights.
 
-    Raises TrustError for what no honest archive holds (code, paths that climb, bombs, links out
-    of the file), UnsupportedOp naming the layer for what has no counterpart here, ModelError for
-    a damaged archive or weights that are missing or do not fit.
+    Raises TrustError for what no honest archive holds (code, paths that climb, bombs beyond
+    `limits`, links out of the file), UnsupportedOp naming the layer for what has no counterpart
+    here, ModelError for a damaged archive or weights that are missing or do not fit.
     """
     path = Path(path)
-    parts = _unpack(path)
+    parts = _unpack(path, limits)
     _check_version(_json(parts["metadata.json"], f"{path}: metadata.json"), path)
     entry = _json(parts["config.json"], f"{path}: config.json")
     kind = text(entry, "class_name", f"{path}: the network")
@@ -55,7 +60,7 @@ def load_keras(path: Path | str) -> ir.Model:
     with _damage(path):
         file = h5py.File(io.BytesIO(parts["model.weights.h5"]), "r")
     with file:
-        return build(reading, net, _Weights(file, reading, path))
+        return build(reading, net, _Weights(file, reading, path, limits), limits)
 
 
 @contextmanager
@@ -71,8 +76,9 @@ def _damage(path: Path) -> Iterator[None]:
 class _Weights:
     """Finds the values of a layer's weights in the file, as `layers.base.WeightSource`."""
 
-    def __init__(self, file: h5py.File, reading: Reading, path: Path) -> None:
-        self._file, self._reading, self._path = file, reading, path
+    def __init__(self, file: h5py.File, reading: Reading, path: Path, limits: Limits) -> None:
+        self._file, self._reading, self._path, self._limits = file, reading, path, limits
+        self._made = 0
 
     def __call__(self, layer: Layer, name: str, path: tuple[str, ...], index: int,
                  shape: tuple[int, ...]) -> Array:
@@ -90,6 +96,8 @@ class _Weights:
             raise ModelError(f"{where} has the shape {list(dataset.shape or ())} in the file, "
                              f"but the layer's arguments ask for {list(shape)}")
         _check_storage(dataset, where)
+        self._made += dataset.nbytes
+        self._limits.check_bytes(self._made, self._path.stat().st_size, f"{where}: the archive")
         return checked(np.asarray(dataset[()]), where)
 
     def _step(self, group: h5py.Group, part: str, kind: type, where: str) -> h5py.Group:
@@ -118,20 +126,25 @@ def _check_storage(dataset: h5py.Dataset, where: str) -> None:
     filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
     if not filters <= _FILTERS:
         raise TrustError(f"{where} is packed with a filter that Keras does not use")
+    if dataset.chunks is not None and math.prod(dataset.chunks) > max(dataset.size, MIN_CHUNK):
+        raise TrustError(f"{where} of shape {list(dataset.shape)} is packed in blocks of "
+                         f"{list(dataset.chunks)}, which are unpacked whole")
     stored = dataset.id.get_storage_size()
     if dataset.nbytes > max(FREE_BYTES, stored * MAX_RATIO):
         raise TrustError(f"{where} asks for {dataset.nbytes} bytes of which the file holds "
                          f"{stored}")
 
 
-def _unpack(path: Path) -> dict[str, bytes]:
+def _unpack(path: Path, limits: Limits) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, ModelError) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
                 raise TrustError(f"{path} has {len(entries)} entries, more than {MAX_ENTRIES}")
             _check_names(entries, path)
             sizes = {e.filename: e for e in entries}
+            limits.check_bytes(sum(sizes[n].file_size for n in MAX_BYTES if n in sizes),
+                               path.stat().st_size, str(path))
             return {name: _read(archive, sizes.get(name), name, limit, path)
                     for name, limit in MAX_BYTES.items()}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError,
@@ -174,10 +187,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo | None, name: str, li
 
 
 def _json(data: bytes, what: str) -> Mapping[str, object]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{what} is not JSON: {error}") from error
+    value = parse_json(data, ModelError, what, finite=False)  # Keras writes Infinity
     if not isinstance(value, dict):
         raise ModelError(f"{what} must be an object, found {type(value).__name__}")
     return value

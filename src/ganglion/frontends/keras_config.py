@@ -18,6 +18,7 @@ from ganglion.frontends.keras_layers import (
     short,
     text,
 )
+from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.layers.attention import MultiHeadAttention
 from ganglion.layers.base import LAYER, Layer, Tensor, WeightSource, snake_case
 from ganglion.layers.network import Functional, Input, InputLayer
@@ -97,8 +98,9 @@ class Reading:
         return read.layer
 
 
-def build(reading: Reading, net: Net, weights: WeightSource) -> ir.Model:
-    """The Model of a network that was read, with its weights."""
+def build(reading: Reading, net: Net, weights: WeightSource, limits: Limits = DEFAULT) -> ir.Model:
+    """The Model of a network that was read, with its weights. ModelError beyond `limits`."""
+    limits.check_nodes(_calls(net), f"network {net.name!r}, its inner networks laid open,")
     starts, ends = apply(net, None)
     model = Functional(starts, ends, name=net.name, weights=weights)
     for node in model.graph:
@@ -106,6 +108,17 @@ def build(reading: Reading, net: Net, weights: WeightSource) -> ir.Model:
         if note is not None:
             node.metadata_props[UNTRAINABLE] = note
     return model
+
+
+def _calls(net: Net) -> int:
+    """Calls of layers in one use of a network, each use of an inner network counted whole."""
+    total = 0
+    for name, member in net.members.items():
+        own = _calls(member) if isinstance(member, Net) else 1
+        uses = net.entries[name].get("inbound_nodes")
+        listed = "input_layers" in net.config and isinstance(uses, list | tuple)
+        total += own * (max(1, len(uses)) if listed else 1)  # type: ignore[arg-type]
+    return total
 
 
 def apply(net: Net, inputs: Sequence[Tensor] | None) -> tuple[list[Tensor], list[Tensor]]:

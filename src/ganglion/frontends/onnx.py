@@ -7,10 +7,12 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
-from onnx_ir.passes import PreconditionError, common
+from onnx import inliner
+from onnx_ir.passes import common
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.files import write_atomic
+from ganglion.files import read_regular, write_atomic
+from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.onnx_floats import single_precision
 from ganglion.frontends.onnx_opset import convert_opset
 from ganglion.frontends.onnx_safety import MAX_BYTES, secure
@@ -20,7 +22,7 @@ from ganglion.ops.infer import infer_model
 from ganglion.ops.registry import find, rows
 
 
-def load_onnx(path: Path | str) -> ir.Model:
+def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
     Local functions are inlined, Constant nodes become initializers, floats become float32 (see
@@ -28,17 +30,15 @@ def load_onnx(path: Path | str) -> ir.Model:
     default value becomes that constant, unless the Model's bindings make it state.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
-    for what cannot be compiled, TrustError for external data outside the file's folder.
+    for what cannot be compiled, TrustError for external data outside the file's folder and for a
+    file that unfolds beyond `limits`.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-    proto = _parse(data, path)
-    secure(proto, path.parent)
+    proto = _parse(read_regular(path, ModelError, MAX_BYTES), path)
+    secure(proto, path.parent, limits)
     try:
         onnx.checker.check_model(proto)
+        proto = _inlined(proto)
         model = ir.from_proto(proto)
     except (onnx.checker.ValidationError, ir.serde.SerdeError, EncodeError, UnicodeDecodeError,
             ValueError, TypeError, KeyError, RuntimeError) as error:
@@ -75,6 +75,18 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     return proto
 
 
+def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with the bodies of its local functions in place of their calls."""
+    if not proto.functions:
+        return proto
+    flat = inliner.inline_local_functions(proto)
+    if flat.functions:
+        names = ", ".join(repr(f.name) for f in flat.functions[:5])
+        raise ModelError(f"the local functions {names} use other opsets than the network; export "
+                         "it with one opset")
+    return flat
+
+
 def _normalise(model: ir.Model, path: Path) -> None:
     """Brings the graph to the project's own opset, element types and naming, in place."""
     for node in model.graph:
@@ -84,11 +96,10 @@ def _normalise(model: ir.Model, path: Path) -> None:
     if "ai.onnx" in versions:
         versions.setdefault("", versions.pop("ai.onnx"))
     try:
-        common.InlinePass()(model)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         common.NameFixPass()(model)
-    except (PreconditionError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: local functions or constants are malformed: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: constants are malformed: {error}") from error
     state = _bound_names(model)
     _drop_default_inputs(model, state)
     convert_opset(model)

@@ -29,6 +29,7 @@ def convert_opset(model: ir.Model) -> None:
     if not OLDEST <= version <= NEWEST:
         raise UnsupportedOp(f"the file uses opset {version}, supported are {OLDEST} to {NEWEST}; "
                             "export it again, or use onnx.version_converter.convert_version")
+    g = GraphBuilder.extending(model)
     for node in list(model.graph):
         if node.domain != "":
             continue
@@ -36,7 +37,7 @@ def convert_opset(model: ir.Model) -> None:
         if version > OPSET:
             _downwards(node, version)
         elif rule is not None and version < rule.until:
-            rule.rewrite(GraphBuilder.extending(model), node)
+            rule.rewrite(g, node)
     model.graph.opset_imports.clear()
     model.graph.opset_imports.update({"": OPSET, GANGLION_DOMAIN: 1})
 

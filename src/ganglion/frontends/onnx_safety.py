@@ -6,21 +6,20 @@ do not overflow.
 """
 
 import math
-import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import onnx
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from ganglion.errors import ModelError, TrustError, UnsupportedOp
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.frontends.limits import DEFAULT, Limits
+from ganglion.frontends.onnx_calls import check_calls
+from ganglion.frontends.onnx_external import External
 
 MAX_BYTES = 2**31 - 1
 """Largest model that protobuf can hold; external data is counted too."""
-MAX_NODES = 1_000_000
-"""Nodes after inlining local functions: a few nested calls can ask for billions."""
 
 BITS: Mapping[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.UINT8: 8, TensorProto.INT8: 8, TensorProto.UINT16: 16,
@@ -38,21 +37,22 @@ _FIELDS: Mapping[int, str] = {
 _TEXT_IN_BYTES = ("onnx.AttributeProto.s", "onnx.AttributeProto.strings")
 
 
-def secure(proto: onnx.ModelProto, folder: Path) -> None:
+def secure(proto: onnx.ModelProto, folder: Path, limits: Limits = DEFAULT) -> None:
     """Refuses what an honest file does not need; reads external data of `folder` into the proto.
 
     Raises ModelError for tensors whose bytes do not fit their shape and for names that are not
     text, UnsupportedOp for subgraphs and for element types that no kernel has, TrustError for
-    external data outside the folder.
+    external data outside the folder and for what unfolds beyond `limits`.
     """
     _check_text(proto)
     if proto.graph.sparse_initializer:
         raise UnsupportedOp(f"graph {proto.graph.name!r} has sparse initializers; store them as "
                             "dense tensors before loading")
-    _check_calls(proto)
+    check_calls(proto, limits)
+    stored = External(folder, limits)
     budget = MAX_BYTES
     for owner, tensor in _tensors(proto):
-        budget -= _check_tensor(tensor, owner, folder, budget)
+        budget -= _check_tensor(tensor, owner, stored, budget)
     for info in [*proto.graph.input, *proto.graph.output]:
         _check_info(info)
 
@@ -91,6 +91,9 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
             if attr.HasField("sparse_tensor") or attr.sparse_tensors:
                 raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) holds a sparse tensor; "
                                     "store it dense")
+            if node.op_type == "Constant" and attr.name in ("value_string", "value_strings"):
+                raise UnsupportedOp(f"node {node.name!r} (Constant) holds a text; no kernel "
+                                    "computes with texts")
             for tensor in ([attr.t] if attr.HasField("t") else []) + list(attr.tensors):
                 yield f"tensor {attr.name!r} of node {node.name!r}", tensor
 
@@ -101,35 +104,7 @@ def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         yield from function.node
 
 
-def _check_calls(proto: onnx.ModelProto) -> None:
-    """Counts nodes as inlining would; refuses recursion and expansion without end."""
-    bodies = {(f.domain, f.name, f.overload): f.node for f in proto.functions}
-    counts: dict[tuple[str, str, str], int | None] = {}
-
-    def count(nodes: Sequence[onnx.NodeProto], depth: int) -> int:
-        total = 0
-        for node in nodes:
-            key = (node.domain, node.op_type, node.overload)
-            if key not in bodies:
-                total += 1
-                continue
-            if key not in counts:
-                counts[key] = None
-                if depth > 100:
-                    raise TrustError(f"local functions call each other {depth} deep")
-                counts[key] = count(bodies[key], depth + 1)
-            known = counts[key]
-            if known is None:
-                raise ModelError(f"local function {key[1]!r} calls itself; ONNX forbids that")
-            total += known
-        return total
-
-    total = count(proto.graph.node, 0)
-    if total > MAX_NODES:
-        raise TrustError(f"local functions expand to {total} nodes, more than {MAX_NODES}")
-
-
-def _check_tensor(tensor: TensorProto, owner: str, folder: Path, budget: int) -> int:
+def _check_tensor(tensor: TensorProto, owner: str, stored: External, budget: int) -> int:
     """Bytes of the tensor, which are afterwards in the proto itself."""
     bits = BITS.get(tensor.data_type)
     if bits is None:
@@ -147,7 +122,7 @@ def _check_tensor(tensor: TensorProto, owner: str, folder: Path, budget: int) ->
         raise ModelError(f"{owner} is stored in segments, which ONNX files do not use; save the "
                          "model again with the onnx package")
     if tensor.data_location == TensorProto.EXTERNAL:
-        _read_external(tensor, owner, folder, nbytes)
+        stored.read(tensor, owner, nbytes)
     elif tensor.HasField("raw_data"):
         if len(tensor.raw_data) != nbytes:
             raise ModelError(f"{owner} of shape {list(tensor.dims)} holds {len(tensor.raw_data)} "
@@ -159,55 +134,6 @@ def _check_tensor(tensor: TensorProto, owner: str, folder: Path, budget: int) ->
             raise ModelError(f"{owner} of shape {list(tensor.dims)} holds {found} values, "
                              f"expected {expected}; the file is damaged")
     return nbytes
-
-
-def _read_external(tensor: TensorProto, owner: str, folder: Path, nbytes: int) -> None:
-    entries = {e.key: e.value for e in tensor.external_data}
-    path = _inside(folder, entries.get("location", ""), owner)
-    offset = _number(entries.get("offset", "0"), f"offset of {owner}")
-    length = _number(entries.get("length", str(nbytes)), f"length of {owner}")
-    if length != nbytes:
-        raise ModelError(f"{owner} of shape {list(tensor.dims)} declares {length} external bytes, "
-                         f"expected {nbytes}")
-    try:
-        # Opened without blocking, so that a pipe of that name cannot hold the loader up.
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise ModelError(f"{owner} lies in {path}, which cannot be read: {error}; keep the data "
-                         "file beside the model") from error
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise TrustError(f"{owner} lies in {path}, which is not a regular file")
-        if offset + nbytes > status.st_size:
-            raise ModelError(f"{owner} needs bytes {offset} to {offset + nbytes} of {path}, which "
-                             f"has {status.st_size}; the data file is cut short")
-        file.seek(offset)
-        tensor.raw_data = file.read(nbytes)
-    del tensor.external_data[:]
-    tensor.data_location = TensorProto.DEFAULT
-
-
-def _inside(folder: Path, location: str, owner: str) -> Path:
-    """The place of a data file; TrustError unless it truly lies in the model's folder."""
-    parts = PurePosixPath(location).parts
-    windows = PureWindowsPath(location)
-    absolute = location.startswith("/") or bool(windows.drive or windows.root)
-    if not parts or absolute or ".." in parts or ".." in windows.parts or "\0" in location:
-        raise TrustError(f"{owner} asks for the file {location!r}; external data must have a "
-                         "relative name without '..' in the model's own folder")
-    root = folder.resolve()
-    path = (root / location).resolve()
-    if root not in path.parents:
-        raise TrustError(f"{owner} asks for {location!r}, a link to {path} outside the model's "
-                         "folder; copy the file into the folder")
-    return path
-
-
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ModelError(f"the {what} is {text[:40]!r}, expected a whole number of bytes")
-    return int(text)
 
 
 def _check_info(info: onnx.ValueInfoProto) -> None:

@@ -13,6 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ganglion.errors import ModelError
+from ganglion.files import read_regular
+from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.tflite_file import Network, Operator, Quantization, Tensor, read_network
 from ganglion.frontends.tflite_rows import ROWS
 from ganglion.frontends.tflite_site import Site, Values
@@ -20,34 +22,35 @@ from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import GraphBuilder, static_shape
 from ganglion.ops.infer import infer_model
 
+MAX_FILE_BYTES = 1 << 32
+"""Largest file that is read."""
 MAX_FOLDED = 1 << 16
 """Elements that an operator on constants may give to be computed at once (shapes are small)."""
 
 
-def load_tflite(path: Path | str) -> ir.Model:
+def load_tflite(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     """Reads a .tflite file as a Model of opset 21, every value with its dtype and shape.
 
     Shapes are those of the file; an open batch is 1. int8 and uint8 inputs and outputs stay what
     they are, their scale and zero point in the metadata. Only the first subgraph is read.
 
     Raises ModelError for a damaged file or an inconsistent network, UnsupportedOp naming the
-    operator that cannot be read, TrustError for a file that unfolds beyond all measure.
+    operator that cannot be read, TrustError for a file that unfolds beyond `limits`.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-    return convert(read_network(data), path.stem)
+    data = read_regular(path, ModelError, MAX_FILE_BYTES)
+    return convert(read_network(data, limits), path.stem, limits)
 
 
-def convert(network: Network, name: str) -> ir.Model:
+def convert(network: Network, name: str, limits: Limits = DEFAULT) -> ir.Model:
     """The network as a Model. Raises as `load_tflite`."""
     values = Values(GraphBuilder(name), network)
     for index in network.inputs:
         _input(values, network.tensors[index])
     for operator in network.operators:
         _convert(values, operator)
+        limits.check_nodes(len(values.g.graph), f"the network up to operator {operator.index}")
+        limits.check_bytes(values.g.constant_bytes, network.size, "the network's constants")
     for index in network.outputs:
         _output(values, network.tensors[index])
     model = values.g.model()

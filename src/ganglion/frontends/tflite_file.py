@@ -15,13 +15,12 @@ import onnx_ir as ir
 import tflite
 
 from ganglion.errors import ModelError, TrustError, UnsupportedOp
+from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.tflite_schema import ROWS, Table
 from ganglion.ops.infer import MAX_ELEMENTS
 
-MAX_OPERATORS = 1_000_000
-"""Operators of a network, as for ONNX files."""
-MAX_OPERANDS = 4_000_000
-"""Operands of all operators together: a small file can name one long list many times."""
+MAX_AXES = 32
+"""Axes of a tensor, as in the C of a build."""
 MAX_SHARING = 8
 """Constants may be this many times larger than the file (several tensors may share one buffer)."""
 SHARED_BYTES = 1 << 24
@@ -100,9 +99,11 @@ class Network:
     operators: Sequence[Operator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    size: int = 0
+    """Bytes of the file."""
 
 
-def read_network(data: bytes) -> Network:
+def read_network(data: bytes, limits: Limits = DEFAULT) -> Network:
     """The network in a file. Raises ModelError for a damaged one, UnsupportedOp, TrustError."""
     model = Table.root(data)
     if model.integer("version") != 3:
@@ -113,8 +114,7 @@ def read_network(data: bytes) -> Network:
         raise ModelError("the file holds no subgraph, so no network")
     graph = graphs[0]
     buffers = _buffers(model, data)
-    tensors = [_tensor(k, t, buffers) for k, t in enumerate(graph.tables("tensors", "Tensor"))]
-    _check_sharing(tensors, len(data))
+    tensors = _tensors(graph, buffers, len(data))
     inputs, outputs = graph.integers("inputs"), graph.integers("outputs")
     for index in (*inputs, *outputs):
         if not 0 <= index < len(tensors):
@@ -122,8 +122,9 @@ def read_network(data: bytes) -> Network:
                              f"{len(tensors)} tensors")
     if not outputs:
         raise ModelError("the network has no outputs")
-    operators = _operators(model, graph, len(tensors))
-    return Network(graph.text("name") or "main", tensors, operators, inputs, outputs)
+    operators = _operators(model, graph, len(tensors), limits)
+    return Network(graph.text("name") or "main", tensors, operators, inputs, outputs,
+                   len(data))
 
 
 def _buffers(model: Table, data: bytes) -> list[np.ndarray]:
@@ -141,6 +142,19 @@ def _buffers(model: Table, data: bytes) -> list[np.ndarray]:
     return found
 
 
+def _tensors(graph: Table, buffers: Sequence[np.ndarray], size: int) -> list[Tensor]:
+    found, made = [], 0
+    for k, table in enumerate(graph.tables("tensors", "Tensor")):
+        found.append(_tensor(k, table, buffers))
+        data = found[-1].data
+        made += 0 if data is None else data.nbytes
+        if made > max(SHARED_BYTES, MAX_SHARING * size):
+            raise TrustError(f"the constants of this file of {size} bytes unfold to {made} bytes "
+                             f"and more: many tensors share one buffer, which no honest converter "
+                             "writes")
+    return found
+
+
 def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
     name = table.text("name") or f"tensor_{index}"
     owner = f"tensor {index} {name!r}"
@@ -149,6 +163,9 @@ def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
     place = table.integer("buffer")
     if place >= len(buffers):
         raise ModelError(f"{owner} lies in buffer {place}; the file has {len(buffers)}")
+    if table.array("shape").size > MAX_AXES or table.array("shape_signature").size > MAX_AXES:
+        raise ModelError(f"{owner} has {table.array('shape').size} axes, expected at most "
+                         f"{MAX_AXES}")
     shape, signature = table.integers("shape"), table.integers("shape_signature")
     if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise ModelError(f"{owner} has the shape {list(shape)}; dimensions must not be negative, "
@@ -233,26 +250,15 @@ def _quantization(owner: str, tensor: Table, declared: int, shape: tuple[int, ..
     return Quantization(scale, zero, axis if scale.size > 1 else 0)
 
 
-def _check_sharing(tensors: Sequence[Tensor], size: int) -> None:
-    total = sum(t.data.nbytes for t in tensors if t.data is not None)
-    if total > max(SHARED_BYTES, MAX_SHARING * size):
-        raise TrustError(f"the constants of this file of {size} bytes unfold to {total} bytes: "
-                         "many tensors share one buffer, which no honest converter writes")
-
-
-def _operators(model: Table, graph: Table, tensors: int) -> list[Operator]:
+def _operators(model: Table, graph: Table, tensors: int, limits: Limits) -> list[Operator]:
     codes = [_name(code) for code in model.tables("operator_codes", "OperatorCode")]
     tables = graph.tables("operators", "Operator")
-    if len(tables) > MAX_OPERATORS:
-        raise TrustError(f"the network has {len(tables)} operators, more than {MAX_OPERATORS}")
-    found, operands = [], 0
+    limits.check_nodes(len(tables), "the network")
+    found = []
     for k, table in enumerate(tables):
         code = table.integer("opcode_index")
         if code >= len(codes):
             raise ModelError(f"operator {k} is of kind {code}; the file names {len(codes)} kinds")
-        operands += table.array("inputs").size + table.array("outputs").size
-        if operands > MAX_OPERANDS:
-            raise TrustError(f"the operators have more than {MAX_OPERANDS} operands together")
         inputs, outputs = table.integers("inputs"), table.integers("outputs")
         if any(not -1 <= i < tensors for i in inputs) or any(not 0 <= i < tensors for i in outputs):
             raise ModelError(f"operator {k} {codes[code]} reads {list(inputs[:30])} and writes "

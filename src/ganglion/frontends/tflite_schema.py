@@ -14,11 +14,16 @@ from functools import cache
 
 import numpy as np
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, TrustError
 
 WIDTHS: Mapping[str, str] = {"i8": "<b", "u8": "<B", "bool": "<?", "i32": "<i", "u32": "<I",
                              "u64": "<Q", "f32": "<f"}
 """Kinds of fields kept in the table itself; the others are offsets of four bytes."""
+MAX_TEXT = 1 << 12
+"""Bytes of a text that are read."""
+MAX_REPEATED = 64
+"""A file's numbers and texts may be read so many times over: many tensors and operators can share
+one list. Beyond that its lists would take more time than its bytes."""
 VECTORS: Mapping[str, str] = {"bytes": "|u1", "ints": "<i4", "longs": "<i8", "floats": "<f4"}
 
 _ACTIVATED = "fused_activation_function:i8"
@@ -102,14 +107,31 @@ def fields(table: str) -> Mapping[str, Field]:
     return found
 
 
+@dataclass
+class _Reading:
+    """Counts the bytes that are turned into Python's values, which may be named many times."""
+
+    left: int
+
+    def took(self, nbytes: int) -> None:
+        self.left -= nbytes
+        if self.left < 0:
+            raise TrustError("many tables of the file share one list or text, so that reading it "
+                             "would take more time than its size allows; no honest converter "
+                             "writes that")
+
+
 class Table:
     """One table of a FlatBuffer. Reads raise ModelError for whatever lies outside the file.
 
     `name`: its row in `ROWS`. An absent scalar has its default, an absent text or vector is empty.
     """
 
-    def __init__(self, data: bytes, place: int, name: str) -> None:
+    def __init__(self, data: bytes, place: int, name: str,
+                 reading: "_Reading | None" = None) -> None:
         self._data, self._place, self.name = data, place, name
+        self._reading = reading or _Reading(MAX_REPEATED * len(data) + 4096)
+        self._reading.took(4)
         vtable = place - int(self._unpack("<i", place))
         size = int(self._unpack("<H", vtable))
         self._bytes = int(self._unpack("<H", vtable + 2))
@@ -139,9 +161,11 @@ class Table:
         return float(self._scalar(field))
 
     def text(self, field: str) -> str:
-        """A string; bytes that are no UTF-8 are shown as escapes."""
+        """The first `MAX_TEXT` bytes of a string; those that are no UTF-8 are shown as escapes."""
         found = self._field(field)
         start, count = self._vector(found[1], 1, field) if found else (0, 0)
+        count = min(count, MAX_TEXT)
+        self._reading.took(count)
         return self._data[start:start + count].decode("utf-8", "backslashreplace")
 
     def array(self, field: str) -> np.ndarray:
@@ -149,11 +173,13 @@ class Table:
         dtype = np.dtype(VECTORS[fields(self.name)[field].kind])
         found = self._field(field)
         start, count = self._vector(found[1], dtype.itemsize, field) if found else (0, 0)
+        if dtype.itemsize > 1:
+            self._reading.took(count * dtype.itemsize)
         return np.frombuffer(self._data, dtype, count, start)
 
     def integers(self, field: str) -> tuple[int, ...]:
         """A vector of whole numbers."""
-        return tuple(int(n) for n in self.array(field))
+        return tuple(self.array(field).tolist())
 
     def has(self, field: str) -> bool:
         """Whether the file holds this field at all."""
@@ -162,13 +188,15 @@ class Table:
     def table(self, field: str, name: str) -> "Table | None":
         """A table of the row `name`, None where it is absent."""
         found = self._field(field)
-        return None if found is None else Table(self._data, self._follow(found[1]), name)
+        return None if found is None else Table(self._data, self._follow(found[1]), name,
+                                                   self._reading)
 
     def tables(self, field: str, name: str) -> "list[Table]":
         """A vector of tables of the row `name`."""
         found = self._field(field)
         start, count = self._vector(found[1], 4, field) if found else (0, 0)
-        return [Table(self._data, self._follow(start + 4 * k), name) for k in range(count)]
+        return [Table(self._data, self._follow(start + 4 * k), name, self._reading)
+                for k in range(count)]
 
     def _field(self, field: str) -> tuple[Field, int] | None:
         """The field's row and its place in the file, None where it is absent."""

@@ -18,6 +18,7 @@ AttrValue = (int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 class GraphBuilder:
     """Appends nodes to a graph. Every value it returns has a dtype and a static shape.
+    `constant_bytes`: of all constants that it made.
 
     >>> g = GraphBuilder("example")
     >>> x = g.input("x", ir.DataType.FLOAT, (1, 3))
@@ -29,6 +30,8 @@ class GraphBuilder:
         self._graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET, GANGLION_DOMAIN: 1},
                                name=name)
         self._names: set[str] = set()
+        self._next: dict[str, int] = {}
+        self.constant_bytes = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     @classmethod
@@ -38,7 +41,7 @@ class GraphBuilder:
         self._graph = model.graph
         self._names = {v.name for v in _all_values(model.graph) if v.name}
         self._names |= {n.name for n in model.graph if n.name}
-        self._constants = {}
+        self._next, self._constants, self.constant_bytes = {}, {}, 0
         return self
 
     @property
@@ -47,10 +50,11 @@ class GraphBuilder:
 
     def fresh(self, hint: str) -> str:
         """A name not used yet, `hint` itself if free."""
-        name, k = hint, 1
+        name, k = hint, self._next.get(hint, 1)
         while name in self._names:
             name, k = f"{hint}_{k}", k + 1
         self._names.add(name)
+        self._next[hint] = k
         return name
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
@@ -74,6 +78,7 @@ class GraphBuilder:
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else b"")
         if share and array.nbytes <= 64 and key in self._constants:
             return self._constants[key]
+        self.constant_bytes += array.nbytes
         name = self.fresh(name)
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name),
                          type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
@@ -270,7 +275,7 @@ def infer_types(node: ir.Node) -> None:
             out.dtype, out.shape = dtype, ir.Shape(shape)
         return
     schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:

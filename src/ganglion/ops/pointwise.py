@@ -243,22 +243,34 @@ def _is_number(x: Expr | float) -> bool:
 
 
 def program(roots: Sequence[Expr]) -> tuple[Program, tuple[int, ...]]:
-    """Flattens trees to straight-line code, equal subtrees once; also the index of each root."""
+    """Flattens trees to straight-line code, equal subtrees once; also the index of each root.
+
+    Takes as many steps as there are different Exprs, however often one is part of another and
+    however deep they are nested.
+    """
     code: list[Instr] = []
-    seen: dict[Expr, int] = {}
-
-    def visit(e: Expr) -> int:
-        if e not in seen:
-            args = tuple(visit(a) for a in e.args)
+    known: dict[tuple[str, ...], int] = {}
+    places: dict[int, int] = {}
+    for root in roots:
+        waiting = [root]
+        while waiting:
+            e = waiting[-1]
+            missing = [a for a in reversed(e.args) if id(a) not in places]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            args = tuple(places[id(a)] for a in e.args)
             if e.name == "as":
-                seen[e] = args[0]
-                return args[0]
-            code.append((_name(e), *args) if e.value is None else (_name(e), e.value))
-            seen[e] = len(code) - 1
-        return seen[e]
-
-    indices = tuple(visit(r) for r in roots)
-    return tuple(code), indices
+                places[id(e)] = args[0]
+                continue
+            instr: Instr = (_name(e), *args) if e.value is None else (_name(e), e.value)
+            key = tuple(map(repr, instr))  # -0.0 is not 0.0
+            if key not in known:
+                known[key] = len(code)
+                code.append(instr)
+            places[id(e)] = known[key]
+    return tuple(code), tuple(places[id(r)] for r in roots)
 
 
 def _name(e: Expr) -> str:

@@ -17,6 +17,10 @@ from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, re
 
 MAX_GROWN_BYTES = 1 << 20
 """A folded tensor may be this large, or as large as what it is computed from."""
+MAX_TOTAL_BYTES = 1 << 25
+"""What folded tensors larger than their inputs may take together, those of `ALWAYS_BYTES` (shapes,
+axes, indices) left out."""
+ALWAYS_BYTES = 1 << 12
 KEPT = frozenset({"DequantizeLinear"})
 """Left alone although constant: folding would turn int8 weights back into floats."""
 DATA_DEPENDENT = frozenset({"NonZero", "Unique", "Compress"})
@@ -28,9 +32,13 @@ class FoldConstants(Pass):
 
     Evaluates nodes whose inputs are all constants by the operators' own references, those without
     a row by ONNX's. Bound state is no constant. A result larger than `MAX_GROWN_BYTES` and than its
-    inputs stays a node, so that a Tile or an Expand does not bloat the file. Exact up to the
-    rounding of the reference.
+    inputs stays a node, so that a Tile or an Expand does not bloat the file, nor do many together
+    grow beyond `MAX_TOTAL_BYTES`. Exact up to the rounding of the reference.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = MAX_TOTAL_BYTES
 
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
@@ -72,8 +80,14 @@ class FoldConstants(Pass):
         arrays = [self.constant(v) for v in node.inputs]
         if any(a is None and v is not None for a, v in zip(arrays, node.inputs)):
             return None
-        if not _small(node, [a for a in arrays if a is not None]):
+        given = sum(a.nbytes for a in arrays if a is not None)
+        made = _made_bytes(node, given)
+        if made is None or made > max(MAX_GROWN_BYTES, given):
             return None
+        if made > max(ALWAYS_BYTES, given):
+            if made > self._left:
+                return None
+            self._left -= made
         if find(node.domain, node.op_type) is None:
             return _by_onnx(node, arrays)
         try:
@@ -96,19 +110,19 @@ def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> Array:
     return np.asarray(part, np.int64)
 
 
-def _small(node: ir.Node, arrays: Sequence[Array]) -> bool:
-    given = sum(a.nbytes for a in arrays)
+def _made_bytes(node: ir.Node, given: int) -> int | None:
+    """The bytes of what the node makes of `given` bytes, at most; None where nobody knows."""
     if node.op_type in DATA_DEPENDENT:
-        return given <= MAX_GROWN_BYTES
+        return given if given <= MAX_GROWN_BYTES else None
     total = 0
     for value in node.outputs:
         shape = known_shape(value)
         if not value.uses() and not value.is_graph_output():
             continue
         if shape is None or value.dtype is None:
-            return False
+            return None
         total += elements(shape) * max(1, value.dtype.bitwidth // 8)
-    return total <= max(MAX_GROWN_BYTES, given)
+    return total
 
 
 def _by_onnx(node: ir.Node, arrays: Sequence[Array | None]) -> Sequence[Array] | None:

@@ -1,11 +1,20 @@
 """Interpolation is a matrix product along each axis."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import UnsupportedOp
 from ganglion.ops.graph import GraphBuilder, attributes
 from ganglion.ops.resize import Axis, interpolation, offset, resize_plan
 from ganglion.passes.base import Pass, before, known_shape, redirect, standard
+
+MAX_MATRICES = 1 << 24
+"""Weights of the matrices of one Resize: an axis of 4096 made another one of 4096 takes so many."""
+MAX_RESIZED = 1 << 27
+"""Elements of its result."""
 
 
 class SplitResize(Pass):
@@ -30,6 +39,7 @@ class SplitResize(Pass):
         if y is None or known_shape(y) is None or y.dtype != ir.DataType.FLOAT or unknown:
             return False
         g, plan = GraphBuilder.extending(model), resize_plan(node)
+        _require_small(node, plan)
         for k, axis in enumerate(plan):
             if not axis.kept:
                 y = _resized(g, node, y, k, axis)
@@ -49,3 +59,14 @@ def _resized(g: GraphBuilder, node: ir.Node, y: ir.Value, k: int, axis: Axis) ->
     if added.any():
         product = before(node, g.op("Add", product, g.constant(added, f"{node.name}_{k}_outside")))
     return product if last else before(node, g.op("Transpose", product, perm=perm))
+
+
+def _require_small(node: ir.Node, plan: Sequence[Axis]) -> None:
+    """Raises UnsupportedOp where the matrices of the axes together would take too much memory."""
+    total = sum(axis.size * axis.count for axis in plan if not axis.kept)
+    if total > MAX_MATRICES or math.prod(axis.count for axis in plan) > MAX_RESIZED:
+        raise UnsupportedOp(
+            f"node {node.name!r} (Resize): from {[axis.size for axis in plan]} to "
+            f"{[axis.count for axis in plan]} takes matrices of {total} weights, expected at most "
+            f"{MAX_MATRICES}, and at most {MAX_RESIZED} elements; resize in smaller steps or "
+            "outside the network")

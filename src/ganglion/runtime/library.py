@@ -21,6 +21,8 @@ from ganglion.runtime.ports import Description, Function, parse_description
 MANIFEST = "manifest.json"
 SUFFIXES = (".so", ".dylib", ".dll")
 FORMAT = 1
+MAX_BYTES = 1 << 30
+"""Largest file of an artefact that is read."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
 
 def _recover(path: Path) -> None:
     """Bring back what a save left that was killed between its two renames."""
-    from ganglion.files import recover_folder  # rarely needed, and slow to load
+    from ganglion.files import recover_folder  # not needed to import the runtime, and slow to load
 
     recover_folder(path)
 
@@ -129,20 +131,20 @@ class _Folder(Mapping[str, bytes]):
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    from ganglion.files import read_regular  # as in _recover
+
+    return read_regular(path, ModelError, MAX_BYTES)
 
 
 def _manifest(files: Mapping[str, bytes], where: str) -> Mapping[str, object]:
+    from ganglion.files import parse_json  # as in _recover
+
     try:
-        manifest = json.loads(files[MANIFEST])
+        data = files[MANIFEST]
     except (KeyError, ModelError) as error:
-        raise ModelError(f"{where} has no {MANIFEST}: it is no artefact; `ganglion compile` or "
-                         f"Artifact.save() make one") from error
-    except ValueError as error:
-        raise ModelError(f"{where}: {MANIFEST} is no JSON ({error})") from error
+        raise ModelError(f"{where} has no {MANIFEST} that can be read ({error}): it is no "
+                         f"artefact; `ganglion compile` or Artifact.save() make one") from error
+    manifest = parse_json(data, ModelError, f"{where}: {MANIFEST}")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ModelError(f"{where}: {MANIFEST} is not of format {FORMAT}, the one that this "
                          f"version reads: build the network again, or update")

@@ -1,6 +1,7 @@
 """What a built network says about itself: its inputs, outputs and state."""
 
-import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ganglion.errors import ModelError
 
 MAX_RANK = 32
+_NUMBERS = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Port:
     @property
     def nbytes(self) -> int:
         """Bytes of one array of this port."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class StateTensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensor."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def view(self, block: NDArray[np.uint8]) -> NDArray[np.generic]:
         """The tensor inside a state block, with its axes in the order of `shape`."""
@@ -95,8 +97,10 @@ class Description:
 
 def parse_description(text: bytes) -> Description:
     """Read the description's JSON. Raises ModelError where it is not one."""
+    from ganglion.files import parse_json  # not needed to import the runtime, and slow to load
+
     try:
-        raw = json.loads(text)
+        raw: Any = parse_json(text, ModelError, "the library's description")
         if raw["version"] != 1:
             raise ModelError(f"the library's description has version {raw['version']!r}; this "
                              f"runtime reads version 1: build the network again, or update")
@@ -104,7 +108,7 @@ def parse_description(text: bytes) -> Description:
                            _ports(raw["outputs"]),
                            tuple(_state(tensor) for tensor in raw["state"]),
                            tuple(_function(*item) for item in raw.get("entries", {}).items()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"the library's description is malformed ({error}): build the network "
                          f"again") from error
 
@@ -135,16 +139,19 @@ def _state(raw: Mapping[str, object]) -> StateTensor:
 
 
 def _dtype(raw: object) -> np.dtype[np.generic]:
-    try:
-        dtype = np.dtype(str(raw))
-    except TypeError as error:
-        if raw == "bfloat16":
-            raise ValueError("bfloat16 is a type of the package ml_dtypes: install it and import "
-                             "it before the network") from error
-        raise
-    if dtype.kind not in "fiub" and dtype.name != "bfloat16":
+    if raw == "bfloat16":
+        return _bfloat16()
+    if not isinstance(raw, str) or not _NUMBERS.fullmatch(raw):
         raise ValueError(f"dtype {raw!r} is no number")
-    return dtype
+    return np.dtype(raw)
+
+
+def _bfloat16() -> np.dtype[np.generic]:
+    try:
+        return np.dtype("bfloat16")
+    except TypeError as error:
+        raise ValueError("bfloat16 is a type of the package ml_dtypes: install it and import "
+                         "it before the network") from error
 
 
 def _shape(raw: object) -> tuple[int, ...]:

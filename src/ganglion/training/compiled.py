@@ -1,5 +1,6 @@
 """Steps and predictions as compiled for this machine: where training meets the build."""
 
+import sys
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -59,7 +60,8 @@ def predict(model: ir.Model, x: Arrays) -> list[Array]:
 
 def answers(model: ir.Model, arrays: Sequence[Array]) -> list[Array]:
     """Every output of a Model of one row for all rows of `arrays`, one for each of its inputs."""
-    built = compile(model, name="rows", calibration=list(arrays), samples=1, cores=1)
+    built = compile(model, name="rows", calibration=list(arrays), samples=1, cores=1,
+                    memory_bytes=sys.maxsize)  # the batch is the caller's own
     return list(_listed(built.session().run(*arrays)))
 
 

@@ -271,17 +271,39 @@ class _Loop:
 
     def _resume(self, point: checkpoint.Checkpoint) -> None:
         p, run = self.problem, self.run_state
-        for name in self.bound:
-            if name not in point.state or point.state[name].shape != self.full.get(name).shape:
-                raise DataError(f"{p.checkpoint} is not a readable checkpoint (no value for "
-                                f"{name!r}); delete it to start afresh")
+        self._check_fit(point)
         for name in self.bound:
             self.full.set(name, point.state[name])
         for callback, state in zip(checkpoint.stateful(p.callbacks), point.callbacks):
             if state:
-                callback.restore(state)
+                try:
+                    callback.restore(state)
+                except (KeyError, TypeError, ValueError, OverflowError) as error:
+                    raise self._damaged(f"{type(callback).__name__} cannot take up "
+                                        f"{dict(state)}: {error!r}") from error
         run.history, run.learning_rate, run.stop = point.history, point.learning_rate, point.stop
         self.at = point.progress
+
+    def _check_fit(self, point: checkpoint.Checkpoint) -> None:
+        """DataError for tensors and counts that no run of this problem comes to."""
+        kept = [(name, point.state) for name in self.bound]
+        kept += [(name, w.weights) for w in self.watches if w.weights for name in self.weights]
+        for name, arrays in kept:
+            found, own = arrays.get(name), self.full.get(name)
+            if found is None or (found.shape, found.dtype) != (own.shape, own.dtype):
+                raise self._damaged(f"no value for {name!r}")
+        at, steps = point.progress, self.run_state.steps
+        parts = [len(part) for output in (*at.predictions, *at.targets) for part in output
+                 if part.ndim]
+        outputs = len(at.predictions), len(at.targets)
+        if (at.step > steps or at.taken < at.step or (at.rows == 0) != (at.step == 0)
+                or at.total.shape != (len(self.losses),) or outputs[0] != outputs[1]
+                or len(parts) != sum(outputs) or set(parts) - {at.rows}):
+            raise self._damaged(f"step {at.step} of {steps}, {at.rows} rows")
+
+    def _damaged(self, why: str) -> DataError:
+        return DataError(f"{self.problem.checkpoint} is not a readable checkpoint ({why}); delete "
+                         "it to start afresh, or give another path")
 
     def _save(self) -> None:
         p, run = self.problem, self.run_state

@@ -20,6 +20,9 @@ from ganglion.ops.graph import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
 
+MAX_LINES = 4096
+"""Lines that a Pad may repeat: each is a step of its own."""
+
 
 def lower_view(lowerer: Lowerer, node: ir.Node) -> None:
     """Reshape and its like: the same bytes where strides allow, else a dense copy first."""
@@ -149,6 +152,10 @@ def _pad_mirrored(lowerer: Lowerer, node: ir.Node, view: View, begins: Mapping[i
     if mode not in ("edge", "reflect"):
         raise UnsupportedOp(f"node {node.name!r} (Pad): mode {mode!r} is not handled; use "
                             "constant, edge or reflect")
+    lines = sum(begins.values()) + sum(ends.values())
+    if lines > MAX_LINES:
+        raise UnsupportedOp(f"node {node.name!r} (Pad): {lines} lines are added, each a step of "
+                            f"its own, expected at most {MAX_LINES}; pad with a constant")
     for axis in sorted(begins):
         begin, n, end = begins[axis], view.shape[axis], ends[axis]
         if begin == end == 0:
