@@ -21,6 +21,7 @@ from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.hybrid import ToHybrid
+from ganglion.passes.infer import Shapes, with_shapes
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare, run
 from ganglion.passes.unpack_weights import UnpackWeights
@@ -39,7 +40,7 @@ MANIFEST_FORMAT = 1
 
 
 def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
-            batch: int = 1, calibration: Calibration | None = None, check: bool = True,
+            batch: int = 1, shapes: Shapes | None = None, calibration: Calibration | None = None, check: bool = True,
             cc: str | None = None, isas: Sequence[str] | None = None,
             streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
             tune: bool | float = False, tuning_cache: str | Path | None = None,
@@ -48,7 +49,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
-    dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
+    dimension. `shapes`: sizes of inputs by name that the network leaves open. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
     ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
     `streaming`: one time step a call, with the recurrent state kept between calls. `hybrid`:
     products of float activations by weights stored as int8 are taken in int8, the activations
@@ -75,6 +76,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
         if not isinstance(number, int) or number < 1:
             raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     _require_numbers(model)
+    model = model if shapes is None else with_shapes(model, shapes)
     ready = ready_to_plan(model, batch, streaming, hybrid)
     ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}

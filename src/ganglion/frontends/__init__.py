@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.graph import require_model
+from ganglion.passes.infer import Shapes, with_shapes
 
 __all__ = ["READERS", "load", "save"]
 
@@ -22,10 +23,13 @@ READERS: Mapping[str, tuple[str, str]] = {
 """File suffix → (module, function from a path to a Model)."""
 
 
-def load(path: str | Path) -> ir.Model:
+def load(path: str | Path, *, shapes: Shapes | None = None) -> ir.Model:
     """Opens a network by its file's suffix.
 
-    Raises ModelError for an unknown suffix or a missing file, and what the format's reader raises.
+    `shapes`: sizes of inputs by name that the file leaves open, {"x": [1, 224, 224, 3]}; None for
+    one that stays open, as the first may (`compile` takes a batch).
+    Raises ModelError for an unknown suffix, a missing file or shapes that do not fit, and what the
+    format's reader raises.
     """
     path = Path(path)
     if path.suffix not in READERS:
@@ -34,8 +38,12 @@ def load(path: str | Path) -> ir.Model:
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     module, function = READERS[path.suffix]
-    reader: Callable[[Path], ir.Model] = getattr(import_module(module), function)
-    return reader(path)
+    reader: Callable[..., ir.Model] = getattr(import_module(module), function)
+    if shapes is None:
+        return reader(path)
+    # A Keras layer may need the sizes while the network is built.
+    made = reader(path, shapes) if path.suffix == ".keras" else reader(path)
+    return with_shapes(made, shapes)
 
 
 def save(model: ir.Model, path: str | Path) -> None:

@@ -21,6 +21,7 @@ from ganglion.frontends.keras import checked
 from ganglion.frontends.keras_config import NETWORKS, Reading, build
 from ganglion.frontends.keras_layers import check_origin, mapping_of, text
 from ganglion.layers.base import Layer
+from ganglion.passes.infer import Shapes
 
 Array = np.ndarray
 
@@ -34,8 +35,10 @@ _FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE,
                       h5py.h5z.FILTER_FLETCHER32})
 
 
-def load_keras(path: Path | str) -> ir.Model:
+def load_keras(path: Path | str, shapes: Shapes | None = None) -> ir.Model:
     """Reads a `.keras` archive of a Sequential or Functional network with its weights.
+
+    `shapes`: sizes of inputs, by their layers' names, that the file leaves open.
 
     Raises TrustError for what no honest archive holds (code, paths that climb, bombs, links out
     of the file), UnsupportedOp naming the layer for what has no counterpart here, ModelError for
@@ -50,7 +53,7 @@ def load_keras(path: Path | str) -> ir.Model:
         raise ModelError(f"{path} holds a {kind}; expected a Sequential or Functional network")
     check_origin(entry, kind, f"{path}: the network")
     config = mapping_of(entry, "config", f"{path}: the network")
-    reading = Reading()
+    reading = Reading(shapes=shapes or {})
     net = reading.net(config)
     with _damage(path):
         file = h5py.File(io.BytesIO(parts["model.weights.h5"]), "r")
