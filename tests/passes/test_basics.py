@@ -136,7 +136,7 @@ def test_wrong_size_is_an_error(sizes: dict[str, int], batch: int | None) -> Non
 
 
 def test_dimension_left_dynamic_is_named() -> None:
-    with pytest.raises(ModelError, match=r"'a'.*fix_shapes"):
+    with pytest.raises(ModelError, match=r"'a'.*shapes="):
         prepare(dynamic(), batch=2)
 
 

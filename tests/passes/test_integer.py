@@ -251,6 +251,54 @@ def test_a_sum_that_could_leave_int32_is_refused() -> None:
         ToInteger()(net.finish())
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.2e-7])
+def test_a_float_bias_beside_dead_weights_is_not_rounded_away(scale: float) -> None:
+    net = QdqNet(1)
+    codes = net.rng.integers(-127, 128, (4, 3)).astype(np.int8)
+    codes[:, 1] = 0
+    w = net.g.op("DequantizeLinear", net.g.constant(codes, "w"),
+                 net.g.constant(np.array([0.01, scale, 0.02], np.float32)), axis=1)
+    bias = net.g.constant(np.array([-0.2, 0.4, 0.3], np.float32))
+    y = net.g.op("Gemm", net.input((5, 4), 1.0), w, bias)
+    net.quantized(y, 0.05, 0)
+    model = net.finish()
+    before = evaluate(model, draw(model))["y"]
+    ToInteger()(model)
+    assert [n.op_type for n in model.graph] == ["QLinearGemm"]
+    after = evaluate(model, draw(model))["y"]
+    assert (after[:, 1] == 8).all()
+    assert np.abs(after.astype(int) - before).max() <= 1
+
+
+@pytest.mark.parametrize("code", [-2 ** 31, 2 ** 31 - 1])
+def test_a_saturated_bias_gives_the_end_of_the_codes_and_leaves_int32_nowhere(code: int) -> None:
+    net = QdqNet(2)
+    w, scale = net.weight((4, 2), None)
+    step = np.asarray(np.float32(0.05 * float(scale)))
+    bias = net.g.op("DequantizeLinear", net.g.constant(np.array([code, 5], np.int32), "b"),
+                    net.g.constant(step))
+    net.quantized(net.g.op("Gemm", net.input((5, 4)), w, bias), 0.05, 0)
+    model = net.finish()
+    before = evaluate(model, draw(model))["y"]
+    ToInteger()(model)
+    assert [n.op_type for n in model.graph] == ["QLinearGemm"]
+    after = evaluate(model, draw(model))["y"]
+    assert (after[:, 0] == (-128 if code < 0 else 127)).all()
+    assert np.abs(after.astype(int) - before).max() <= 1
+
+
+def test_a_bias_that_would_round_to_another_answer_stays_float() -> None:
+    net = QdqNet(3)
+    w = net.g.op("DequantizeLinear", net.g.constant(np.full((4, 2), 127, np.int8), "w"),
+                 net.g.constant(np.float32(1.0)))
+    bias = net.g.constant(np.array([0.4, -0.3], np.float32))
+    net.quantized(net.g.op("Gemm", net.input((5, 4), 1.0), w, bias), 0.05, 0)
+    model = net.finish()
+    before = evaluate(model, draw(model))["y"]
+    ToInteger()(model)
+    np.testing.assert_array_equal(evaluate(model, draw(model))["y"], before)
+
+
 def test_weights_of_other_integer_types_are_shifted_to_int8() -> None:
     net = QdqNet(15)
     codes = net.rng.integers(1, 256, (5, 4)).astype(np.uint8)

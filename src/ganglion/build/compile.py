@@ -24,6 +24,7 @@ from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.hybrid import ToHybrid
+from ganglion.passes.infer import Shapes, with_shapes
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare, run
 from ganglion.passes.stream import sequences, stream
@@ -44,8 +45,8 @@ MANIFEST_FORMAT = 1
 
 
 def compile(model: ir.Model, target: str | Target = "host", *, name: str | None = None,
-            batch: int = 1, calibration: Calibration | None = None, check: bool = True,
-            cc: str | None = None, isas: Sequence[str] | None = None,
+            batch: int = 1, shapes: Shapes | None = None, calibration: Calibration | None = None,
+            check: bool = True, cc: str | None = None, isas: Sequence[str] | None = None,
             streaming: bool = False, hybrid: bool = False, samples: int = COUNT,
             tune: bool | float = False, tuning_cache: str | Path | None = None,
             entries: Mapping[str, ir.Model] | None = None,
@@ -53,58 +54,41 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     """Builds a network for a target and checks the build against the reference.
 
     `target`: a name of the target table or a row. `batch`: rows a call, for a symbolic first
-    dimension. `calibration`: real inputs to check on (one array, a sequence, or by name); drawn
-    ones otherwise. `cc`: another compiler's command line. `isas`: fewer instruction sets.
-    `streaming`: one time step a call, with the recurrent state kept between calls. `hybrid`:
-    products of float activations by weights stored as int8 are taken in int8, the activations
-    quantised on the fly (`passes.hybrid`): faster, and rounded to 256 steps. `samples`: how many
-    inputs the check takes; a small network's takes more. `tune`: measure the kernels' variants on
-    this machine, for at most this many seconds if a number, and keep the choices in `tuning_cache`
-    (a file in this system's folder for caches if None). Without `tune`, a `tuning_cache` measured
-    before, here or on the device, is followed; where neither is given the cost model decides.
-    `entries`: further functions
-    over the same state, by name: Models that bind nothing but what `model` binds; each is checked
-    on its own. `memory_bytes`: what arena and state may take together, at most 1 GiB with inputs
-    and outputs if None; a training step computes
-    activations a second time rather than take more, or than the target has (`build.budget`).
-    `cores`: how many the steps
-    of a network above a million MACs are divided for, those of the target if None; 1 keeps it
-    whole, and its code smaller.
-    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged
-    or unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
-    or cannot be measured here),
-    ToolchainError, CheckError.
-    """
-    require_model(model, "compile")
-    goal = _goal(target, isas)
-    cores = goal.cores if cores is None else cores
-    for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
-        if not isinstance(number, int) or number < 1:
-            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
-    for function in entries or {}:
-        require_function_name(function)
-    _require_numbers(model)
-    ready = ready_to_plan(model, batch, streaming, hybrid)
-    ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
+    dimension. `shapes`: sizes of inputs by name that the network leaves open. `calibration`: real
+    inputs to check on (one array, a sequence, or by name); drawn ones otherwise. `cc`: another
+    compiler's command line. `isas`: fewer instruction sets. `streaming`: one time step a call, with
+    the recurrent state kept between calls. `hybrid`: products of float activations by weights
+    stored as int8 are taken in int8, the activations quantised on the fly (`passes.hybrid`):
+    faster, and rounded to 256 steps. `samples`: how many inputs the check takes; a small network's
+    takes more. `tune`: measure the kernels' variants on this machine, for at most this many seconds
+    if a number, and keep the choices in `tuning_cache` (a file in this system's folder for caches
+    if None). Without `tune`, a `tuning_cache` measured before, here or on the device, is followed;
+    where neither is given the cost model decides. `entries`: further functions over the same state,
+    by name: Models that bind nothing but what `model` binds; each is checked on its own.
+    `memory_bytes`: what arena and state may take together, at most 1 GiB with inputs and outputs if
+    None; a training step computes activations a second time rather than take more, or than the
+    target has (`build.budget`). `cores`: how many the steps of a network above a million MACs are
+    divided for, those of the target if None; 1 keeps it whole, and its code smaller. Raises
+    UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged or
+    unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`, or cannot be
+    measured here), ToolchainError, CheckError. """ require_model(model, "compile") goal =
+    _goal(target, isas) cores = goal.cores if cores is None else cores for argument, number in
+    (("batch", batch), ("samples", samples), ("cores", cores)): if not isinstance(number, int) or
+    number < 1: raise DataError(f"{argument}={number!r}: expected a whole number from 1 up") for
+    function in entries or {}: require_function_name(function) _require_numbers(model) model = model
+    if shapes is None else with_shapes(model, shapes) ready = ready_to_plan(model, batch, streaming,
+    hybrid) ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
-    plan = _planned(functions, goal, name, cores)
-    if LOSS not in ready.metadata_props:
-        require_intended(plan, memory_bytes)
-    section = _measured(plan, goal, tune, tuning_cache, cc)
-    if section is not None:
-        plan = _planned(functions, goal, name, cores, section.choices)
-    check_memory(plan, goal)
-    require_within(plan, memory_bytes)
-    sources = emit(plan)
-    compiled = compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions))
-    figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
-    if check:
-        given = {"run": model, **(entries or {})}
-        build = _Build(plan, goal, sources, compiled)
-        found = {n: _checked(build, m, given[n], n, calibration, samples, streaming)
-                 for n, m in functions.items()}
-        figures = {**found.pop("run"), **({"entries": found} if found else {})}
-    return _artifact(plan, goal, sources, compiled, figures, section)
+    plan = _planned(functions, goal, name, cores) if LOSS not in ready.metadata_props:
+    require_intended(plan, memory_bytes) section = _measured(plan, goal, tune, tuning_cache, cc) if
+    section is not None: plan = _planned(functions, goal, name, cores, section.choices)
+    check_memory(plan, goal) require_within(plan, memory_bytes) sources = emit(plan) compiled =
+    compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions)) figures:
+    Mapping[str, object] = {"status": "not run", "reason": "not asked for"} if check: given =
+    {"run": model, **(entries or {})} build = _Build(plan, goal, sources, compiled) found = {n:
+    _checked(build, m, given[n], n, calibration, samples, streaming) for n, m in functions.items()}
+    figures = {**found.pop("run"), **({"entries": found} if found else {})} return _artifact(plan,
+    goal, sources, compiled, figures, section)
 
 
 def memory_needed(model: ir.Model, target: str | Target = "host",

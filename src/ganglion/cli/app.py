@@ -19,6 +19,9 @@ app = typer.Typer(name="ganglion", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tflite")]
+Shape = Annotated[list[str] | None, typer.Option(
+    help="sizes of an input that the network leaves open, x=1,224,224,3 (? for one that stays "
+         "open); repeat for several")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or inside of one "
                                              "inference")]
@@ -58,15 +61,17 @@ def inspect(
     model: ModelPath,
     plan: Annotated[bool, typer.Option("--plan", help="show the steps of a build for this machine: "
                                        "kernels, buffers, offsets")] = False,
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Show layers, shapes, parameters, MACs and arena bytes."""
     from ganglion.cli.inspect import run, run_plan
+    from ganglion.cli.source import Source
 
     if plan:
-        run_plan(model)
+        run_plan(Source(model, shape))
     else:
-        run(model, json)
+        run(Source(model, shape), json)
 
 
 @app.command()
@@ -104,18 +109,20 @@ def train(
         min=1, help="write the checkpoint after every so many steps too")] = None,
     log: Annotated[Path | None, typer.Option(help="write the history as .csv")] = None,
     trainable: Trainable = None,
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
     from ganglion.cli.device import selection
     from ganglion.cli.learning import Learning
+    from ganglion.cli.source import Source
     from ganglion.cli.train import Settings, run
 
     learning = Learning(optimizer, learning_rate, schedule, warmup, weight_decay, clip_value,
                         clip_norm, global_clip_norm, accumulate)
-    run(model, data, output, Settings(epochs, loss, batch_size, validation_split, seed, learning,
-                                      class_weight, checkpoint, checkpoint_steps, log,
-                                      selection(trainable)), json)
+    settings = Settings(epochs, loss, batch_size, validation_split, seed, learning, class_weight,
+                        checkpoint, checkpoint_steps, log, selection(trainable))
+    run(Source(model, shape), data, output, settings, json)
 
 
 @app.command()
@@ -136,13 +143,16 @@ def compile_training(
     cc: Compiler = None,
     isa: Isas = None,
     seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Turn the training of a network into C: step, evaluate, predict, for a device that learns."""
     from ganglion.cli.device import Request, run
+    from ganglion.cli.source import Source
 
-    run(model, output, Request(target, loss, optimizer, learning_rate, batch_size, trainable,
-                               memory, data, name, cc, isa, seed), json)
+    run(Source(model, shape), output,
+        Request(target, loss, optimizer, learning_rate, batch_size, trainable, memory, data, name,
+                cc, isa, seed), json)
 
 
 @app.command()
@@ -150,12 +160,14 @@ def evaluate(
     model: ModelPath,
     data: Annotated[Path, typer.Option(help=".npz (x_test and y_test if there, else x and y), or "
                                        ".csv")],
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Measure a network on data: accuracy, precision, recall, F1, or MAE, MSE, RMSE."""
+    from ganglion.cli.source import Source
     from ganglion.cli.train import run_evaluate
 
-    run_evaluate(model, data, json)
+    run_evaluate(Source(model, shape), data, json)
 
 
 @app.command()
@@ -168,15 +180,17 @@ def quantize(
     rows: Annotated[int, typer.Option(min=1, help="how many inputs to calibrate on")] = 200,
     weights_only: Annotated[bool, typer.Option("--weights-only", help="store the weights as int8, "
                                                "compute in float; needs no inputs")] = False,
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Make a network int8, calibrated on real inputs, or its weights alone."""
     from ganglion.cli.build import run_quantize, run_quantize_weights
+    from ganglion.cli.source import Source
 
     if weights_only:
-        run_quantize_weights(model, output, json)
+        run_quantize_weights(Source(model, shape), output, json)
     else:
-        run_quantize(model, calibrate, output, method, rows, json)
+        run_quantize(Source(model, shape), calibrate, output, method, rows, json)
 
 
 @app.command()
@@ -200,13 +214,16 @@ def compile(
                                                     "with --tune, followed without")] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="divide large steps for so many cores; "
                                               "the target's by default")] = None,
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
+    from ganglion.cli.source import Source
 
-    run_compile(model, output, Request(target, cc, name, batch, calibrate, isa, streaming, hybrid,
-                                       tune, tune_cache, cores), json)
+    run_compile(Source(model, shape), output,
+                Request(target, cc, name, batch, calibrate, isa, streaming, hybrid, tune,
+                        tune_cache, cores), json)
 
 
 @app.command()
@@ -218,12 +235,14 @@ def export(
                                          "int8")] = False,
     check: Annotated[str | None, typer.Option(help="edgetpu: tell what an Edge TPU would run")
                      ] = None,
+    shape: Shape = None,
     json: Json = False,
 ) -> None:
     """Write a network as .tflite, for LiteRT."""
     from ganglion.cli.export import run as run_export
+    from ganglion.cli.source import Source
 
-    run_export(model, output, batch, hybrid, check, json)
+    run_export(Source(model, shape), output, batch, hybrid, check, json)
 
 
 @app.command()

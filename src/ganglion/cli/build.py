@@ -6,9 +6,10 @@ from pathlib import Path
 from ganglion.build import compile as build
 from ganglion.cli.data import check_output, read_inputs
 from ganglion.cli.show import print_json, print_table, say
+from ganglion.cli.source import Source
 from ganglion.compression import quantize
 from ganglion.errors import DataError
-from ganglion.frontends import load, save
+from ganglion.frontends import save
 from ganglion.toolchain.targets import targets
 
 
@@ -29,39 +30,39 @@ class Request:
     cores: int | None = None
 
 
-def run_quantize_weights(path: Path, output: Path, as_json: bool) -> None:
+def run_quantize_weights(source: Source, output: Path, as_json: bool) -> None:
     """Writes a copy of the network that stores its weights as int8 and computes in float."""
     check_output(output, ".onnx")
-    save(quantize(load(path), weights_only=True), output)
-    sizes = {"input_bytes": path.stat().st_size, "output_bytes": output.stat().st_size}
+    save(quantize(source.load(), weights_only=True), output)
+    sizes = {"input_bytes": source.path.stat().st_size, "output_bytes": output.stat().st_size}
     if as_json:
         print_json({"output": str(output), "weights_only": True, **sizes})
         return
     say(f"wrote {output}: {sizes['output_bytes']:,} bytes "
-        f"({path.name}: {sizes['input_bytes']:,} bytes), weights alone as int8")
+        f"({source.path.name}: {sizes['input_bytes']:,} bytes), weights alone as int8")
 
 
-def run_quantize(path: Path, calibrate: Path | None, output: Path, method: str, rows: int,
+def run_quantize(source: Source, calibrate: Path | None, output: Path, method: str, rows: int,
                  as_json: bool) -> None:
     """Writes an int8 copy of the network, calibrated on the first `rows` inputs."""
     if calibrate is None:
         raise DataError("the ranges of an int8 network are measured on real inputs: give some "
                         "with --calibrate, or --weights-only to keep its activations float")
     check_output(output, ".onnx")
-    model = load(path)
+    model = source.load()
     x = [array[:rows] for array in read_inputs(calibrate, model)]
     save(quantize(model, calibration=x, method=method), output)
-    sizes = {"input_bytes": path.stat().st_size, "output_bytes": output.stat().st_size}
+    sizes = {"input_bytes": source.path.stat().st_size, "output_bytes": output.stat().st_size}
     if as_json:
         print_json({"output": str(output), "rows": len(x[0]), "method": method, **sizes})
         return
     say(f"wrote {output}: {sizes['output_bytes']:,} bytes "
-        f"({path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x[0]):,} rows")
+        f"({source.path.name}: {sizes['input_bytes']:,} bytes), calibrated on {len(x[0]):,} rows")
 
 
-def run_compile(path: Path, output: Path, chosen: Request, as_json: bool) -> None:
+def run_compile(source: Source, output: Path, chosen: Request, as_json: bool) -> None:
     """Builds the network into the folder `output`."""
-    model = load(path)
+    model = source.load()
     calibration = None
     if chosen.calibrate is not None:
         calibration = read_inputs(chosen.calibrate, model)

@@ -8,9 +8,9 @@ from ganglion.build.footprint import footprint
 from ganglion.cli.build import spoken
 from ganglion.cli.data import read_pairs
 from ganglion.cli.show import print_json, print_table, say
+from ganglion.cli.source import Source
 from ganglion.cli.train import guess_losses, with_rate
 from ganglion.errors import DataError
-from ganglion.frontends import load
 from ganglion.training import last
 from ganglion.training.device import compile_training
 from ganglion.training.selection import Selection, Selector
@@ -34,9 +34,9 @@ class Request:
     seed: int
 
 
-def run(path: Path, output: Path, chosen: Request, as_json: bool) -> None:
+def run(source: Source, output: Path, chosen: Request, as_json: bool) -> None:
     """Builds what trains the network into the folder `output`; prints what it takes."""
-    model = load(path)
+    model = source.load()
     pairs = None if chosen.data is None else read_pairs(chosen.data, model)
     losses = [chosen.loss]
     if chosen.loss == "auto":

@@ -5,22 +5,22 @@ from pathlib import Path
 
 from ganglion.cli.data import check_output
 from ganglion.cli.show import print_json, print_table, say
+from ganglion.cli.source import Source
 from ganglion.errors import DataError
 from ganglion.exporters import edgetpu
 from ganglion.exporters.flat import FlatNetwork
 from ganglion.exporters.tflite import export
-from ganglion.frontends import load
 
 CHECKS = ("edgetpu",)
 
 
-def run(path: Path, output: Path, batch: int, hybrid: bool, check: str | None, as_json: bool
+def run(source: Source, output: Path, batch: int, hybrid: bool, check: str | None, as_json: bool
         ) -> None:
     """Writes the network as a .tflite file, and tells what an Edge TPU would run of it."""
     check_output(output, ".tflite")
     if check is not None and check not in CHECKS:
         raise DataError(f"--check {check}: known are {', '.join(CHECKS)}")
-    network = export(load(path), output, batch, hybrid=hybrid)
+    network = export(source.load(), output, batch, hybrid=hybrid)
     verdicts = edgetpu.check(network) if check else []
     printed = edgetpu.compiled(output) if check else None
     size = output.stat().st_size

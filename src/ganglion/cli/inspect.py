@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import onnx_ir as ir
 
 from ganglion.build.compile import ready_to_plan
 from ganglion.cli.show import print_json, print_table, say
-from ganglion.frontends import load
+from ganglion.cli.source import Source
 from ganglion.plan.planner import dump
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
@@ -32,15 +31,15 @@ class Layer:
     macs: int = 0
 
 
-def run_plan(path: Path) -> None:
+def run_plan(source: Source) -> None:
     """Prints what this machine would do for one call, a line a step."""
-    for line in dump(make_plan(ready_to_plan(load(path)), host().isas)).split("\n"):
+    for line in dump(make_plan(ready_to_plan(source.load()), host().isas)).split("\n"):
         say(line)
 
 
-def run(path: Path, as_json: bool) -> None:
+def run(source: Source, as_json: bool) -> None:
     """Prints a network's layers and what a call of it takes."""
-    model = load(path)
+    model = source.load()
     ready = ready_to_plan(model)
     plan = make_plan(ready, ("scalar",))
     layers = describe(model, ready, plan)
@@ -54,7 +53,7 @@ def run(path: Path, as_json: bool) -> None:
                  "outputs": [_port(v) for v in model.graph.outputs]}
         print_json({"name": model.graph.name, **ports, "layers": rows, **totals})
         return
-    print_table(path.name, ["layer", "operators", "output", "type", "parameters", "MACs"],
+    print_table(source.path.name, ["layer", "operators", "output", "type", "parameters", "MACs"],
                 [[r.name, " ".join(r.operators), r.output, r.dtype, r.parameters, r.macs]
                  for r in layers])
     say(f"inputs: {_listed(model.graph.inputs)}   outputs: {_listed(model.graph.outputs)}")

@@ -11,7 +11,8 @@ from ganglion.cli.data import Arrays, check_output, read_pairs
 from ganglion.cli.learning import Learning, class_weights
 from ganglion.cli.progress import Bars
 from ganglion.cli.show import print_json, print_table, say
-from ganglion.frontends import load, save
+from ganglion.cli.source import Source
+from ganglion.frontends import save
 from ganglion.training import evaluate, fit
 from ganglion.training.callbacks import CSVLogger
 from ganglion.training.optimizers import Optimizer, get
@@ -38,10 +39,10 @@ class Settings:
     trainable: Selection
 
 
-def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -> None:
-    """Trains the network of `path` on `data`, writes it to `output`, prints the history."""
+def run(source: Source, data: Path, output: Path, chosen: Settings, as_json: bool) -> None:
+    """Trains the network of `source` on `data`, writes it to `output`, prints the history."""
     check_output(output, ".onnx")
-    model = load(path)
+    model = source.load()
     x, y = read_pairs(data, model)
     loss = guess_losses(model, y) if chosen.loss == "auto" else [chosen.loss]
     rows = len(y[0] if isinstance(y, list) else y)
@@ -73,9 +74,9 @@ def run(path: Path, data: Path, output: Path, chosen: Settings, as_json: bool) -
     say(f"wrote {output}")
 
 
-def run_evaluate(path: Path, data: Path, as_json: bool) -> None:
+def run_evaluate(source: Source, data: Path, as_json: bool) -> None:
     """Prints how good the network is on the held-out part of `data`, or on all of it."""
-    model = load(path)
+    model = source.load()
     x, y = read_pairs(data, model, held_out=True)
     loss = guess_losses(model, y)
     names = fitting(loss, CLASS_METRICS, VALUE_METRICS)
@@ -85,7 +86,7 @@ def run_evaluate(path: Path, data: Path, as_json: bool) -> None:
     if as_json:
         print_json({"rows": rows, **figures})
         return
-    print_table(f"{path.name} on {rows:,} rows of {data.name}", ["figure", "value"],
+    print_table(f"{source.path.name} on {rows:,} rows of {data.name}", ["figure", "value"],
                 [[name, f"{value:.4f}"] for name, value in figures.items()])
 
 

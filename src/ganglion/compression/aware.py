@@ -120,10 +120,20 @@ def _rounded_weight(edit: Editor, node: ir.Node, weight: ir.Value, axis: int | N
     array = array_of(weight)
     scales = (weight_scales(array, axis) if high == HIGH
               else least_error_scales(array, axis, high))
+    scales = _for_growth(array, scales, axis)
     scale = _learned(edit, str(weight.name), along(scales, axis, array.ndim))
     step = rounding_node(edit, weight, scale, (0, -high, high), array.size / scales.size)
     edit.graph.insert_before(node, step)
     return step.outputs[0]
+
+
+def _for_growth(weights: np.ndarray, scales: np.ndarray, axis: int | None) -> np.ndarray:
+    """The scales, those of channels without weights as the largest of the others: in steps of 1
+    their weights would stay zero however they learn."""
+    axes = tuple(i for i in range(weights.ndim) if i != axis) if axis is not None else None
+    alive = weights.any(axis=axes)
+    most = scales.max(initial=0.0, where=alive)
+    return np.asarray(np.where(alive | (most == 0), scales, most), np.float32)
 
 
 def _round_activations(edit: Editor, measured: Measured, sites: list[Rounding]) -> None:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.base import Pointwise
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.graph import FIX_SHAPES
 from ganglion.ops.registry import find
 from ganglion.passes.base import integer, integers
 from ganglion.passes.qdq import array_of, is_constant
@@ -144,8 +145,8 @@ def dims(value: ir.Value | None) -> list[int]:
     sizes = []
     for k, d in enumerate(value.shape):
         if not isinstance(d, int) and k > 0:
-            raise ModelError(f"value {value.name!r} has the dynamic shape {value.shape}; fix all "
-                             "dimensions but the first (passes.infer.fix_shapes)")
+            raise ModelError(f"value {value.name!r} has the dynamic shape {value.shape} behind "
+                             f"its batch; {FIX_SHAPES}")
         sizes.append(d if isinstance(d, int) else 1)
     return sizes
 

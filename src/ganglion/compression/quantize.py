@@ -1,6 +1,8 @@
 """Post-training quantisation to int8, written as QuantizeLinear and DequantizeLinear."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -8,6 +10,7 @@ import onnx_ir as ir
 from ganglion.compression.calibrate import Arrays
 from ganglion.compression.learned import is_aware, take_out
 from ganglion.compression.measured import measure, require_float, simplified
+from ganglion.compression.products import Ends, product_codes
 from ganglion.compression.scales import Scale, quantized_weights, weight_scales
 from ganglion.compression.selection import bias_add, weight_axis
 from ganglion.compression.sites import (
@@ -20,6 +23,7 @@ from ganglion.compression.sites import (
 )
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.graph import require_model
+from ganglion.passes.base import only_reader, standard
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of, is_constant
 from ganglion.passes.rounding import insert_after
@@ -78,7 +82,7 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
             _store_places(edit, node, form, per_channel, product=False)
         elif weight_of(node) is not None and node.inputs[0] is not None:
             axis = weight_axis(node) if per_channel else None
-            _quantize_product(edit, node, scales[node.inputs[0]], form, axis)
+            _quantize_product(edit, node, scales, scales[node.inputs[0]], form, axis)
     for site in rounded:
         _through_codes(edit, site, io)
     InferShapes()(copy)
@@ -97,10 +101,11 @@ def _deployed(model: ir.Model, io: str) -> ir.Model:
     copy = model.clone(deep_copy=True)
     learned = take_out(copy)
     edit = Editor(copy.graph)
+    scales = {rounding.value: rounding.scale for rounding in learned.roundings}
     for (node, place), (form, axis) in learned.weights.items():
         x = learned.of_input(node)
         if weight_of(node) is not None and x is not None:
-            _quantize_product(edit, node, x, form, axis)
+            _quantize_product(edit, node, scales, x, form, axis)
         else:
             _store(edit, node, place, axis, form)
     for site in learned.roundings:
@@ -116,43 +121,55 @@ def _store_places(edit: Editor, node: ir.Node, form: WeightRounding, per_channel
         _store(edit, node, place, axis if per_channel else None, form)
 
 
-def _quantize_product(edit: Editor, node: ir.Node, x: Scale, form: WeightRounding,
-                      axis: int | None) -> None:
-    """Weights ⇒ DequantizeLinear of int8, the bias ⇒ DequantizeLinear of int32."""
+def _quantize_product(edit: Editor, node: ir.Node, scales: Mapping[ir.Value, Scale], x: Scale,
+                      form: WeightRounding, axis: int | None) -> None:
+    """Weights ⇒ DequantizeLinear of int8, the bias ⇒ DequantizeLinear of int32.
+
+    `scales`: of the values that become codes; `x`: of the node's first input.
+    """
     weights = weight_of(node)
     if weights is None:
         return
     add = bias_add(node)
     owner, place = (node, 2) if add is None else (add[0], list(add[0].inputs).index(add[1]))
     bias = owner.inputs[place] if len(owner.inputs) > place else None
-    least: np.ndarray | float = 0.0
-    if bias is not None and is_constant(bias):
-        # A bias must stay below 2^30 steps, so that sums keep clear of int32's end.
-        most = np.abs(array_of(bias).astype(np.float64)).reshape(-1)
-        most = most if axis is not None and most.size > 1 else most.max(initial=0.0)
-        least = most / (2.0 ** 30 * x.scale)
-    w_scale = _store(edit, node, 1, axis, form, least)
-    if bias is not None and is_constant(bias):
-        real = array_of(bias).astype(np.float64)
-        steps = np.asarray(x.scale * w_scale.astype(np.float64))
-        codes = np.rint(real.reshape(-1) / steps).astype(np.int32).reshape(real.shape)
-        many = steps.size > 1
-        _replace_input(edit, owner, place, _Stored(
-            codes, steps.astype(np.float32), real.ndim - 1 if many else None))
+    array = array_of(weights)
+    real = (array_of(bias).astype(np.float64).reshape(-1)
+            if bias is not None and is_constant(bias) else None)
+    product = product_codes(node, array, real, Ends(x, _result(owner, scales)), axis, form)
+    _replace_input(edit, node, 1, _Stored(product.codes, product.scale, axis))
+    if bias is None or product.bias is None:
+        return
+    given = array_of(bias).shape
+    codes = product.bias.reshape(given if product.bias.size == prod(given) else -1)
+    if codes.dtype == np.float32:
+        _put(edit, owner, place, edit.constant(codes, f"{bias.name}_counted"))
+        return
+    step = (x.scale * product.scale.astype(np.float64)).astype(np.float32)
+    _replace_input(edit, owner, place, _Stored(
+        codes, step, codes.ndim - 1 if step.size > 1 else None))
 
 
-def _store(edit: Editor, node: ir.Node, place: int, axis: int | None, form: WeightRounding,
-           least: np.ndarray | float = 0.0) -> np.ndarray:
-    """DequantizeLinear of codes in the place of a node's weights; their scales."""
+def _result(node: ir.Node, scales: Mapping[ir.Value, Scale]) -> Scale | None:
+    """The scale of the codes that a product (with its bias) gives, through a clamp if one is
+    right behind it."""
+    value = node.outputs[0]
+    clamp = only_reader(value)
+    if value not in scales and clamp is not None and standard(clamp, "Relu", "Clip"):
+        value = clamp.outputs[0]
+    return scales.get(value)
+
+
+def _store(edit: Editor, node: ir.Node, place: int, axis: int | None, form: WeightRounding
+           ) -> None:
+    """DequantizeLinear of codes in the place of a node's weights."""
     value = node.inputs[place]
     if value is None:
         raise ModelError(f"node {node.name!r} ({node.op_type}) has no weights at input {place}")
     array = array_of(value)
-    scale = (weight_scales(array, axis, least, form.high) if form.scale is None
-             else np.asarray(np.maximum(form.scale, least), np.float32))
+    scale = weight_scales(array, axis, form.high) if form.scale is None else form.scale
     _replace_input(edit, node, place, _Stored(
         quantized_weights(array, scale, axis, form.high), scale, axis))
-    return scale
 
 
 @dataclass(frozen=True)
@@ -175,8 +192,14 @@ def _replace_input(edit: Editor, node: ir.Node, place: int, stored: _Stored) -> 
     axis = [] if stored.axis is None else [ir.AttrInt64("axis", stored.axis)]
     real = edit.insert(node, "DequantizeLinear", [codes, scale, zero], ir.DataType.FLOAT,
                        ir.Shape(stored.codes.shape), attributes=axis)
-    node.replace_input_with(place, real)
-    if not old.uses() and old.name is not None and not old.is_graph_output():
+    _put(edit, node, place, real)
+
+
+def _put(edit: Editor, node: ir.Node, place: int, new: ir.Value) -> None:
+    """`new` in the place of a node's constant input, which goes where nothing else reads it."""
+    old = node.inputs[place]
+    node.replace_input_with(place, new)
+    if old is not None and not old.uses() and old.name and not old.is_graph_output():
         edit.graph.initializers.pop(old.name, None)
 
 

@@ -94,17 +94,15 @@ def _below(step: float) -> float:
     return max(float(nearest), LEAST_SCALE)
 
 
-def weight_scales(w: np.ndarray, axis: int | None, least: np.ndarray | float = 0.0,
-                  high: int = HIGH) -> np.ndarray:
+def weight_scales(w: np.ndarray, axis: int | None, high: int = HIGH) -> np.ndarray:
     """float32 scales of symmetric weights, one a slice along `axis`, or a single one.
 
-    `least`: scales are not below this, so that a bias fits its int32. All-zero slices get 1.
-    `high`: the greatest code, 127 of int8.
+    All-zero slices get 1. `high`: the greatest code, 127 of int8.
     """
     axes = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else None
     most = np.abs(w.astype(np.float64)).max(axis=axes, initial=0.0)
     scales = np.where(most == 0, 1.0, np.maximum(most / high, LEAST_SCALE))
-    return np.asarray(np.maximum(scales, least), np.float32)
+    return np.asarray(scales, np.float32)
 
 
 def quantized_weights(w: np.ndarray, scales: np.ndarray, axis: int | None,
@@ -122,7 +120,7 @@ def along(scales: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
 
 def least_error_scales(w: np.ndarray, axis: int | None, high: int) -> np.ndarray:
     """As `weight_scales`, each shrunk to where the squared error of the codes is least."""
-    widest = weight_scales(w, axis, high=high)
+    widest = weight_scales(w, axis, high)
     axes = tuple(i for i in range(w.ndim) if i != axis) if axis is not None else None
     best, least = widest, np.full(widest.shape, np.inf)
     for factor in np.linspace(1.0, 0.3, 36):

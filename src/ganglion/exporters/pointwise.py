@@ -212,10 +212,15 @@ def _single(site: Site, k: int) -> float | None:
 
 
 def prelu(site: Site) -> None:
-    """PRelu with a constant slope, spread over the axes behind the batch."""
+    """PRelu with a constant slope, spread over the axes behind the batch; a single one is that of
+    LEAKY_RELU, as LiteRT does not spread it reliably."""
     slope, perm = site.constant(1), site.held(0).perm
     if slope is None:
         raise site.unsupported("its slope is computed; a constant is needed")
+    if slope.size == 1:
+        alpha: Options = ("LeakyReluOptions", {"alpha": float(slope.reshape(()))})
+        unary("LEAKY_RELU", integer=True, options=lambda _: alpha)(site)
+        return
     wide = slope.reshape((*[1] * (site.rank - slope.ndim), *slope.shape))
     if perm[0] != 0 or wide.shape[0] != 1:
         perm = plain(site.rank)

@@ -10,6 +10,7 @@ from ganglion.exporters.site import Array, Perm, Rule, Site, constant_of, last
 from ganglion.ops.graph import static_shape
 from ganglion.ops.windows import Window, window
 from ganglion.passes.base import only_reader, standard
+from ganglion.passes.sums import INT32_MAX, steps
 
 SAME, VALID = 0, 1
 LEAST = float(np.finfo(np.float32).min)
@@ -137,16 +138,25 @@ def aim_product(site: Site, k: int, out_axis: int) -> None:
         site.target = site.aim()
 
 
-def bias(site: Site, array: Array | None, w: int, count: int) -> int:
-    """The bias [count]; int32 codes in steps of x's scale times the weights' where int8."""
+def biased(site: Site, array: Array | None, w: int, axis: int, count: int) -> tuple[int, int]:
+    """The weights and the bias [count]; int32 codes in steps of x's scale times the weights' where
+    int8. A channel without weights (`axis`) gets a scale that is fine enough for its bias."""
     numbers = np.zeros(count) if array is None else np.broadcast_to(array.reshape(-1), (count,))
-    quant, x = site.flat.tensors[w].quant, site.quant(0)
-    if site.target is None or quant is None or x is None:
-        return site.flat.constant(numbers.astype(np.float32), site.values.fresh("bias"))
+    tensor, x = site.flat.tensors[w], site.quant(0)
+    quant, codes = tensor.quant, tensor.data
+    if site.target is None or quant is None or x is None or codes is None:
+        return w, site.flat.constant(numbers.astype(np.float32), site.values.fresh("bias"))
+    found = steps(np.moveaxis(codes, axis, 0).reshape(count, -1), np.asarray(quant.scale),
+                  numbers.astype(np.float64), x.scale[0], site.target.scale[0])
+    if np.abs(found.bias).max(initial=0) > INT32_MAX:
+        raise site.unsupported("its bias leaves int32 in steps of its scales; quantise the float "
+                               "network with ganglion.quantize, which chooses larger ones")
+    if (found.scales != np.asarray(quant.scale, np.float32)).any():
+        quant = Quant(tuple(map(float, found.scales)), (0,) * count, axis)
+        w = site.flat.constant(codes, site.values.fresh(tensor.name), quant)
     step = (np.float64(x.scale[0]) * np.asarray(quant.scale)).astype(np.float32)
-    codes = np.clip(np.rint(numbers.astype(np.float64) / step), -2 ** 31, 2 ** 31 - 1)
-    return site.flat.constant(codes.astype(np.int32), site.values.fresh("bias"),
-                              Quant(tuple(map(float, step)), (0,) * step.size, 0))
+    return w, site.flat.constant(found.bias.astype(np.int32), site.values.fresh("bias"),
+                                 Quant(tuple(map(float, step)), (0,) * step.size, 0))
 
 
 def conv(site: Site) -> None:
@@ -164,7 +174,7 @@ def conv(site: Site) -> None:
     else:
         packed = weights(site, 1, (0, *spatial, 1), 0, (outputs, *kernel, shape[1]), groups == 1)
     tensor, mode = padding(site, x, w)
-    b = bias(site, site.constant(2), packed, outputs)
+    packed, b = biased(site, site.constant(2), packed, 3 if depthwise else 0, outputs)
     strides, dilations = two(w.strides, 1), two(w.dilations, 1)
     fields = {"padding": mode, "stride_w": strides[1], "stride_h": strides[0],
               "dilation_w_factor": dilations[1], "dilation_h_factor": dilations[0],
@@ -193,7 +203,7 @@ def conv_transpose(site: Site) -> None:
     begin = two(site.wholes("pads", [0] * 2 * (len(shape) - 2))[:len(shape) - 2], 0)
     full = tuple((n - 1) * s + k for n, s, k in zip(x.sizes, strides, kernel))
     grown = tuple(max(f, b + n) for f, b, n in zip(full, begin, want))
-    b = bias(site, site.constant(2), packed, outputs)
+    packed, b = biased(site, site.constant(2), packed, 0, outputs)
     batch = site.shape(0)[0]
     sizes = (batch, *grown, outputs)
     y = site.op("TRANSPOSE_CONV", [site.flat.ints(*sizes), packed, x.tensor, b], sizes,
@@ -237,7 +247,7 @@ def connected(site: Site, perm: Perm, array: Array | None, outputs: int) -> None
     """FULLY_CONNECTED of input 0 with weights [outputs, inputs]."""
     x = site.read(0)
     w = weights(site, 1, perm, 0, hybrid=True)
-    b = bias(site, array, w, outputs)
+    w, b = biased(site, array, w, 0, outputs)
     fields = {"keep_num_dims": True, "fused_activation_function": site.activation()}
     if site.target is None and site.flat.tensors[w].quant is not None:
         fields["asymmetric_quantize_inputs"] = True

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError, ModelError
 from ganglion.frontends.limits import MAX_BYTES, MAX_NODES, Limits
 from ganglion.ops.graph import require_model
+from ganglion.passes.infer import Shapes, with_shapes
 
 __all__ = ["MAX_BYTES", "MAX_NODES", "READERS", "load", "save"]
 
@@ -23,13 +24,17 @@ READERS: Mapping[str, tuple[str, str]] = {
 """File suffix → (module, function from a path and `Limits` to a Model)."""
 
 
-def load(path: str | Path, *, max_nodes: int = MAX_NODES, max_bytes: int = MAX_BYTES) -> ir.Model:
+def load(path: str | Path, *, shapes: Shapes | None = None, max_nodes: int = MAX_NODES,
+         max_bytes: int = MAX_BYTES) -> ir.Model:
     """Opens a network by its file's suffix.
 
-    `max_nodes`: the largest network, all functions and inner networks laid open; `max_bytes`: what
-    loading may make beyond the bytes of the file. A file that asks for more is refused in seconds.
+    `shapes`: sizes of inputs by name that the file leaves open, {"x": [1, 224, 224, 3]}; None for
+    one that stays open, as the first may (`compile` takes a batch). `max_nodes`: the largest
+    network, all functions and inner networks laid open; `max_bytes`: what loading may make beyond
+    the bytes of the file. A file that asks for more is refused in seconds.
 
-    Raises ModelError for an unknown suffix, a missing file or too many nodes, and what the
+    Raises ModelError for an unknown suffix, a missing file, shapes that do not fit or too many
+    nodes, and what the
     format's reader raises.
     """
     path = Path(path)
@@ -37,8 +42,13 @@ def load(path: str | Path, *, max_nodes: int = MAX_NODES, max_bytes: int = MAX_B
         raise ModelError(f"{path}: unknown kind of file {path.suffix!r}; known: "
                          f"{', '.join(READERS)}")
     module, function = READERS[path.suffix]
-    reader: Callable[[Path, Limits], ir.Model] = getattr(import_module(module), function)
-    return reader(path, Limits(max_nodes, max_bytes))
+    limits = Limits(max_nodes, max_bytes)
+    reader: Callable[..., ir.Model] = getattr(import_module(module), function)
+    if shapes is None:
+        return reader(path, limits)
+    # A Keras layer may need the sizes while the network is built.
+    made = reader(path, limits, shapes) if path.suffix == ".keras" else reader(path, limits)
+    return with_shapes(made, shapes)
 
 
 def save(model: ir.Model, path: str | Path) -> None:

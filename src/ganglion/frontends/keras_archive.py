@@ -23,6 +23,7 @@ from ganglion.frontends.keras_config import NETWORKS, Reading, build
 from ganglion.frontends.keras_layers import check_origin, mapping_of, text
 from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.layers.base import Layer
+from ganglion.passes.infer import Shapes
 
 Array = np.ndarray
 
@@ -39,8 +40,11 @@ _FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE,
                       h5py.h5z.FILTER_FLETCHER32})
 
 
-def load_keras(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
+def load_keras(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None = None
+               ) -> ir.Model:
     """Reads a `.keras` archive of a Sequential or Functional network with its weights.
+
+    `shapes`: sizes of inputs, by their layers' names, that the file leaves open.
 
     Raises TrustError for what no honest archive holds (code, paths that climb, bombs beyond
     `limits`, links out of the file), UnsupportedOp naming the layer for what has no counterpart
@@ -55,7 +59,7 @@ def load_keras(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
         raise ModelError(f"{path} holds a {kind}; expected a Sequential or Functional network")
     check_origin(entry, kind, f"{path}: the network")
     config = mapping_of(entry, "config", f"{path}: the network")
-    reading = Reading()
+    reading = Reading(shapes=shapes or {})
     net = reading.net(config)
     with _damage(path):
         file = h5py.File(io.BytesIO(parts["model.weights.h5"]), "r")

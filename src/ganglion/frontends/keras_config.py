@@ -1,7 +1,7 @@
 """A Keras 3 network's configuration as symbolic tensors; nested networks are laid open."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -23,6 +23,7 @@ from ganglion.layers.attention import MultiHeadAttention
 from ganglion.layers.base import LAYER, Layer, Tensor, WeightSource, snake_case
 from ganglion.layers.network import Functional, Input, InputLayer
 from ganglion.ops.marks import UNTRAINABLE
+from ganglion.passes.infer import Shapes
 
 NETWORKS = ("Sequential", "Functional", "Model")
 MAX_LAYERS = 100_000
@@ -53,8 +54,10 @@ class Net:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is gathered while a configuration is read."""
+    """What is gathered while a configuration is read. `shapes`: sizes of the network's inputs, the
+    batch in front, that take the place of open ones."""
 
+    shapes: Shapes = field(default_factory=dict)
     origins: dict[Layer, Origin] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -92,10 +95,20 @@ class Reading:
     def _layer(self, entry: Json, config: Json, origin: Origin, trainable: bool) -> Layer:
         name = ".".join(origin.names)
         read = read_layer({**entry, "config": {**config, "name": name}}, trainable=trainable)
-        self.origins[read.layer] = origin
+        layer = _sized(read.layer, self.shapes.get(name))
+        self.origins[layer] = origin
         if read.notes:
             self.notes[name] = read.notes[0]
-        return read.layer
+        return layer
+
+
+def _sized(layer: Layer, given: Sequence[int | None] | None) -> Layer:
+    """An InputLayer with the given sizes where it has none; any other layer as it is."""
+    if given is None or not isinstance(layer, InputLayer) or len(given) != len(layer.shape) + 1:
+        return layer
+    sizes = tuple(size if own is None else own
+                  for own, size in zip((layer.batch_size, *layer.shape), given))
+    return replace(layer, batch_size=sizes[0], shape=sizes[1:])
 
 
 def build(reading: Reading, net: Net, weights: WeightSource, limits: Limits = DEFAULT) -> ir.Model:
@@ -222,7 +235,7 @@ def _run_node(member: Layer | Net, spec: Json, made: Mapping[Node, Sequence[Tens
                              f"found {len(inputs)} tensors")
         options["use_causal_mask"] = given.pop("use_causal_mask", False) is True
     for key, value in given.items():
-        if value not in (None, False):
+        if not _says_nothing(value):
             raise UnsupportedOp(f"{where} is called with {key}={short(value)}, which has no "
                                 "counterpart here")
     if isinstance(member, Net):
@@ -272,11 +285,18 @@ def _tensors(value: object, where: str, depth: int = 0) -> Iterator[tuple[str, i
                                  "[layer, call, output]")
             yield found[0]
             return
-        for item in value.values():
-            yield from _tensors(item, where, depth + 1)
+        for key in sorted(value, key=str):
+            yield from _tensors(value[key], where, depth + 1)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         for item in value:
             yield from _tensors(item, where, depth + 1)
+
+
+def _says_nothing(value: object) -> bool:
+    """None and False, as Keras writes what was not given; lists of them too, one an input."""
+    if isinstance(value, list | tuple):
+        return all(map(_says_nothing, value))
+    return value is None or value is False
 
 
 def _has_tensor(value: object) -> bool:

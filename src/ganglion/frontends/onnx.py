@@ -26,7 +26,7 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
     Local functions are inlined, Constant nodes become initializers, floats become float32 (see
-    `onnx_floats`), a symbolic batch stays symbolic (see `passes.fix_shapes`). An input with a
+    `onnx_floats`), a symbolic batch stays symbolic. An input with a
     default value becomes that constant, unless the Model's bindings make it state.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
@@ -139,5 +139,5 @@ def _check_operators(model: ir.Model) -> None:
         domain = node.domain or "ai.onnx"
         raise UnsupportedOp(
             f"node {node.name!r} uses the operator {node.op_type!r} of domain {domain!r}, which "
-            f"opset {OPSET} does not define{hint}. Export the network with standard operators, or "
-            f"add a row for it in ganglion/ops. Rows exist for: {', '.join(known)}")
+            f"opset {OPSET} does not define{hint}. It is not supported: export the network "
+            f"with standard operators of these: {', '.join(known)}")

@@ -144,8 +144,8 @@ def evaluate_node(node: ir.Node, arrays: Sequence[Array | None],
             else:
                 raise UnsupportedOp(
                     f"node {node.name!r}: no definition of operator "
-                    f"{node.domain or 'ai.onnx'}.{node.op_type}; replace it by operators of the "
-                    "support table, or add a row in ganglion/ops")
+                    f"{node.domain or 'ai.onnx'}.{node.op_type}; it is not supported, "
+                    "replace it by operators that `ganglion operators` lists")
     except (ValueError, IndexError, TypeError, ZeroDivisionError, RuntimeError) as error:
         found = ", ".join("absent" if a is None else f"{a.dtype}{list(a.shape)}" for a in arrays)
         raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs "

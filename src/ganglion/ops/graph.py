@@ -240,6 +240,11 @@ def dims(value: ir.Value) -> list[int | str | None]:
     return [d if isinstance(d, int) else d.value for d in value.shape]
 
 
+FIX_SHAPES = ("give the sizes of its inputs: ganglion.load(path, shapes={\"x\": [1, 224, 224, 3]}) "
+              "or ganglion.compile(model, shapes=...), --shape x=1,224,224,3 on the command line")
+"""What to do about dimensions that are not numbers."""
+
+
 def static_shape(value: ir.Value | None) -> tuple[int, ...]:
     """The shape as integers; ModelError when a dimension is symbolic or unknown, or when a
     required value is absent."""
@@ -251,7 +256,7 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...]:
     for d in value.shape:
         if not isinstance(d, int):
             raise ModelError(f"value {value.name!r} has the dynamic shape {dims(value)}; "
-                             "fix every dimension before this step (passes.fix_shapes)")
+                             f"{FIX_SHAPES}")
         found.append(d)
     return tuple(found)
 

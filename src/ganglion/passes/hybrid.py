@@ -6,8 +6,9 @@ import onnx_ir as ir
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import attributes
 from ganglion.passes.base import Pass, integer, known_shape, standard, sweep
-from ganglion.passes.integer_products import INT32_MAX, Weights, weights
+from ganglion.passes.integer_products import Weights, weights
 from ganglion.passes.qdq import Editor, array_of, is_constant, producer
+from ganglion.passes.sums import INT32_MAX
 
 
 class ToHybrid(Pass):

@@ -1,10 +1,11 @@
 """Shapes: inferred everywhere, and made static."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.graph import FIX_SHAPES
 from ganglion.ops.infer import infer_model
 from ganglion.passes.base import Pass
 
@@ -37,13 +38,15 @@ class FixShapes(Pass):
             if value.shape is None:
                 raise ModelError(f"input {value.name!r} has no shape at all; declare its rank "
                                  "when exporting")
+            found = list(value.shape)
             for axis, dim in enumerate(value.shape):
                 size = None if isinstance(dim, int) else sizes.get(dim.value or "")
                 if size is None and axis == 0 and not isinstance(dim, int):
                     size = self.batch
                 if size is not None:
-                    value.shape[axis] = size
-                    changed = True
+                    found[axis] = size
+            if found != list(value.shape):
+                value.shape, changed = ir.Shape(found), True
         return infer_model(model) or changed
 
     def _named_sizes(self, model: ir.Model) -> dict[str, int]:
@@ -65,6 +68,57 @@ class FixShapes(Pass):
         return sizes
 
 
+Shapes = Mapping[str, Sequence[int | None]]
+"""By an input's name, its sizes; None for one that stays what it is."""
+
+
+def with_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
+    """A copy of the Model whose inputs have these sizes, and all that follows from them.
+
+    A dimension of one name has one size, wherever it stands. Raises ModelError for a name that no
+    input has, another number of axes, sizes below 1, and those that contradict the network or each
+    other.
+    """
+    copy = model.clone(deep_copy=True)
+    inputs = {str(v.name): v for v in copy.graph.inputs}
+    sizes: dict[str, int] = {}
+    for name, given in shapes.items():
+        if name not in inputs:
+            raise ModelError(f"shapes: no input is called {name!r}; there are {sorted(inputs)}")
+        _set_shape(inputs[name], list(given), sizes)
+    for value in copy.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([d if isinstance(d, int) else sizes.get(d.value or "", d)
+                                    for d in value.shape])
+    infer_model(copy)
+    return copy
+
+
+def _set_shape(value: ir.Value, given: list[int | None], sizes: dict[str, int]) -> None:
+    """Gives an input its sizes, and notes in `sizes` what its named dimensions became."""
+    where = f"shapes: input {value.name!r}"
+    if any(n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1)
+           for n in given):
+        raise ModelError(f"{where} is given {given}; expected whole numbers from 1 up, None for a "
+                         "size that stays open")
+    if value.shape is None:
+        value.shape = ir.Shape(given)
+        return
+    if len(given) != len(value.shape):
+        raise ModelError(f"{where} has {len(value.shape)} axes {value.shape}, not the "
+                         f"{len(given)} of {given}")
+    found: list[int | ir.SymbolicDim] = []
+    for dim, size in zip(value.shape, given):
+        known = dim if isinstance(dim, int) else sizes.get(dim.value or "")
+        if size is not None and known is not None and known != size:
+            raise ModelError(f"{where} is given {given}, but its dimension {dim} of {value.shape} "
+                             f"is {known} already; only what is open can be chosen")
+        if size is not None and not isinstance(dim, int) and dim.value:
+            sizes[dim.value] = size
+        found.append(dim if size is None else size)
+    value.shape = ir.Shape(found)
+
+
 def fix_shapes(model: ir.Model, sizes: Mapping[str, int] | None = None, *,
                batch: int | None = None) -> None:
     """Runs `FixShapes` on the Model in place."""
@@ -81,4 +135,4 @@ def require_static(model: ir.Model) -> None:
             node = value.producer()
             where = f"of node {node.name!r} ({node.op_type})" if node else "(an input)"
             raise ModelError(f"value {value.name!r} {where} has the dynamic shape {value.shape}; "
-                             "give its dimensions by name: fix_shapes(model, {name: size})")
+                             f"{FIX_SHAPES}")

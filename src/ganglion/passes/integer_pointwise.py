@@ -1,5 +1,8 @@
 """Pooling, softmax and one-argument functions on codes. See `passes.integer`."""
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 
@@ -63,10 +66,16 @@ def reduce_mean(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
         image = edit.insert(goal.node, "Transpose", [x.value], x.dtype,
                             ir.Shape([dims[a] for a in order]),
                             attributes=[ir.AttrInt64s("perm", order)])
+    if len(reduced) > 2:
+        # An average over one axis as long as all of them: images have two at most.
+        image = _one_axis(edit, goal, x, image, [dims[0], dims[kept[1]]])
+        reduced_axes = 1
+    else:
+        reduced_axes = len(reduced)
     pooled = edit.own(goal.node, "QLinearGlobalAveragePool",
                       [image, *x.parameters, *goal.codes.parameters], goal.output,
                       goal.codes.dtype)
-    pooled.shape = ir.Shape([dims[0], dims[kept[1]], *[1] * len(reduced)])
+    pooled.shape = ir.Shape([dims[0], dims[kept[1]], *[1] * reduced_axes])
     want = goal.output.shape
     if want is not None and list(want) == list(pooled.shape):
         return pooled
@@ -76,6 +85,16 @@ def reduce_mean(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
         shape = [0, -1]
     target = edit.constant(np.asarray(shape, np.int64), "pooled_shape")
     return edit.insert(goal.node, "Reshape", [pooled, target], goal.codes.dtype, want)
+
+
+def _one_axis(edit: Editor, goal: Goal, x: Codes, image: ir.Value,
+              ends: Sequence[int | ir.SymbolicDim]) -> ir.Value:
+    """[N, C, axes...] as [N, C, all of them]."""
+    target = edit.constant(np.asarray([0, 0, -1], np.int64), "flat_shape")
+    sizes = [] if image.shape is None else list(image.shape)[2:]
+    known = [n for n in sizes if isinstance(n, int)]
+    whole = prod(known) if len(known) == len(sizes) else None
+    return edit.insert(goal.node, "Reshape", [image, target], x.dtype, ir.Shape([*ends, whole]))
 
 
 def _axes(node: ir.Node) -> list[int] | None:

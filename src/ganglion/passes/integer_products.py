@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.convolution import transpose_window
 from ganglion.ops.graph import attributes
+from ganglion.ops.integer import requant_multiplier
 from ganglion.passes.base import integer, only_reader
 from ganglion.passes.qdq import (
     Codes,
@@ -16,8 +17,13 @@ from ganglion.passes.qdq import (
     is_constant,
     producer,
 )
-
-INT32_MAX = 2 ** 31 - 1
+from ganglion.passes.sums import (
+    INT32_MAX,
+    Steps,
+    by_output,
+    held,
+    steps,
+)
 
 
 @dataclass(frozen=True)
@@ -89,54 +95,101 @@ def symmetric(edit: Editor, value: ir.Value, scale: ir.Value, zero: ir.Value | N
     return Weights(value, scale, edit.zero(ir.DataType.INT8))
 
 
-def int_bias(edit: Editor, value: ir.Value | None, x: Codes, w: Weights) -> ir.Value | None:
-    """The bias as int32 of scale x_scale · w_scale; None when it is not constant.
+@dataclass(frozen=True)
+class Factors:
+    """What an integer product multiplies by, and adds: int32 in steps of x_scale · w_scale."""
 
-    A float bias, or one stored with another scale, is rounded to the nearest multiple.
+    weights: Weights
+    bias: ir.Value | None
+
+
+def factors(edit: Editor, node: ir.Node, given: ir.Value | None, x: Codes, w: Weights, goal: Goal
+            ) -> Factors | None:
+    """The weights and the bias of a product; None when the bias is not constant, or would be
+    rounded to another answer.
+
+    A float bias, or one stored with another scale, is rounded to the nearest step; a channel
+    without weights gets one that is fine enough (`passes.sums`). Raises ModelError where
+    a sum could leave int32.
     """
-    if value is None:
-        return None
-    scale = np.asarray(x.step * w.scales.astype(np.float64))
-    node = producer(value, "DequantizeLinear")
-    if node is not None and node.inputs[0] is not None and is_constant(node.inputs[0]):
-        given = node.inputs[1]
-        if given is None or not is_constant(given):
+    codes = by_output(node, array_of(w.value))
+    if given is None:
+        _held(node, codes, np.zeros(len(codes), np.int64), x, w, goal)
+        return Factors(w, None)
+    kept = _stored_bias(given, x, w)
+    if kept is None:
+        real = _real_bias(given)
+        if real is None or real.size != len(codes):
             return None
-        codes, step = array_of(node.inputs[0]).reshape(-1), array_of(given).reshape(-1)
-        plain = node.inputs[0].dtype == ir.DataType.INT32
-        if plain and np.all(step == scale.astype(np.float32)):
-            return _flat(edit, node.inputs[0], codes)
-        real = codes.astype(np.float64) * step
-    elif is_constant(value):
-        real = array_of(value).reshape(-1).astype(np.float64)
-    else:
+        found = steps(codes, w.scales, real, x.step, goal.codes.step)
+        if found.lose(real, x.step, goal.codes.step):
+            return None
+        w, kept = _counted(edit, w, found), found.bias
+    bias = _held(node, codes, kept.astype(np.int64), x, w, goal)
+    return Factors(w, _bias_value(edit, given, bias))
+
+
+def _stored_bias(given: ir.Value, x: Codes, w: Weights) -> np.ndarray | None:
+    """The codes of a bias that is stored in steps of x_scale · w_scale already."""
+    node = producer(given, "DequantizeLinear")
+    if node is None or not all(is_constant(v) for v in node.inputs[:2]):
         return None
-    codes = np.clip(np.rint(real / scale), -2.0 ** 40, 2.0 ** 40).astype(np.int64)
-    if np.abs(codes).max(initial=0) > INT32_MAX:
+    codes, scale = node.inputs[0], node.inputs[1]
+    if codes is None or scale is None or codes.dtype != ir.DataType.INT32:
+        return None
+    step = np.asarray(x.step * w.scales.astype(np.float64)).astype(np.float32)
+    same = np.all(array_of(scale).reshape(-1) == step)
+    return array_of(codes).reshape(-1) if same else None
+
+
+def _real_bias(given: ir.Value) -> np.ndarray | None:
+    """The numbers of a bias that is constant, or stored as codes."""
+    node = producer(given, "DequantizeLinear")
+    if is_constant(given):
+        return array_of(given).reshape(-1).astype(np.float64)
+    if node is None or not all(v is None or is_constant(v) for v in node.inputs):
+        return None
+    arrays = [None if v is None else array_of(v).reshape(-1) for v in node.inputs]
+    codes, scale, zero = [*arrays, None][:3]
+    if codes is None or scale is None:
+        return None
+    centred = codes.astype(np.float64) - (0 if zero is None else zero.astype(np.float64))
+    return np.asarray(centred * scale)
+
+
+def _counted(edit: Editor, w: Weights, found: Steps) -> Weights:
+    """The weights in the steps that were found, the given ones where these are the same."""
+    if np.all(found.scales == w.scales):
+        return w
+    return Weights(w.value, edit.constant(found.scales, f"{w.scale.name}_finer"), w.zero)
+
+
+def _bias_value(edit: Editor, given: ir.Value, codes: np.ndarray) -> ir.Value:
+    """The bias as a constant int32 [O]: the stored one where it is that."""
+    node = producer(given, "DequantizeLinear")
+    stored = None if node is None else node.inputs[0]
+    if (stored is not None and stored.dtype == ir.DataType.INT32
+            and np.array_equal(array_of(stored).reshape(-1), codes)):
+        flat = array_of(stored).ndim == 1
+        return stored if flat else edit.constant(codes.astype(np.int32), f"{stored.name}_flat")
+    return edit.constant(codes.astype(np.int32), f"{given.name}_int32")
+
+
+def _held(node: ir.Node, codes: np.ndarray, bias: np.ndarray, x: Codes, w: Weights, goal: Goal
+          ) -> np.ndarray:
+    """The bias with which no sum leaves int32, whatever the input; ModelError where none does."""
+    y = goal.codes
+    multiplier = requant_multiplier(x.step, w.scales, y.step).astype(np.float64)
+    found = held(codes, bias, multiplier, (x.limits[0] - x.zero_point, x.limits[1] - x.zero_point),
+                 (goal.lo - y.zero_point, goal.hi - y.zero_point))
+    if found is None:
+        bound = 255 * np.abs(codes.astype(np.int64)).sum(axis=1) + np.abs(bias)
         raise ModelError(
-            f"bias {value.name!r}: {np.abs(real).max():.3g} is too large for an int32 of scale "
-            f"{scale.min():.3g}; use a larger weight scale for that channel")
-    return edit.constant(codes.astype(np.int32), f"{value.name}_int32")
-
-
-def _flat(edit: Editor, value: ir.Value, codes: np.ndarray) -> ir.Value:
-    return value if array_of(value).ndim == 1 else edit.constant(codes, f"{value.name}_flat")
-
-
-def check_sums(node: ir.Node, per_output: np.ndarray, bias: ir.Value | None) -> None:
-    """Proves that no sum leaves int32, whatever the input: 255 · Σ|w| + |bias| ≤ 2^31 - 1.
-
-    `per_output`: the int8 weights as [outputs, products]. Raises ModelError.
-    """
-    bound = 255 * np.abs(per_output.astype(np.int64)).sum(axis=1)
-    if bias is not None:
-        bound = bound + np.abs(array_of(bias).astype(np.int64))
-    worst = int(bound.max(initial=0))
-    if worst > INT32_MAX:
-        raise ModelError(
-            f"node {node.name!r} ({node.op_type}): a sum of {per_output.shape[1]} products of "
-            f"8-bit numbers can reach {worst}, above the largest int32 {INT32_MAX}; split the "
-            "layer, or leave it out when quantising")
+            f"node {node.name!r} ({node.op_type}): a sum of {codes.shape[1]} products of 8-bit "
+            f"numbers and the bias can reach {int(bound.max(initial=0))}, above the largest int32 "
+            f"{INT32_MAX}; quantise the float network with ganglion.quantize, which chooses larger "
+            "weight scales, or split the layer")
+    return found
 
 
 def convolution(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
@@ -145,9 +198,7 @@ def convolution(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     w = weights(edit, node.inputs[1], 0)
     if x is None or w is None:
         return None
-    per_output = array_of(w.value).reshape(array_of(w.value).shape[0], -1)
-    return _convolved(edit, node, goal, "QLinearConv", x, w, per_output,
-                      list(node.attributes.values()))
+    return _convolved(edit, node, goal, "QLinearConv", x, w, list(node.attributes.values()))
 
 
 def transposed(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
@@ -156,14 +207,12 @@ def transposed(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     w = weights(edit, node.inputs[1], 1)
     if x is None or w is None:
         return None
-    codes, groups = array_of(w.value), integer(node, "group", 1)
+    groups = integer(node, "group", 1)
     if groups > 1 and w.scales.size > 1:
         # ONNX's axis 1 counts channels within a group; the operator wants one scale a channel.
         w = Weights(w.value, edit.constant(np.tile(w.scales, groups), "weight_scale"), w.zero)
-    split = codes.reshape(groups, codes.shape[0] // groups, codes.shape[1], -1)
-    per_output = split.transpose(0, 2, 1, 3).reshape(groups * codes.shape[1], -1)
-    return _convolved(edit, node, goal, "QLinearConvTranspose", x, w, per_output,
-                      _explicit_pads(node, codes.shape[2:]))
+    return _convolved(edit, node, goal, "QLinearConvTranspose", x, w,
+                      _explicit_pads(node, array_of(w.value).shape[2:]))
 
 
 def _explicit_pads(node: ir.Node, kernel: tuple[int, ...]) -> list[ir.Attr]:
@@ -179,14 +228,14 @@ def _explicit_pads(node: ir.Node, kernel: tuple[int, ...]) -> list[ir.Attr]:
 
 
 def _convolved(edit: Editor, node: ir.Node, goal: Goal, name: str, x: Codes, w: Weights,
-               per_output: np.ndarray, attrs: list[ir.Attr]) -> ir.Value | None:
+               attrs: list[ir.Attr]) -> ir.Value | None:
     given = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = int_bias(edit, given, x, w)
-    if given is not None and bias is None:
+    made = factors(edit, node, given, x, w, goal)
+    if made is None:
         return None
-    check_sums(node, per_output, bias)
+    w = made.weights
     return edit.own(goal.node, name, [x.value, *x.parameters, w.value, w.scale, w.zero,
-                                      *goal.codes.parameters, bias],
+                                      *goal.codes.parameters, made.bias],
                     goal.output, goal.codes.dtype, attrs, lo=goal.lo, hi=goal.hi)
 
 
@@ -240,18 +289,18 @@ def _product(edit: Editor, node: ir.Node, goal: Goal, bias: ir.Value | None, tra
     b = weights(edit, node.inputs[1], 0 if trans_b else 1)
     if a is None or b is None or array_of(b.value).ndim != 2:
         return None
-    per_output = array_of(b.value) if trans_b else array_of(b.value).T
     shape = None if a.value is None or a.value.shape is None else a.value.shape
     if shape is None or len(shape) < 2:
         return None
-    if bias is not None and not _one_a_column(bias, per_output.shape[0]):
+    if bias is not None and not _one_a_column(bias, array_of(b.value).shape[0 if trans_b else 1]):
         return None
-    c = int_bias(edit, bias, a, b)
-    if bias is not None and c is None:
+    made = factors(edit, node, bias, a, b, goal)
+    if made is None:
         return None
-    check_sums(node, per_output, c)
+    b = made.weights
     return edit.own(goal.node, "QLinearGemm",
-                    [a.value, *a.parameters, b.value, b.scale, b.zero, c, *goal.codes.parameters],
+                    [a.value, *a.parameters, b.value, b.scale, b.zero, made.bias,
+                     *goal.codes.parameters],
                     goal.output, goal.codes.dtype, transA=int(trans_a), transB=int(trans_b),
                     lo=goal.lo, hi=goal.hi)
 
@@ -271,13 +320,29 @@ def adopt_convolution(edit: Editor, node: ir.Node) -> ir.Value | None:
     shifted = symmetric(edit, w, scale, zero, 0)
     if shifted is None or x is None or y.dtype is None:
         return None
-    bias = node.inputs[8] if len(node.inputs) > 8 else None
-    codes = array_of(shifted.value)
-    if bias is not None and not is_constant(bias):
+    given = node.inputs[8] if len(node.inputs) > 8 else None
+    if given is not None and not is_constant(given):
         return None
-    check_sums(node, codes.reshape(codes.shape[0], -1), bias)
-    info = np.iinfo(y.dtype.numpy())
+    source, goal = _codes_at(node, 1, x.dtype), _codes_at(node, 6, y.dtype)
+    if source is None or goal is None:
+        return None
+    codes = array_of(shifted.value)
+    codes = codes.reshape(codes.shape[0], -1)
+    before = np.zeros(len(codes), np.int64) if given is None else array_of(given).astype(np.int64)
+    after = _held(node, codes, before, source, shifted, Goal(node, goal, *goal.limits))
+    bias = given if given is None or (after == before).all() else edit.constant(
+        after.astype(np.int32), f"{given.name}_int32")
     return edit.own(node, "QLinearConv", [*node.inputs[:3], shifted.value, shifted.scale,
                                           shifted.zero, *node.inputs[6:8], bias],
-                    y, y.dtype, list(node.attributes.values()), lo=int(info.min),
-                    hi=int(info.max))
+                    y, y.dtype, list(node.attributes.values()), lo=goal.limits[0],
+                    hi=goal.limits[1])
+
+
+def _codes_at(node: ir.Node, k: int, dtype: ir.DataType | None) -> Codes | None:
+    """The codes that an operator's constant inputs k (scale) and k + 1 (zero point) speak of."""
+    scale, zero = node.inputs[k], node.inputs[k + 1]
+    if scale is None or zero is None or not (is_constant(scale) and is_constant(zero)):
+        return None
+    if dtype is None or array_of(scale).size != 1:
+        return None
+    return Codes(None, scale, zero, dtype)

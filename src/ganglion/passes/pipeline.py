@@ -61,8 +61,8 @@ def require_rows(model: ir.Model) -> None:
             known = ", ".join(sorted(name for _, name in rows()))
             raise UnsupportedOp(
                 f"node {node.name!r} uses the operator {node.domain or 'ai.onnx'}."
-                f"{node.op_type}, which has no row in ganglion/ops. Export the network with other "
-                f"operators, or add a row. Rows exist for: {known}")
+                f"{node.op_type}, which is not supported. Export the network with these operators: "
+                f"{known}")
 
 
 def inference_passes() -> tuple[Pass, ...]:

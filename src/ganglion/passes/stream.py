@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import Binding, bindings, set_bindings
-from ganglion.ops.graph import GraphBuilder, infer_types
+from ganglion.ops.graph import FIX_SHAPES, GraphBuilder, infer_types
 from ganglion.ops.infer import infer_model
 from ganglion.passes.base import known_shape
 from ganglion.passes.fold_constants import FoldConstants
@@ -106,7 +106,7 @@ def _keep_state(g: GraphBuilder, node: ir.Node) -> list[Binding]:
         shape = known_shape(after)
         if shape is None:
             raise ModelError(f"node {node.name!r} ({node.op_type}) has a state of dynamic shape "
-                             f"{after.shape}; fix it with passes.fix_shapes")
+                             f"{after.shape}; {FIX_SHAPES}")
         first = _first_value(node, 5 + k, shape)
         state = g.constant(first, f"{name}_{kind}", share=False)
         g.graph.inputs.append(state)

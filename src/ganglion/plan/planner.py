@@ -69,8 +69,8 @@ def check_supported(nodes: Sequence[ir.Node]) -> None:
         known = ", ".join(sorted(row.name for row in rows().values() if row.lower is not None))
         listed = "; ".join(f"node {n.name!r}: {n.domain or 'ONNX'} {n.op_type}"
                            for n in missing[:10])
-        raise UnsupportedOp(f"{len(missing)} node(s) cannot be compiled ({listed}). Each needs a "
-                            f"row with a lowering in ganglion/ops. Available: {known}")
+        raise UnsupportedOp(f"{len(missing)} node(s) cannot be compiled ({listed}), because "
+                            f"they are not supported. Export the network with these: {known}")
     check_attributes(nodes)
 
 

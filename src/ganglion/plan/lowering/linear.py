@@ -77,7 +77,8 @@ def lower_gemm(lowerer: Lowerer, node: ir.Node) -> None:
     row = None if c is None else bias_row(lowerer, lowerer.view(c), b.shape[1])
     if alpha != 1.0 or (c is not None and (row is None or beta != 1.0)):
         raise UnsupportedOp(f"node {node.name!r} (Gemm): alpha and beta must be 1 and C a row of "
-                            f"{b.shape[1]}; run passes.prepare first")
+                            f"{b.shape[1]}; compile the network with ganglion.compile, "
+                            "which takes others apart")
     _emit(lowerer, node, product(lowerer, a, b), row)
 
 

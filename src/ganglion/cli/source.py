@@ -1,0 +1,31 @@
+"""The network that a command works on: a file, and the sizes that the user chose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from ganglion.errors import DataError
+from ganglion.frontends import load
+
+
+@dataclass(frozen=True)
+class Source:
+    """`shapes`: as typed, NAME=1,224,224,3."""
+
+    path: Path
+    shapes: Sequence[str] | None = None
+
+    def load(self) -> ir.Model:
+        """The network. Raises DataError for a size that is none, and what `load` raises."""
+        return load(self.path, shapes=dict(map(_sizes, self.shapes)) if self.shapes else None)
+
+
+def _sizes(given: str) -> tuple[str, list[int | None]]:
+    name, equals, sizes = given.rpartition("=")
+    parts = [part.strip() for part in sizes.split(",")]
+    if not equals or not name or not all(p == "?" or (p.isascii() and p.isdigit()) for p in parts):
+        raise DataError(f"--shape {given!r}: expected NAME=1,224,224,3, with ? for a size that "
+                        "stays open")
+    return name, [None if part == "?" else int(part) for part in parts]
