@@ -1,36 +1,37 @@
-"""Opening what was built: the folder is checked, then its library is loaded from a private copy.
-
-The copy is what was checked, whatever happens to the folder afterwards; and a loader that is given
-a path for the second time hands back the old library, even if the file is another one by then.
-"""
+"""Opening what was built: the folder is checked, then the library's bytes are read, and only what
+can do nothing while it is loaded is loaded."""
 
 import ctypes
 import hashlib
 import json
 import re
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion import cpu
 from ganglion.errors import DataError, ModelError, TargetError, TrustError
+from ganglion.runtime import elf
+from ganglion.runtime.loader import Library, open_library
 from ganglion.runtime.ports import Description, Function, parse_description
+from ganglion.runtime.vetting import Exports, refuse
 
 MANIFEST = "manifest.json"
-SUFFIXES = (".so", ".dylib", ".dll")
+READERS: Mapping[str, Callable[[bytes, str], Exports]] = {".so": elf.exports}
+"""What reads a library's bytes before it is loaded, by the suffix of its file."""
 FORMAT = 1
+SIZE_BYTES = ctypes.sizeof(ctypes.c_size_t)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A library in this process. `handle` keeps it open; `run` and `run_with` are addresses.
+    """A library in this process. `library` keeps it open; `run` and `run_with` are addresses.
 
     `run_with` is 0 where the network is not divided; `worker_bytes`: scratch for each thread of it.
     """
 
-    handle: ctypes.CDLL
+    library: Library
     description: Description
     raw_description: Mapping[str, object]
     arena_bytes: int
@@ -50,19 +51,15 @@ class Loaded:
         return known[name]
 
     def address(self, name: str) -> int:
-        """Where NAME_<name> is. Raises ModelError where the library lacks it."""
-        try:
-            found = self.handle[f"{self.description.name}_{name}"]
-        except AttributeError as error:
-            raise ModelError(f"the library lacks the function {name!r} that its description "
-                             f"names: build the network again") from error
-        return ctypes.cast(found, ctypes.c_void_p).value or 0
+        """Where NAME_<name> is."""
+        return self.library.address(f"{self.description.name}_{name}")
 
     def reset(self, state: int) -> None:
         """Write the initial state to the block at this address."""
-        function = self.handle[f"{self.description.name}_reset"]
-        function.argtypes, function.restype = [ctypes.c_void_p], None
-        function(state)
+        _RESET(self.address("reset"))(state)
+
+
+_RESET = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def load_path(path: Path) -> Loaded:
@@ -75,9 +72,9 @@ def load_path(path: Path) -> Loaded:
         _recover(path)
     if path.is_dir():
         return load_files(_Folder(path), str(path))
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in READERS:
         raise ModelError(f"{path} is neither an artefact's folder nor a library "
-                         f"({', '.join(SUFFIXES)})")
+                         f"({', '.join(READERS)})")
     return _load(_read(path), path.stem, path.suffix, str(path))
 
 
@@ -93,7 +90,7 @@ def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
     if not isinstance(library, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", library):
         raise TrustError(f"{where}: the manifest names the library {library!r}, which is no plain "
                          f"file name")
-    if Path(library).suffix not in SUFFIXES:
+    if Path(library).suffix not in READERS:
         raise TargetError(f"{where} was built for {built_for!r}; {library} does not run on this "
                           f"machine: compile it for 'host'")
     _check_isas(manifest, where)
@@ -176,42 +173,51 @@ def _check_isas(manifest: Mapping[str, object], where: str) -> None:
 
 
 def _load(data: bytes, name: str, suffix: str, where: str) -> Loaded:
-    handle = open_library(data, suffix, where)
-    try:
-        start = ctypes.c_char.in_dll(handle, f"{name}_description")
-        raw = ctypes.string_at(ctypes.addressof(start))
-        arena = ctypes.c_size_t.in_dll(handle, f"{name}_arena_bytes").value
-        state = ctypes.c_size_t.in_dll(handle, f"{name}_state_bytes").value
-        run = _address(handle, f"{name}_run")
-        divided = hasattr(handle, f"{name}_run_with")
-        run_with = _address(handle, f"{name}_run_with") if divided else 0
-        worker = ctypes.c_size_t.in_dll(handle, f"{name}_worker_bytes").value if divided else 0
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{where}: the library is not one of network {name!r} "
-                         f"({error})") from error
+    exports = READERS[suffix](data, where)
+    raw = _description(data, exports, name, where)
     description = parse_description(raw)
+    divided = f"{name}_run_with" in exports.names
+    _check_exports(exports, name, description, divided, where)
+
+    def size(which: str) -> int:
+        at = exports.objects[f"{name}_{which}"]
+        return int.from_bytes(data[at:at + SIZE_BYTES], sys.byteorder)
+
+    state = size("state_bytes")
     if any(t.offset < 0 or t.offset + t.nbytes > state for t in description.state):
         raise ModelError(f"{where}: the description puts state outside of its block")
-    return Loaded(handle, description, json.loads(raw), arena, state, run, run_with, worker)
+    library = open_library(data, suffix, where)
+    return Loaded(library, description, json.loads(raw), size("arena_bytes"), state,
+                  library.address(f"{name}_run"),
+                  library.address(f"{name}_run_with") if divided else 0,
+                  size("worker_bytes") if divided else 0)
 
 
-def _address(handle: ctypes.CDLL, name: str) -> int:
-    return ctypes.cast(handle[name], ctypes.c_void_p).value or 0
+def _description(data: bytes, exports: Exports, name: str, where: str) -> bytes:
+    """The text that the library holds about itself."""
+    start = exports.objects.get(f"{name}_description")
+    if start is None:
+        raise ModelError(f"{where}: the library is not one of network {name!r}: it exports "
+                         f"{', '.join(sorted(exports.names)) or 'nothing'}")
+    end = data.find(b"\0", start)
+    if end < 0:
+        raise refuse(where, "has a description without end")
+    return data[start:end]
 
 
-def open_library(data: bytes, suffix: str, where: str) -> ctypes.CDLL:
-    """Load bytes as a library, through a file of a name that never was before.
-
-    Raises TargetError, which calls it `where`, for what this machine can't load.
-    """
-    folder = tempfile.TemporaryDirectory(prefix="ganglion-", ignore_cleanup_errors=True)
-    with folder as private:
-        path = Path(private) / f"net{suffix}"
-        path.write_bytes(data)
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:
-            hint = "the temporary folder forbids running code: set TMPDIR to another" \
-                if "failed to map segment" in str(error) else "compile it for 'host' here"
-            raise TargetError(f"{where}: this machine ({cpu.machine()}, {sys.platform}) can't load "
-                              f"the library ({error}): {hint}") from error
+def _check_exports(exports: Exports, name: str, description: Description, divided: bool,
+                   where: str) -> None:
+    """A library exports what its header declares, no less and no more."""
+    functions = {"run", "reset", *(f.name for f in description.entries)}
+    objects = {"arena_bytes", "state_bytes", "description"}
+    if divided:
+        functions.add("run_with")
+        objects.add("worker_bytes")
+    for found, parts in ((exports.functions, functions), (exports.objects, objects)):
+        wanted = {f"{name}_{part}" for part in parts}
+        if missing := sorted(wanted - set(found)):
+            raise ModelError(f"{where}: the library is not one of network {name!r}: it lacks "
+                             f"{missing[0]!r}, which its description names: build the network "
+                             f"again")
+        if more := sorted(set(found) - wanted):
+            raise refuse(where, f"exports {more[0]!r}, which its description does not name")
