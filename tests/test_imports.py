@@ -13,7 +13,7 @@ LEAVES = {"errors", "files", "cpu", "locks", "scratch"}
 
 ALLOWED = {
     "errors": set(),
-    "files": {"errors"},
+    "files": {"errors", "locks"},
     "cpu": {"errors"},
     "locks": set(),
     "scratch": {"locks"},

@@ -4,14 +4,16 @@ can do nothing while it is loaded is loaded."""
 import ctypes
 import hashlib
 import json
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion import cpu
-from ganglion.errors import DataError, ModelError, TargetError, TrustError
+from ganglion.errors import DataError, GanglionError, ModelError, TargetError, TrustError
 from ganglion.runtime import elf
 from ganglion.runtime.loader import Library, open_library
 from ganglion.runtime.ports import Description, Function, parse_description
@@ -21,6 +23,8 @@ MANIFEST = "manifest.json"
 READERS: Mapping[str, Callable[[bytes, str], Exports]] = {".so": elf.exports}
 """What reads a library's bytes before it is loaded, by the suffix of its file."""
 FORMAT = 1
+MOST_TRIES = 1000
+"""How often an opening begins again because the folder was replaced meanwhile."""
 SIZE_BYTES = ctypes.sizeof(ctypes.c_size_t)
 
 
@@ -65,9 +69,22 @@ _RESET = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 def load_path(path: Path) -> Loaded:
     """Load an artefact's folder, or a library file by itself (NAME.so, with nothing to check).
 
-    Raises ModelError for what is no artefact, TrustError for a file that is not what its manifest
-    says, TargetError for a library of another machine.
+    A folder that is saved to meanwhile is opened as it was before or after. Raises ModelError for
+    what is no artefact, TrustError for a file that is not what its manifest says, or that would do
+    more than lie in memory when it is loaded, TargetError for a library of another machine.
     """
+    for _ in range(MOST_TRIES):
+        with _unchanged(path) as same:
+            try:
+                return _load_path(path)
+            except GanglionError:
+                if same():
+                    raise
+    raise DataError(f"{path} was replaced again and again while it was opened: open it when "
+                    f"nobody writes to it")
+
+
+def _load_path(path: Path) -> Loaded:
     if not path.exists():
         _recover(path)
     if path.is_dir():
@@ -76,6 +93,29 @@ def load_path(path: Path) -> Loaded:
         raise ModelError(f"{path} is neither an artefact's folder nor a library "
                          f"({', '.join(READERS)})")
     return _load(_read(path), path.stem, path.suffix, str(path))
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[Callable[[], bool]]:
+    """Whether, by then, the path names what it named at first: a save may replace a folder while
+    its files are read. It is kept open meanwhile, so that no other gets its number."""
+    fd = -1
+    with suppress(OSError):  # nothing there yet, or a system whose folders can't be opened
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+
+    def number() -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    first = number()
+    try:
+        yield lambda: number() == first
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
