@@ -7,17 +7,25 @@ When writing, errors of the system (`OSError`: no space, no permission) reach th
 are.
 """
 
+import ctypes
+import errno
 import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn
 
 from ganglion.errors import DataError, GanglionError, TrustError
+from ganglion.locks import hold
+
+AT_FDCWD = -100
+MOST_TRIES = 1000
+"""How often a save begins again because others changed its folder meanwhile."""
 
 STALE_SECONDS = 3600.0
 """A file written aside that is this much older than a finished one was left by a killed run."""
@@ -117,9 +125,12 @@ def replace_folder(path: Path, files: Mapping[str, bytes], *,
                    marker: str = "manifest.json") -> None:
     """Replaces the folder at `path` by one that holds exactly `files` (relative name -> bytes).
 
-    The new folder is written aside, the old one renamed away, the new one renamed in, the old one
-    deleted. A kill between the two renames leaves the old folder under a hidden name, from where
-    the next call, or `recover_folder`, brings it back.
+    The new folder is written aside, then takes the old one's place in one step, and the old one is
+    deleted: whoever opens the folder finds one of them, whole, and of several calls at once each
+    puts its own there, whole, and the last one's stays. Where the system can't exchange two
+    folders, the old one is renamed away and the new one renamed in. A kill between these two leaves
+    the old folder under a hidden name, from where the next call, or `recover_folder`, brings it
+    back.
 
     `marker` is the file that tells our folders from others: it must be among `files`, and an
     existing folder with anything in it but no marker is refused, so that a wrong `path` deletes
@@ -130,21 +141,86 @@ def replace_folder(path: Path, files: Mapping[str, bytes], *,
     for name in files:
         _check_name(name)
     target = Path(os.path.realpath(path))
-    recover_folder(target)
-    _check_ours(target, marker)
-    new, old = _aside(target, "new"), _retired(target)
+    new = _aside(target, "new")
     try:
-        _write_folder(new, files)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except BaseException:
         recover_folder(target)
+        _check_ours(target, marker)
+        _write_folder(new, files)
+        for _ in range(MOST_TRIES):
+            if _put(new, target, marker):
+                break
+        else:
+            raise DataError(f"{target} could not be replaced: other processes kept changing it; "
+                            "let one of them write at a time")
+    except BaseException:
+        with suppress(OSError):
+            recover_folder(target)
         shutil.rmtree(new, ignore_errors=True)
         raise
     _sync_folder(target.parent)
-    _discard(target, old)
+    shutil.rmtree(new, ignore_errors=True)  # the old one, where there was one
+    _discard(target)
     _sweep(target, "new")
+
+
+def _put(new: Path, target: Path, marker: str) -> bool:
+    """Puts a folder in the place of `target`, which then is `new` or retired, if it was there.
+
+    False, and nothing changed, where another process changed `target` meanwhile."""
+    try:
+        if not target.exists():
+            new.rename(target)
+            return True
+        _check_ours(target, marker)
+        if _exchange(new, target):
+            return True
+        with _alone(target.parent):
+            target.rename(_retired(target))
+            new.rename(target)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or not new.exists():
+            raise
+        with _alone(target.parent):
+            recover_folder(target)
+        return False
+
+
+def _exchange(one: Path, two: Path) -> bool:
+    """Lets two folders change places in one step; False where the system can't.
+
+    Linux: renameat2 with RENAME_EXCHANGE; macOS: renamex_np with RENAME_SWAP."""
+    names = os.fsencode(one), os.fsencode(two)
+    if sys.platform == "win32":
+        return False
+    process = ctypes.CDLL(None, use_errno=True)
+    if hasattr(process, "renameat2"):
+        failed = process.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], 2)
+    elif hasattr(process, "renamex_np"):
+        failed = process.renamex_np(*names, 2)
+    else:
+        return False
+    number = ctypes.get_errno() if failed else 0
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    if failed:
+        raise OSError(number, os.strerror(number), str(two))
+    return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, where folders have one, so that two renames stay together."""
+    if os.name != "posix":
+        yield
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # network drives may refuse; renames that meet are tried again
+            hold(fd, wait=True)
+        yield
+    finally:
+        os.close(fd)
 
 
 def recover_folder(path: Path) -> None:
@@ -157,10 +233,14 @@ def recover_folder(path: Path) -> None:
     if not old.exists():
         return
     if target.exists():
-        _discard(target, old)
-    else:
+        _discard(target)
+        return
+    try:
         old.rename(target)
-        _sync_folder(target.parent)
+    except OSError as error:  # another process brought it back, or put a new one there
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+    _sync_folder(target.parent)
 
 
 def _retired(target: Path) -> Path:
@@ -173,11 +253,11 @@ def _aside(target: Path, kind: str) -> Path:
     return target.parent / f".{target.name}.{secrets.token_hex(8)}.{kind}"
 
 
-def _discard(target: Path, old: Path) -> None:
+def _discard(target: Path) -> None:
     """Deletes a retired folder. It is renamed first: a half-deleted one must never be recovered."""
     trash = _aside(target, "new")
     with suppress(OSError):
-        old.rename(trash)
+        _retired(target).rename(trash)
         shutil.rmtree(trash)
 
 

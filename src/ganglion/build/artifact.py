@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ganglion.errors import TargetError
+from ganglion.errors import DataError, TargetError
 from ganglion.files import replace_folder
 from ganglion.plan.types import Plan
 from ganglion.runtime import Session, Trainer
@@ -43,10 +43,19 @@ class Artifact:
         return 0 if self.library is None else len(self.files[self.library])
 
     def save(self, path: str | Path) -> Path:
-        """Writes the folder: aside first, then renamed, so that a failure leaves the old one."""
+        """Writes the folder: aside first, then renamed, so that a failure leaves the old one.
+
+        Several processes may save into one folder: each puts its build there whole, and the last
+        one's stays. Raises DataError where the folder can't be written, and for one that holds
+        something else."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_folder(path, self.files)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_folder(path, self.files)
+        except OSError as error:
+            raise DataError(f"cannot write the build to {path}: {error.strerror or error}; what "
+                            f"was there is kept: free space there, or save into another "
+                            f"folder") from error
         return path
 
     def session(self) -> Session:

@@ -68,27 +68,43 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     `memory_bytes`: what arena and state may take together, at most 1 GiB with inputs and outputs if
     None; a training step computes activations a second time rather than take more, or than the
     target has (`build.budget`). `cores`: how many the steps of a network above a million MACs are
-    divided for, those of the target if None; 1 keeps it whole, and its code smaller. Raises
-    UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged or
-    unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`, or cannot be
-    measured here), ToolchainError, CheckError. """ require_model(model, "compile") goal =
-    _goal(target, isas) cores = goal.cores if cores is None else cores for argument, number in
-    (("batch", batch), ("samples", samples), ("cores", cores)): if not isinstance(number, int) or
-    number < 1: raise DataError(f"{argument}={number!r}: expected a whole number from 1 up") for
-    function in entries or {}: require_function_name(function) _require_numbers(model) model = model
-    if shapes is None else with_shapes(model, shapes) ready = ready_to_plan(model, batch, streaming,
-    hybrid) ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
+    divided for, those of the target if None; 1 keeps it whole, and its code smaller.
+    Raises UnsupportedOp, ModelError, DataError (calibration, batch, samples or cores; a damaged
+    or unfitting tuning cache), TargetError (does not fit the target or `memory_bytes`,
+    or cannot be measured here),
+    ToolchainError, CheckError.
+    """
+    require_model(model, "compile")
+    goal = _goal(target, isas)
+    cores = goal.cores if cores is None else cores
+    for argument, number in (("batch", batch), ("samples", samples), ("cores", cores)):
+        if not isinstance(number, int) or number < 1:
+            raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
+    for function in entries or {}:
+        require_function_name(function)
+    _require_numbers(model)
+    model = model if shapes is None else with_shapes(model, shapes)
+    ready = ready_to_plan(model, batch, streaming, hybrid)
+    ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
-    plan = _planned(functions, goal, name, cores) if LOSS not in ready.metadata_props:
-    require_intended(plan, memory_bytes) section = _measured(plan, goal, tune, tuning_cache, cc) if
-    section is not None: plan = _planned(functions, goal, name, cores, section.choices)
-    check_memory(plan, goal) require_within(plan, memory_bytes) sources = emit(plan) compiled =
-    compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions)) figures:
-    Mapping[str, object] = {"status": "not run", "reason": "not asked for"} if check: given =
-    {"run": model, **(entries or {})} build = _Build(plan, goal, sources, compiled) found = {n:
-    _checked(build, m, given[n], n, calibration, samples, streaming) for n, m in functions.items()}
-    figures = {**found.pop("run"), **({"entries": found} if found else {})} return _artifact(plan,
-    goal, sources, compiled, figures, section)
+    plan = _planned(functions, goal, name, cores)
+    if LOSS not in ready.metadata_props:
+        require_intended(plan, memory_bytes)
+    section = _measured(plan, goal, tune, tuning_cache, cc)
+    if section is not None:
+        plan = _planned(functions, goal, name, cores, section.choices)
+    check_memory(plan, goal)
+    require_within(plan, memory_bytes)
+    sources = emit(plan)
+    compiled = compile_sources(sources, goal, name=plan.name, cc=cc, functions=list(functions))
+    figures: Mapping[str, object] = {"status": "not run", "reason": "not asked for"}
+    if check:
+        given = {"run": model, **(entries or {})}
+        build = _Build(plan, goal, sources, compiled)
+        found = {n: _checked(build, m, given[n], n, calibration, samples, streaming)
+                 for n, m in functions.items()}
+        figures = {**found.pop("run"), **({"entries": found} if found else {})}
+    return _artifact(plan, goal, sources, compiled, figures, section)
 
 
 def memory_needed(model: ir.Model, target: str | Target = "host",

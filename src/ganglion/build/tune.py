@@ -25,7 +25,7 @@ from ganglion.kernels.source import prelude
 from ganglion.plan.choices import NO_CHOICES, Choices, candidates, choice_key, kernel_version
 from ganglion.plan.types import Plan
 from ganglion.runtime.arrays import aligned_block
-from ganglion.runtime.library import open_library
+from ganglion.runtime.loader import Library, open_library
 from ganglion.toolchain.compilers import compile_sources, compiler_version
 from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import Target
@@ -233,7 +233,10 @@ def _drawn(operand: Operand, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, high, operand.size).astype(dtype)
 
 
-def _entry(library: ctypes.CDLL, number: int, contest: Contest, variant: Variant[object],
+_TIMED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
+
+
+def _entry(library: Library, number: int, contest: Contest, variant: Variant[object],
            arrays: Mapping[str, np.ndarray]) -> Entry:
     described = families()[contest.family].operands(contest.spec)
     given = dict(arrays)
@@ -243,9 +246,7 @@ def _entry(library: ctypes.CDLL, number: int, contest: Contest, variant: Variant
     placed = [_placed(given[o.name]) for o in described]
     placed.append(aligned_block(variant.scratch_bytes(contest.spec)))
     table = (ctypes.c_void_p * len(placed))(*(a.ctypes.data for a in placed))
-    call = library[f"time_{number}"]
-    call.argtypes, call.restype = [ctypes.c_void_p, ctypes.c_int], None
-    return Entry(call, table, tuple(placed))
+    return Entry(_TIMED(library.address(f"time_{number}")), table, tuple(placed))
 
 
 def _placed(array: np.ndarray) -> np.ndarray:

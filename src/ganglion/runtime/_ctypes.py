@@ -30,8 +30,8 @@ class Core:
 
     def __init__(self, run: int, arena_bytes: int, state: NDArray[np.uint8] | None,
                  inputs: tuple[Port, ...], outputs: tuple[Port, ...], run_with: int = 0,
-                 worker_bytes: int = 0) -> None:
-        self._run = RUN(run)
+                 worker_bytes: int = 0, owner: object = None) -> None:
+        self._run, self._owner = RUN(run), owner
         self._arena_bytes = arena_bytes
         self._state = state
         self._state_data = None if state is None else state.ctypes.data

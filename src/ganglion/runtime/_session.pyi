@@ -12,7 +12,7 @@ class Core:
     `run`: the address of NAME_run. `state`: an aligned block that the calls read and write, or
     None. Arenas are made as they are needed, one per simultaneous call, and kept. `run_with`: the
     address of NAME_run_with, 0 where the network is not divided, and the scratch that each worker
-    needs.
+    needs. `owner`: what keeps those addresses valid, for as long as this is there.
 
     `threads`: how many a call may use. A Core's pool of them serves one call at a time; other calls
     meanwhile, and all calls through ctypes, run on the caller's thread, with the same bits.
@@ -20,7 +20,7 @@ class Core:
 
     def __init__(self, run: int, arena_bytes: int, state: NDArray[np.uint8] | None,
                  inputs: tuple[Port, ...], outputs: tuple[Port, ...], run_with: int = 0,
-                 worker_bytes: int = 0) -> None: ...
+                 worker_bytes: int = 0, owner: object = None) -> None: ...
     def run_into(self, inputs: Array | Sequence[Array],
                  outputs: Array | Sequence[Array], threads: int = 1) -> None:
         """One call, without a copy. Every array is checked; raises DataError."""

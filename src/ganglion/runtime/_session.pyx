@@ -5,6 +5,7 @@
 The generated C runs without the interpreter's lock. Until then the lock guards the free arenas.
 """
 
+cimport cython
 cimport numpy as cnp
 from libc.stdint cimport uintptr_t
 
@@ -93,19 +94,21 @@ cdef inline bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
     return first < second + cnp.PyArray_NBYTES(b) and second < first + cnp.PyArray_NBYTES(a)
 
 
+@cython.no_gc_clear  # the library stays open until the pool's threads have ended
 cdef class Core:
     cdef run_t function
     cdef run_with_t function_with
     cdef gg_pool *pool
     cdef size_t arena_bytes, worker_bytes
-    cdef object state_block
+    cdef object state_block, owner
     cdef void *state
     cdef bint running
     cdef tuple in_checks, out_checks
     cdef list free
 
     def __init__(self, uintptr_t run, size_t arena_bytes, state, tuple inputs, tuple outputs,
-                 uintptr_t run_with=0, size_t worker_bytes=0):
+                 uintptr_t run_with=0, size_t worker_bytes=0, owner=None):
+        self.owner = owner
         self.function = <run_t>run
         self.function_with = <run_with_t>run_with
         self.worker_bytes = worker_bytes

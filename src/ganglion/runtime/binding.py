@@ -39,4 +39,5 @@ def core_type(binding: str) -> "type[_session.Core] | type[_ctypes.Core]":
 def core_of(loaded: Loaded, binding: str, state: NDArray[np.uint8] | None) -> Core:
     """A library's function, ready to be called through a binding."""
     return core_type(binding)(loaded.run, loaded.arena_bytes, state, loaded.description.inputs,
-                              loaded.description.outputs, loaded.run_with, loaded.worker_bytes)
+                              loaded.description.outputs, loaded.run_with, loaded.worker_bytes,
+                              loaded.library)

@@ -1,38 +1,46 @@
-"""Opening what was built: the folder is checked, then its library is loaded from a private copy.
-
-The copy is what was checked, whatever happens to the folder afterwards; and a loader that is given
-a path for the second time hands back the old library, even if the file is another one by then.
-"""
+"""Opening what was built: the folder is checked, then the library's bytes are read, and only what
+can do nothing while it is loaded is loaded."""
 
 import ctypes
 import hashlib
 import json
+import os
 import re
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion import cpu
-from ganglion.errors import DataError, ModelError, TargetError, TrustError
+from ganglion.errors import DataError, GanglionError, ModelError, TargetError, TrustError
+from ganglion.runtime import elf
+from ganglion.runtime.loader import Library, open_library
 from ganglion.runtime.ports import Description, Function, parse_description
+from ganglion.runtime.vetting import Exports, refuse
 
 MANIFEST = "manifest.json"
-SUFFIXES = (".so", ".dylib", ".dll")
+READERS: Mapping[str, Callable[[bytes, str], Exports]] = {".so": elf.exports}
+"""What reads a library's bytes before it is loaded, by the suffix of its file."""
+UNREAD = (".dylib", ".dll")
+"""Libraries of macOS and Windows, which are loaded without that: their digest is all that is known
+of them, and code of theirs may run while they are loaded."""
 FORMAT = 1
 MAX_BYTES = 1 << 30
 """Largest file of an artefact that is read."""
+MOST_TRIES = 1000
+"""How often an opening begins again because the folder was replaced meanwhile."""
+SIZE_BYTES = ctypes.sizeof(ctypes.c_size_t)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A library in this process. `handle` keeps it open; `run` and `run_with` are addresses.
+    """A library in this process. `library` keeps it open; `run` and `run_with` are addresses.
 
     `run_with` is 0 where the network is not divided; `worker_bytes`: scratch for each thread of it.
     """
 
-    handle: ctypes.CDLL
+    library: Library
     description: Description
     raw_description: Mapping[str, object]
     arena_bytes: int
@@ -52,35 +60,67 @@ class Loaded:
         return known[name]
 
     def address(self, name: str) -> int:
-        """Where NAME_<name> is. Raises ModelError where the library lacks it."""
-        try:
-            found = self.handle[f"{self.description.name}_{name}"]
-        except AttributeError as error:
-            raise ModelError(f"the library lacks the function {name!r} that its description "
-                             f"names: build the network again") from error
-        return ctypes.cast(found, ctypes.c_void_p).value or 0
+        """Where NAME_<name> is."""
+        return self.library.address(f"{self.description.name}_{name}")
 
     def reset(self, state: int) -> None:
         """Write the initial state to the block at this address."""
-        function = self.handle[f"{self.description.name}_reset"]
-        function.argtypes, function.restype = [ctypes.c_void_p], None
-        function(state)
+        _RESET(self.address("reset"))(state)
+
+
+_RESET = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def load_path(path: Path) -> Loaded:
     """Load an artefact's folder, or a library file by itself (NAME.so, with nothing to check).
 
-    Raises ModelError for what is no artefact, TrustError for a file that is not what its manifest
-    says, TargetError for a library of another machine.
+    A folder that is saved to meanwhile is opened as it was before or after. Raises ModelError for
+    what is no artefact, TrustError for a file that is not what its manifest says, or that would do
+    more than lie in memory when it is loaded, TargetError for a library of another machine.
     """
+    for _ in range(MOST_TRIES):
+        with _unchanged(path) as same:
+            try:
+                return _load_path(path)
+            except GanglionError:
+                if same():
+                    raise
+    raise DataError(f"{path} was replaced again and again while it was opened: open it when "
+                    f"nobody writes to it")
+
+
+def _load_path(path: Path) -> Loaded:
     if not path.exists():
         _recover(path)
     if path.is_dir():
         return load_files(_Folder(path), str(path))
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in (*READERS, *UNREAD):
         raise ModelError(f"{path} is neither an artefact's folder nor a library "
-                         f"({', '.join(SUFFIXES)})")
+                         f"({', '.join((*READERS, *UNREAD))})")
     return _load(_read(path), path.stem, path.suffix, str(path))
+
+
+@contextmanager
+def _unchanged(path: Path) -> Iterator[Callable[[], bool]]:
+    """Whether, by then, the path names what it named at first: a save may replace a folder while
+    its files are read. It is kept open meanwhile, so that no other gets its number."""
+    fd = -1
+    with suppress(OSError):  # nothing there yet, or a system whose folders can't be opened
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+
+    def number() -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    first = number()
+    try:
+        yield lambda: number() == first
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
@@ -95,7 +135,7 @@ def load_files(files: Mapping[str, bytes], where: str) -> Loaded:
     if not isinstance(library, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", library):
         raise TrustError(f"{where}: the manifest names the library {library!r}, which is no plain "
                          f"file name")
-    if Path(library).suffix not in SUFFIXES:
+    if Path(library).suffix not in (*READERS, *UNREAD):
         raise TargetError(f"{where} was built for {built_for!r}; {library} does not run on this "
                           f"machine: compile it for 'host'")
     _check_isas(manifest, where)
@@ -178,42 +218,84 @@ def _check_isas(manifest: Mapping[str, object], where: str) -> None:
 
 
 def _load(data: bytes, name: str, suffix: str, where: str) -> Loaded:
-    handle = open_library(data, suffix, where)
-    try:
-        start = ctypes.c_char.in_dll(handle, f"{name}_description")
-        raw = ctypes.string_at(ctypes.addressof(start))
-        arena = ctypes.c_size_t.in_dll(handle, f"{name}_arena_bytes").value
-        state = ctypes.c_size_t.in_dll(handle, f"{name}_state_bytes").value
-        run = _address(handle, f"{name}_run")
-        divided = hasattr(handle, f"{name}_run_with")
-        run_with = _address(handle, f"{name}_run_with") if divided else 0
-        worker = ctypes.c_size_t.in_dll(handle, f"{name}_worker_bytes").value if divided else 0
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{where}: the library is not one of network {name!r} "
-                         f"({error})") from error
+    if suffix in UNREAD:
+        return _load_unread(data, name, suffix, where)
+    exports = READERS[suffix](data, where)
+    raw = _description(data, exports, name, where)
     description = parse_description(raw)
-    if any(t.offset < 0 or t.offset + t.nbytes > state for t in description.state):
-        raise ModelError(f"{where}: the description puts state outside of its block")
-    return Loaded(handle, description, json.loads(raw), arena, state, run, run_with, worker)
+    divided = f"{name}_run_with" in exports.names
+    _check_exports(exports, name, description, divided, where)
+
+    def size(which: str) -> int:
+        at = exports.objects[f"{name}_{which}"]
+        return int.from_bytes(data[at:at + SIZE_BYTES], sys.byteorder)
+
+    state = size("state_bytes")
+    _check_state(description, state, where)
+    library = open_library(data, suffix, where)
+    return Loaded(library, description, json.loads(raw), size("arena_bytes"), state,
+                  library.address(f"{name}_run"),
+                  library.address(f"{name}_run_with") if divided else 0,
+                  size("worker_bytes") if divided else 0)
 
 
-def _address(handle: ctypes.CDLL, name: str) -> int:
-    return ctypes.cast(handle[name], ctypes.c_void_p).value or 0
+def _load_unread(data: bytes, name: str, suffix: str, where: str) -> Loaded:
+    """A library that says what it is once it is in memory."""
+    library = open_library(data, suffix, where)
 
-
-def open_library(data: bytes, suffix: str, where: str) -> ctypes.CDLL:
-    """Load bytes as a library, through a file of a name that never was before.
-
-    Raises TargetError, which calls it `where`, for what this machine can't load.
-    """
-    folder = tempfile.TemporaryDirectory(prefix="ganglion-", ignore_cleanup_errors=True)
-    with folder as private:
-        path = Path(private) / f"net{suffix}"
-        path.write_bytes(data)
+    def place(part: str) -> int:
         try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:
-            hint = "the temporary folder forbids running code: set TMPDIR to another" \
-                if "failed to map segment" in str(error) else "compile it for 'host' here"
-            raise TargetError(f"{where}: this machine ({cpu.machine()}, {sys.platform}) can't load "
-                              f"the library ({error}): {hint}") from error
+            return library.address(f"{name}_{part}")
+        except OSError:
+            return 0
+
+    missing = [p for p in ("description", "arena_bytes", "state_bytes", "run", "reset")
+               if not place(p)]
+    if missing:
+        raise ModelError(f"{where}: the library is not one of network {name!r}: it lacks "
+                         f"{name}_{missing[0]}")
+    raw = ctypes.string_at(place("description"))
+    description = parse_description(raw)
+
+    def size(part: str) -> int:
+        return ctypes.c_size_t.from_address(place(part)).value
+
+    _check_state(description, size("state_bytes"), where)
+    divided = place("run_with")
+    return Loaded(library, description, json.loads(raw), size("arena_bytes"), size("state_bytes"),
+                  place("run"), divided, size("worker_bytes") if divided else 0)
+
+
+def _check_state(description: Description, nbytes: int, where: str) -> None:
+    if any(t.offset < 0 or t.offset + t.nbytes > nbytes for t in description.state):
+        raise ModelError(f"{where}: the description puts state outside of its block")
+
+
+def _description(data: bytes, exports: Exports, name: str, where: str) -> bytes:
+    """The text that the library holds about itself."""
+    start = exports.objects.get(f"{name}_description")
+    if start is None:
+        raise ModelError(f"{where}: the library is not one of network {name!r}: it exports "
+                         f"{', '.join(sorted(exports.names)) or 'nothing'}")
+    end = data.find(b"\0", start)
+    if end < 0:
+        raise refuse(where, "has a description without end")
+    return data[start:end]
+
+
+def _check_exports(exports: Exports, name: str, description: Description, divided: bool,
+                   where: str) -> None:
+    """A library exports what its header declares, no less and no more."""
+    functions = {"run", "reset", *(f.name for f in description.entries)}
+    objects = {"arena_bytes", "state_bytes", "description"}
+    if divided:
+        functions.add("run_with")
+        objects.add("worker_bytes")
+    for found, parts in ((exports.functions, functions), (exports.objects, objects)):
+        wanted = {f"{name}_{part}" for part in parts}
+        if missing := sorted(wanted - set(found)):
+            raise ModelError(f"{where}: the library is not one of network {name!r}: it lacks "
+                             f"{missing[0]!r}, which its description names: build the network "
+                             f"again")
+        if more := sorted(set(found) - wanted):
+            raise refuse(where, f"exports {more[0]!r}, which its description does not name")

@@ -55,7 +55,7 @@ class Stream:
         if function not in self._cores:
             self._cores[function] = core_type(self._binding)(
                 self._loaded.address(function), described.arena_bytes, self._block,
-                described.inputs, described.outputs)
+                described.inputs, described.outputs, owner=self._loaded.library)
         return self._converted(self._cores[function], described.inputs, described.outputs, inputs)
 
     def run_into(self, inputs: Array | Sequence[Array], outputs: Array | Sequence[Array]) -> None:

@@ -2,7 +2,7 @@
 
 The default compiler is zig (clang with every target's headers), from PyPI. Every compile runs in a
 fresh folder with relative paths, so that neither a path nor a date reaches the output, and any
-number may run side by side.
+number may run side by side (`zig_cache`).
 """
 
 import contextlib
@@ -14,14 +14,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from ganglion.errors import ToolchainError
+from ganglion.scratch import scratch_folder
+from ganglion.toolchain import zig_cache
 from ganglion.toolchain.targets import WASM, Target
 
 COMMON_FLAGS = ("-std=c11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off",
@@ -44,6 +45,12 @@ int posix_memalign(void **block, size_t alignment, size_t bytes);
 }
 """Searched after the compiler's own headers: a bare device has no C library, yet the generated C
 names two of its functions (and clang's vector headers two others, which nothing calls)."""
+
+RACE = "failed to rename compilation results"
+"""What zig says where two of its processes put the same library into the cache at once."""
+NO_ROOM = ("NoSpaceLeft", "No space left", "DiskQuota", "quota exceeded", "FileTooBig",
+           "File too large", "File size limit")
+"""How compilers say that a file could not be written."""
 
 SHOWN_CHARACTERS = 20_000
 TIMEOUT_SECONDS = 600.0
@@ -123,18 +130,54 @@ def build(files: Mapping[str, str], command: Sequence[str], output: str, *,
           timeout: float = TIMEOUT_SECONDS) -> bytes:
     """Run a compiler in a fresh folder holding `files`; the bytes of its file `output`.
 
-    Raises ToolchainError, with the command and what it printed, when it fails."""
-    with tempfile.TemporaryDirectory(prefix="ganglion-cc-") as folder:
-        here = Path(folder)
+    Raises ToolchainError, with the command and what it printed, when it fails, and where there is
+    no folder to do it in."""
+    with working_folder("cc") as here:
         for file, text in files.items():
             (here / file).parent.mkdir(exist_ok=True)
             (here / file).write_text(text, encoding="utf-8", newline="\n")
-        run_process(command, cwd=here, env=_environment(here), timeout=timeout)
-        try:
-            return (here / output).read_bytes()
-        except FileNotFoundError as missing:
+        _compile(command, here, timeout)
+        if not (here / output).exists():
             raise ToolchainError(f"the compiler ended well but left no {output}: does it take "
-                                 f"gcc's options?\ncommand: {shlex.join(command)}") from missing
+                                 f"gcc's options?\ncommand: {shlex.join(command)}")
+        return (here / output).read_bytes()
+
+
+@contextlib.contextmanager
+def working_folder(purpose: str) -> Iterator[Path]:
+    """A folder of a moment. Raises ToolchainError where it, or a file in it, can't be written."""
+    try:
+        with scratch_folder(purpose) as folder:
+            yield folder
+    except OSError as error:
+        where = error.filename or "the temporary folder"
+        raise ToolchainError(f"cannot write {where}: {error.strerror or error}\n"
+                             f"{_make_room()}") from error
+
+
+def _make_room() -> str:
+    """What to do where files of a compile find no room."""
+    return ("free space in the temporary folder or set TMPDIR to another; raise the limit of a "
+            "file's size (ulimit -f) where there is one")
+
+
+def _compile(command: Sequence[str], here: Path, timeout: float) -> None:
+    """Run a compiler in the folder that holds the sources."""
+    env = _environment()
+    if "ziglang" not in command:
+        run_process(command, cwd=here, env=env, timeout=timeout)
+        return
+    shared = zig_cache.cache_folder(env, here / "zig-global")
+    env |= {"ZIG_LOCAL_CACHE_DIR": str(here / "zig"), "ZIG_GLOBAL_CACHE_DIR": str(shared)}
+    try:
+        with zig_cache.filling(shared, command, compiler_version(None)):
+            run_process(command, cwd=here, env=env, timeout=timeout)
+    except ToolchainError as error:
+        if RACE not in str(error):
+            raise
+        # Somebody else's zig fills the same cache; what it made is there by now.
+        with zig_cache.alone(shared):
+            run_process(command, cwd=here, env=env, timeout=timeout)
 
 
 def compiler_command(cc: str | None, target: Target) -> list[str]:
@@ -146,7 +189,7 @@ def compiler_command(cc: str | None, target: Target) -> list[str]:
         # zig checks undefined behaviour by default; its traps have no place in a release.
         return [sys.executable, "-m", "ziglang", "cc", *target.zig_flags,
                 "-fno-sanitize=undefined"]
-    words = shlex.split(cc)
+    words = _words(cc)
     if not words or shutil.which(words[0]) is None:
         raise ToolchainError(f"no compiler {(words or [cc])[0]!r} on the PATH: install it, "
                              f"give its full path, or leave cc out to use zig")
@@ -154,12 +197,21 @@ def compiler_command(cc: str | None, target: Target) -> list[str]:
     return words if told else [*words, *target.architecture_flags]
 
 
+def _words(cc: str) -> list[str]:
+    """A command line's words. Raises ToolchainError where it is none."""
+    try:
+        return shlex.split(cc)
+    except ValueError as error:
+        raise ToolchainError(f"the compiler's command line {cc!r} can't be read ({error}): close "
+                             f"every quotation mark") from error
+
+
 @cache
 def compiler_version(cc: str | None) -> str:
     """The compiler's name and version, for the manifest: "zig 0.15.1", "gcc (Debian) 12.2.0"."""
     if cc is None:
         return f"zig {metadata.version('ziglang')}"
-    command = [shlex.split(cc)[0], "--version"]
+    command = [_words(cc)[0], "--version"]
     printed = run_process(command, cwd=Path.cwd(), timeout=60.0).decode(errors="replace")
     return printed.splitlines()[0].strip() if printed.strip() else cc
 
@@ -196,6 +248,8 @@ def _failure(command: Sequence[str], code: int, printed: str) -> str:
     how = f"failed with exit code {code}" if code > 0 else f"was killed by signal {-code}"
     left_out = len(printed) - SHOWN_CHARACTERS
     tail = f"\n[{left_out} more characters]" if left_out > 0 else ""
+    if any(phrase in printed for phrase in NO_ROOM):
+        tail += f"\n{_make_room()}"
     return (f"{Path(command[0]).name} {how}\ncommand: {shlex.join(command)}\n"
             f"{printed[:SHOWN_CHARACTERS].rstrip()}{tail}")
 
@@ -209,16 +263,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """The caller's environment, less what would change the output.
-
-    zig keeps this compile's objects in `folder`, which goes away, and its C libraries, slow to
-    make, in the user's cache; where there is no writable home, all goes into `folder`.
-    """
+def _environment() -> dict[str, str]:
+    """The caller's environment, less what would change the output."""
     changing = ("CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "LIBRARY_PATH")
     env = {key: value for key, value in os.environ.items() if key not in changing}
-    env |= {"SOURCE_DATE_EPOCH": "0", "LC_ALL": "C", "ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
-    home = env.get("HOME") or env.get("LOCALAPPDATA")
-    if "ZIG_GLOBAL_CACHE_DIR" not in env and (home is None or not os.access(home, os.W_OK)):
-        env["ZIG_GLOBAL_CACHE_DIR"] = str(folder / "zig-global")
-    return env
+    return env | {"SOURCE_DATE_EPOCH": "0", "LC_ALL": "C"}

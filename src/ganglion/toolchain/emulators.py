@@ -9,12 +9,10 @@ import os
 import shutil
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -28,6 +26,7 @@ from ganglion.toolchain.compilers import (
     compile_sources,
     compiler_command,
     run_process,
+    working_folder,
 )
 from ganglion.toolchain.targets import Target, host
 
@@ -233,15 +232,15 @@ def _state(description: Mapping[str, object], block: bytes) -> dict[str, Array]:
 def _run_program(program: bytes, name: str, rows: Rows, foreign: bool, timeout: float) -> bytes:
     """Run a program made of the network and the harness, natively or under qemu."""
     sizes = [len(rows.in_bytes), *rows.in_bytes, len(rows.out_bytes), *rows.out_bytes]
-    with tempfile.TemporaryDirectory(prefix="ganglion-run-") as folder:
-        path = Path(folder) / name
+    emulator = [_qemu() or QEMU[0]] if foreign else []
+    # The generated code takes no memory of its own, so there are no leaks to look for.
+    env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    with working_folder("run") as folder:
+        path = folder / name
         path.write_bytes(program)
         path.chmod(0o700)
-        emulator = [_qemu() or QEMU[0]] if foreign else []
         command = [*emulator, str(path), str(rows.count), *map(str, sizes)]
-        # The generated code takes no memory of its own, so there are no leaks to look for.
-        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
-        return run_process(command, cwd=Path(folder), timeout=timeout, given=rows.data, env=env)
+        return run_process(command, cwd=folder, timeout=timeout, given=rows.data, env=env)
 
 
 def _program(files: Mapping[str, str], target: Target, name: str, function: str, cc: str | None,
