@@ -15,6 +15,7 @@ from ganglion.frontends.onnx_floats import single_precision
 from ganglion.frontends.onnx_opset import convert_opset
 from ganglion.frontends.onnx_safety import MAX_BYTES, secure
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
+from ganglion.ops.exported import mark_constants, separate_parameters
 from ganglion.ops.graph import IR_VERSION
 from ganglion.ops.infer import infer_model
 from ganglion.ops.registry import find, rows
@@ -23,8 +24,8 @@ from ganglion.ops.registry import find, rows
 def load_onnx(path: Path | str) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
-    Local functions are inlined, Constant nodes become initializers, floats become float32 (see
-    `onnx_floats`), a symbolic batch stays symbolic (see `passes.fix_shapes`). An input with a
+    Local functions are inlined, Constant nodes become initializers, parameters that an exporter
+    joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic batch stays symbolic (see `passes.fix_shapes`). An input with a
     default value becomes that constant, unless the Model's bindings make it state.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
@@ -85,11 +86,13 @@ def _normalise(model: ir.Model, path: Path) -> None:
         versions.setdefault("", versions.pop("ai.onnx"))
     try:
         common.InlinePass()(model)
+        mark_constants(model.graph)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         common.NameFixPass()(model)
     except (PreconditionError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: local functions or constants are malformed: {error}") from error
     _drop_default_inputs(model)
+    separate_parameters(model)
     convert_opset(model)
     single_precision(model)
     model.ir_version = IR_VERSION

@@ -27,6 +27,7 @@ from ganglion.training import optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.data import Arrays, prepare
 from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.modes import deployed_form
 from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
 from ganglion.training.state import State
@@ -53,6 +54,7 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     Raises what `fit` and `compile` raise.
     """
     require_model(model, "compile_training")
+    model = deployed_form(model)
     for argument, number, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise DataError(f"{argument}={number!r}: expected a whole number from {least} up")

@@ -22,6 +22,7 @@ from ganglion.training.data import Arrays, Dataset, prepare
 from ganglion.training.live import CompiledKeras, read_live
 from ganglion.training.loop import Problem, train
 from ganglion.training.metrics import Metric, resolve
+from ganglion.training.modes import deployed_form
 from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 from ganglion.training.selection import Selection
 from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
@@ -112,7 +113,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
-    model = float_shadow(model)
+    model = deployed_form(float_shadow(model))
     require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
