@@ -76,6 +76,8 @@ class FoldConstants(Pass):
             shape = known_shape(node.inputs[0])
             if shape is not None:
                 return [_shape_of(node, shape)]
+        if node.domain == "" and node.op_type == "CastLike":
+            return _cast_like(self.constant(node.inputs[0]), node.inputs[1])
         arrays = [self.constant(v) for v in node.inputs]
         if any(a is None and v is not None for a, v in zip(arrays, node.inputs)):
             return None
@@ -108,6 +110,14 @@ def _names_output(node: ir.Node) -> bool:
     """An Identity that only gives a constant an output's name: folding it would remake it."""
     return (node.domain == "" and node.op_type == "Identity"
             and node.outputs[0].is_graph_output())
+
+
+def _cast_like(array: Array | None, like: ir.Value | None) -> Sequence[Array] | None:
+    """Of the second operand the type alone is read."""
+    if array is None or like is None or like.dtype is None:
+        return None
+    with np.errstate(all="ignore"):
+        return [array.astype(like.dtype.numpy())]
 
 
 def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> Array:

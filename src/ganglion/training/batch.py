@@ -29,11 +29,11 @@ def fix_batch(model: ir.Model, rows: int) -> ir.Model:
         value.shape = ir.Shape([rows, *list(value.shape)[1:]])
         static_shape(value)
     for node in list(copy.graph):
-        if settings.fold(g, node):
-            continue
         if node.op_type in ("Reshape", "Expand") and old is not None and old != rows:
             _follow(copy.graph, node, old, rows)
         infer_types(node)
+        if settings.fold(g, node):
+            continue
         for value in node.outputs:
             if value.name and value.uses():
                 static_shape(value)
