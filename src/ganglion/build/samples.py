@@ -37,11 +37,11 @@ def _draw(value: ir.Value, generator: np.random.Generator) -> np.ndarray:
     if dtype.itemsize == 1:
         info = np.iinfo(dtype)
         return generator.integers(info.min, info.max + 1, shape).astype(dtype)
-    return generator.integers(0, _index_limit(value), shape).astype(dtype)
+    return generator.integers(0, index_limit(value) or 2, shape).astype(dtype)
 
 
-def _index_limit(value: ir.Value) -> int:
-    """The smallest table that the value (or a view of it) indexes; 2 where none does."""
+def index_limit(value: ir.Value) -> int | None:
+    """The smallest table that the value (or a view of it) indexes; None where it indexes none."""
     limits, stack = [], [value]
     while stack:
         current = stack.pop()
@@ -57,7 +57,7 @@ def _index_limit(value: ir.Value) -> int:
             elif node.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Identity", "Transpose",
                                   "Cast"):
                 stack.extend(node.outputs)
-    return min(limits, default=2)
+    return min(limits, default=None)
 
 
 def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndarray] | Arrays,

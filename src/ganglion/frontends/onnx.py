@@ -25,8 +25,9 @@ def load_onnx(path: Path | str) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
     Local functions are inlined, Constant nodes become initializers, parameters that an exporter
-    joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic batch stays symbolic (see `passes.fix_shapes`). An input with a
-    default value becomes that constant, unless the Model's bindings make it state.
+    joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic
+    batch stays symbolic (see `passes.fix_shapes`). An input with a default value becomes that
+    constant, unless the Model's bindings make it state.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
     for what cannot be compiled, TrustError for external data outside the file's folder.

@@ -47,7 +47,8 @@ class FoldConstants(Pass):
 
     def _round(self, model: ir.Model) -> bool:
         g = GraphBuilder.extending(model)
-        return any([self.fold(g, node) for node in list(model.graph)])
+        folded = [self.fold(g, node) for node in list(model.graph)]
+        return any(folded)
 
     def fold(self, g: GraphBuilder, node: ir.Node) -> bool:
         """Puts a node's outputs as constants in its place; whether it is one to fold."""

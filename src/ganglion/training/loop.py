@@ -147,7 +147,7 @@ class _Loop:
         logs = dict(zip(self.losses, (at.total / at.rows).tolist()))
         if p.metrics:
             predictions, targets = at.joined()
-            logs |= compute(p.metrics, targets, predictions, self._names())
+            logs |= compute(p.metrics, targets, predictions, self._names(), p.losses)
         return logs
 
     def _step_once(self, batch: Dataset) -> Sequence[Array]:
@@ -211,7 +211,8 @@ class _Loop:
             predictions.append([np.array(o) for o in outputs[count:]])
         logs = dict(zip(self.losses, (total / data.rows).tolist()))
         joined = [np.concatenate(parts) for parts in zip(*predictions)]
-        return logs | compute(self.problem.metrics, data.targets, joined, self._names())
+        return logs | compute(self.problem.metrics, data.targets, joined, self._names(),
+                              self.problem.losses)
 
     def _stop_reason(self, epoch: int, logs: Mapping[str, float]) -> str | None:
         reasons = [] if not self.run_state.stop else ["a callback asked to stop"]

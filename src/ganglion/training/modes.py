@@ -52,7 +52,8 @@ def _leave_training(model: ir.Model) -> None:
             continue
         if node.op_type == "Dropout" and len(node.inputs) > 2:
             node.replace_input_with(2, None)
-        if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode", 0):
+        mode = node.attributes.get("training_mode")
+        if node.op_type == "BatchNormalization" and mode is not None and mode.as_int():
             used = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
             if used:
                 raise ModelError(f"node {node.name!r} (BatchNormalization): its running statistics "

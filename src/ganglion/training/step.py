@@ -22,6 +22,7 @@ from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.exported import is_float
 from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.marks import CONSTANT
 from ganglion.training.batch import fix_batch
 from ganglion.training.differentiate import gradients
 from ganglion.training.losses import Loss
@@ -128,7 +129,9 @@ def account(model: ir.Model, step: ir.Model, chosen: Selection) -> tuple[list[st
     asked = {w.name for w in select(model.clone(), chosen)[0]}
     trained: list[str] = []
     still: dict[str, str] = {}
-    for value in filter(is_float, model.graph.initializers.values()):
+    for value in model.graph.initializers.values():
+        if not is_float(value) or CONSTANT in value.metadata_props:
+            continue
         name = str(value.name)
         if name in moved and reasons.get(value) != STATISTIC:
             trained.append(name)

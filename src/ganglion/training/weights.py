@@ -122,7 +122,7 @@ def _input_constants(model: ir.Model) -> set[ir.Value]:
         others = [v for v in node.inputs[1:] if v is not None and is_float(v)]
         if node.op_type in ("Sub", "Div"):
             found.update(v for v in others if v.is_initializer())
-        if all(v in found or v.shape is not None and len(v.shape) == 0 for v in others):
+        if all(v in found or (v.shape is not None and len(v.shape) == 0) for v in others):
             raw.update(node.outputs)
     return found
 
