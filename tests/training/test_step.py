@@ -107,15 +107,16 @@ def test_a_step_is_a_valid_model_whose_state_is_bound() -> None:
     assert len(again.graph.outputs) == 2 + len(bound)
 
 
-def test_unmarked_networks_train_what_feeds_layers() -> None:
+def test_unmarked_networks_train_every_weight_but_statistics() -> None:
     g = GraphBuilder("foreign")
     x = g.input("x", FLOAT, (1, 2, 4, 4))
     make = lambda *shape: g.constant(np.ones(shape, np.float32), "w", share=False)  # noqa: E731
     kernel, scale, shift = make(3, 2, 3, 3), make(3), make(3)
     y = g.op("BatchNormalization", g.op("Conv", x, kernel), scale, shift, make(3), make(3))
-    g.output("y", g.op("Mul", y, make(3, 1, 1)))
+    gain = make(3, 1, 1)
+    g.output("y", g.op("Mul", y, gain))
     model = g.model()
-    assert [v.name for v in trainable(model)] == [kernel.name, scale.name, shift.name]
+    assert trainable(model) == [kernel, scale, shift, gain]
 
 
 def test_batches_of_any_size_come_from_one_network() -> None:

@@ -54,7 +54,7 @@ def special(inputs: Sequence[ir.Value], seed: int = 0) -> list[dict[str, np.ndar
     """One sample with a NaN and both infinities in each input of floats, where there is one."""
     generator = np.random.default_rng((seed, 1))
     sample = {str(v.name): _draw(v, PLAIN, generator) for v in inputs}
-    floats = [a for v in inputs if _index_limit(v) is None
+    floats = [a for v in inputs if index_limit(v) is None
               and (a := sample[str(v.name)]).dtype.kind == "f" and a.size]
     for array in floats:
         at = generator.permutation(array.size)[:3]
@@ -67,7 +67,7 @@ def _draw(value: ir.Value, kind: str, generator: np.random.Generator) -> np.ndar
     if value.dtype is None:
         raise DataError(f"input {value.name!r} has no dtype")
     dtype = value.dtype.numpy()
-    limit = _index_limit(value)
+    limit = index_limit(value)
     if limit is not None and dtype.kind != "b":
         return _indices(limit, shape, dtype, kind, generator)
     if dtype.kind in "fV":
@@ -102,7 +102,7 @@ def _indices(limit: int, shape: tuple[int, ...], dtype: np.dtype, kind: str,
     return found.reshape(shape).astype(dtype)
 
 
-def _index_limit(value: ir.Value) -> int | None:
+def index_limit(value: ir.Value) -> int | None:
     """The smallest table that the value (or a view of it) indexes; None where none does."""
     limits, stack, seen = [], [value], set()
     while stack:

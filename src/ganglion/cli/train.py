@@ -64,13 +64,17 @@ def run(source: Source, data: Path, output: Path, chosen: Settings, as_json: boo
             callbacks=[*listeners, bars.epochs("training", chosen.epochs)])
     save(trained, output)
     if as_json:
-        print_json({"loss": " ".join(loss), "history": history.history, "output": str(output)})
+        print_json({"loss": " ".join(loss), "history": history.history, "output": str(output),
+                    "trained": history.trained, "frozen": history.frozen})
         return
     names = list(history.history)
     print_table(f"trained with {', '.join(loss)}", ["epoch", *names],
                 [[e + 1, *[f"{history.history[n][i]:.4g}" if n == "learning_rate" else
                             f"{history.history[n][i]:.4f}" for n in names]]
                  for i, e in enumerate(history.epoch)])
+    say(f"trained: {', '.join(history.trained)}")
+    for name, why in history.frozen.items():
+        say(f"not trained: {name} ({why})")
     say(f"wrote {output}")
 
 

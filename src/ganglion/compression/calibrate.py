@@ -46,6 +46,10 @@ def named_rows(model: ir.Model, calibration: Arrays) -> dict[str, np.ndarray]:
     """
     inputs = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
     names = [v.name or "" for v in inputs]
+    if isinstance(calibration, Iterator):
+        raise DataError(f"calibration is a {type(calibration).__name__}, whose length is not "
+                        "known; give an array [rows, ...], such as np.concatenate(list(batches)), "
+                        "or one for each input")
     if isinstance(calibration, Mapping):
         given = dict(calibration)
     else:

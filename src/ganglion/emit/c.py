@@ -137,6 +137,8 @@ def _port(port: Port) -> dict[str, object]:
         found |= {"scale": port.scale, "zero_point": port.zero_point or 0}
     if port.default is not None:
         found["default"] = port.default
+    if port.limit is not None:
+        found["limit"] = port.limit
     return found
 
 

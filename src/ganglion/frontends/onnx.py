@@ -17,6 +17,7 @@ from ganglion.frontends.onnx_floats import single_precision
 from ganglion.frontends.onnx_opset import convert_opset
 from ganglion.frontends.onnx_safety import MAX_BYTES, secure
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
+from ganglion.ops.exported import mark_constants, separate_parameters
 from ganglion.ops.graph import IR_VERSION
 from ganglion.ops.infer import infer_model
 from ganglion.ops.registry import find, rows
@@ -25,9 +26,10 @@ from ganglion.ops.registry import find, rows
 def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
-    Local functions are inlined, Constant nodes become initializers, floats become float32 (see
-    `onnx_floats`), a symbolic batch stays symbolic. An input with a
-    default value becomes that constant, unless the Model's bindings make it state.
+    Local functions are inlined, Constant nodes become initializers, parameters that an exporter
+    joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic
+    batch stays symbolic. An input with a default value becomes that constant, unless the Model's
+    bindings make it state.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
     for what cannot be compiled, TrustError for external data outside the file's folder and for a
@@ -96,12 +98,14 @@ def _normalise(model: ir.Model, path: Path) -> None:
     if "ai.onnx" in versions:
         versions.setdefault("", versions.pop("ai.onnx"))
     try:
+        mark_constants(model.graph)
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         common.NameFixPass()(model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: constants are malformed: {error}") from error
     state = _bound_names(model)
     _drop_default_inputs(model, state)
+    separate_parameters(model)
     convert_opset(model)
     single_precision(model, state)
     model.ir_version = IR_VERSION

@@ -1,6 +1,7 @@
 """Computing now what does not depend on the inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from ganglion.ops.base import OPSET, Array
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import IR_VERSION, GraphBuilder
 from ganglion.ops.infer import infer_model
+from ganglion.ops.marks import CONSTANT
 from ganglion.ops.registry import find
 from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, redirect
 
@@ -36,6 +38,9 @@ class FoldConstants(Pass):
     grow beyond `MAX_TOTAL_BYTES`. Exact up to the rounding of the reference.
     """
 
+    marks: ClassVar[Mapping[str, str]] = {}
+    """Metadata of what is folded."""
+
     def __init__(self) -> None:
         super().__init__()
         self._left = MAX_TOTAL_BYTES
@@ -49,21 +54,24 @@ class FoldConstants(Pass):
         return changed
 
     def _round(self, model: ir.Model) -> bool:
-        changed = False
         g = GraphBuilder.extending(model)
-        for node in list(model.graph):
-            arrays = self._fold(node)
-            if arrays is None:
+        folded = [self.fold(g, node) for node in list(model.graph)]
+        return any(folded)
+
+    def fold(self, g: GraphBuilder, node: ir.Node) -> bool:
+        """Puts a node's outputs as constants in its place; whether it is one to fold."""
+        arrays = self._fold(node)
+        if arrays is None:
+            return False
+        for value, array in zip(node.outputs, arrays):
+            if not value.uses() and not value.is_graph_output():
                 continue
-            for value, array in zip(node.outputs, arrays):
-                if not value.uses() and not value.is_graph_output():
-                    continue
-                constant = g.constant(array, f"{value.name}_folded", share=False)
-                if not redirect(value, constant):
-                    self._feed(g, node, value, constant)
-            g.graph.remove(node, safe=True)
-            changed = True
-        return changed
+            constant = g.constant(array, f"{value.name}_folded", share=False)
+            constant.metadata_props.update(self.marks)
+            if not redirect(value, constant):
+                self._feed(g, node, value, constant)
+        g.graph.remove(node, safe=True)
+        return True
 
     def _feed(self, g: GraphBuilder, node: ir.Node, output: ir.Value, constant: ir.Value) -> None:
         """An output of the graph must come from a node: Identity of the constant."""
@@ -77,6 +85,8 @@ class FoldConstants(Pass):
             shape = known_shape(node.inputs[0])
             if shape is not None:
                 return [_shape_of(node, shape)]
+        if node.domain == "" and node.op_type == "CastLike":
+            return _cast_like(self.constant(node.inputs[0]), node.inputs[1])
         arrays = [self.constant(v) for v in node.inputs]
         if any(a is None and v is not None for a, v in zip(arrays, node.inputs)):
             return None
@@ -96,10 +106,33 @@ class FoldConstants(Pass):
             return None
 
 
+class FoldSettings(FoldConstants):
+    """Shape(x [4, 3])  ⇒  [4, 3];   Expand(0.0, [4])  ⇒  zeros;   Transpose(weight) stays
+
+    As `FoldConstants`, but of a float initializer only where it is marked as no weight, and so is
+    what it becomes: what is left can be trained."""
+
+    marks: ClassVar[Mapping[str, str]] = {CONSTANT: "true"}
+
+    def constant(self, value: ir.Value | None) -> Array | None:
+        if (value is not None and value.dtype is not None and value.dtype.is_floating_point()
+                and CONSTANT not in value.metadata_props):
+            return None
+        return super().constant(value)
+
+
 def _names_output(node: ir.Node) -> bool:
     """An Identity that only gives a constant an output's name: folding it would remake it."""
     return (node.domain == "" and node.op_type == "Identity"
             and node.outputs[0].is_graph_output())
+
+
+def _cast_like(array: Array | None, like: ir.Value | None) -> Sequence[Array] | None:
+    """Of the second operand the type alone is read."""
+    if array is None or like is None or like.dtype is None:
+        return None
+    with np.errstate(all="ignore"):
+        return [array.astype(like.dtype.numpy())]
 
 
 def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> Array:

@@ -53,10 +53,12 @@ def _port(value: ir.Value, model: ir.Model) -> Port:
     scale = value.metadata_props.get("ganglion.scale")
     zero_point = value.metadata_props.get("ganglion.zero_point")
     default = value.metadata_props.get("ganglion.default")
+    limit = value.metadata_props.get("ganglion.limit")
     return Port(str(value.name), str(value.dtype.numpy()), shape,
                 None if scale is None else float(scale),
                 None if zero_point is None else int(zero_point),
-                None if default is None else float(default))
+                None if default is None else float(default),
+                None if limit is None else int(limit))
 
 
 def _accesses(draft: Draft) -> list[tuple[Storage, str]]:

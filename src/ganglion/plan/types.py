@@ -11,6 +11,7 @@ class Port:
 
     Row-major [shape] of dtype; `scale` and `zero_point` where the element is quantised per tensor:
     real = (element - zero_point) * scale. `default`: what a caller without a wish gives.
+    `limit`: for indices, the rows of what they index.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Port:
     scale: float | None = None
     zero_point: int | None = None
     default: float | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

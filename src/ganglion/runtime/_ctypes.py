@@ -108,5 +108,6 @@ def _listed(what: str, ports: tuple[Port, ...], given: object) -> list[Array]:
 
 def _fits(array: object, port: Port) -> TypeGuard[Array]:
     """Whether the code can read this array as it lies in memory."""
-    return (isinstance(array, np.ndarray) and array.dtype == port.dtype
+    return (isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+            and array.dtype == port.dtype
             and array.shape == port.shape and array.flags.c_contiguous and array.flags.aligned)

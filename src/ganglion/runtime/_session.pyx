@@ -51,7 +51,8 @@ cdef class _Check:
     cdef inline bint accepts(self, object value) noexcept:
         cdef cnp.ndarray array
         cdef int k
-        if not cnp.PyArray_Check(value):
+        if not cnp.PyArray_Check(value) or (
+                not cnp.PyArray_CheckExact(value) and isinstance(value, np.ma.MaskedArray)):
             return False
         array = <cnp.ndarray>value
         if cnp.PyArray_NDIM(array) != self.ndim:

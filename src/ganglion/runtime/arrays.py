@@ -2,7 +2,9 @@
 
 `run` converts where no meaning is lost: byte order, strides, numbers to a wider kind, floats to
 another width, integers to another integer type that holds them. NaN and infinity pass through.
-Floats into an integer input are refused: only the caller knows the scale.
+Floats into an integer input are refused: only the caller knows the scale. So are integers of a type
+that does not fit into that of a quantised input, whatever their values: uint8 pixels are no int8
+codes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,9 @@ from ganglion.runtime.ports import Port
 
 ALIGNMENT = 64
 """Bytes to which the generated C wants its arena and its state aligned."""
+
+MOST_BYTES = 1 << 40
+"""An array above this is a mistake: one stretched by broadcasting, which takes no memory itself."""
 
 Array = NDArray[np.generic]
 Given: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
@@ -87,10 +92,33 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
 
 def as_array(port: Port, value: object) -> Array:
     """`value` as some array. Raises DataError for what is none, such as rows of unequal length."""
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            masked = int(np.count_nonzero(np.ma.getmaskarray(value)))
+            raise DataError(f"input {port.name!r} has {masked} masked elements, for which no number "
+                            "stands: give x.filled(number)")
+        value = value.data
+    value = _detached(value)
     try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise DataError(f"input {port.name!r} is no array: {error}") from error
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"input {port.name!r} is no array ({type(value).__name__}): {error}; give "
+                        "a NumPy array of numbers") from error
+    if array.nbytes > MOST_BYTES:
+        raise DataError(f"input {port.name!r} has shape {list(array.shape)}, {array.nbytes} bytes, "
+                        "more than any machine holds: give fewer rows")
+    return array
+
+
+def _detached(value: object) -> object:
+    """A tensor of PyTorch without the gradient that it carries, and bfloat16 as float32, which
+    holds the same numbers; anything else as it is. PyTorch is not imported."""
+    if type(value).__module__.partition(".")[0] != "torch" or not hasattr(value, "detach"):
+        return value
+    value = value.detach()
+    wide = getattr(value, "float", None)
+    return wide() if wide is not None and str(getattr(value, "dtype", "")) == "torch.bfloat16" \
+        else value
 
 
 def _check_shape(port: Port, array: Array, rows: bool) -> None:
@@ -113,7 +141,8 @@ def _cast(port: Port, array: Array) -> Array:
         except FloatingPointError as error:
             raise DataError(f"input {port.name!r} holds {found} numbers too large for {wanted}: "
                             f"scale the data down") from error
-    if wanted.kind in "iu" and found.kind in "iu":
+    if wanted.kind in "iu" and found.kind in "iu" and (
+            port.scale is None or np.can_cast(found, wanted)):
         return _narrowed(port, array)
     raise DataError(f"input {port.name!r} has dtype {found}, expected {wanted}"
                     f"{_cast_hint(port, array)}")
@@ -133,9 +162,10 @@ def _narrowed(port: Port, array: Array) -> Array:
 
 
 def _cast_hint(port: Port, array: Array) -> str:
-    if array.dtype.kind == "f" and port.scale is not None:
+    if port.scale is not None:
         return (f"; the input is quantised with scale {port.scale:g} and zero point "
-                f"{port.zero_point}: give quantize_input(x)")
+                f"{port.zero_point}: give quantize_input(x) for real numbers such as pixels, or "
+                f"x.astype({str(port.dtype)!r}) where x holds codes")
     if array.dtype.kind in "fiub":
         return f"; if that is what you mean, give x.astype({str(port.dtype)!r})"
     return ""

@@ -20,7 +20,8 @@ class Port:
     """One input or output: row-major [shape] of dtype.
 
     `scale` and `zero_point` where the element is quantised: real = (element - zero_point) * scale.
-    `default`: what a caller without a wish gives, where there is such a number.
+    `default`: what a caller without a wish gives, where there is such a number. `limit`: for
+    indices, the rows of what they index.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Port:
     scale: float | None = None
     zero_point: int | None = None
     default: float | None = None
+    limit: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -123,10 +125,12 @@ def _function(name: str, raw: Mapping[str, Any]) -> Function:
 
 def _port(raw: Mapping[str, object]) -> Port:
     scale, zero_point, default = raw.get("scale"), raw.get("zero_point"), raw.get("default")
+    limit = raw.get("limit")
     return Port(str(raw["name"]), _dtype(raw["dtype"]), _shape(raw["shape"]),
                 None if scale is None else float(str(scale)),
                 None if zero_point is None else int(str(zero_point)),
-                None if default is None else float(str(default)))
+                None if default is None else float(str(default)),
+                None if limit is None else int(str(limit)))
 
 
 def _state(raw: Mapping[str, object]) -> StateTensor:

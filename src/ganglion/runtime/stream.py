@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ganglion.errors import DataError
 from ganglion.runtime.arrays import Array, Given, aligned_block, arrange, convert
@@ -78,6 +78,19 @@ class Stream:
         tensor = self._tensor(name)
         port = Port(name, tensor.dtype, tensor.shape)
         tensor.view(self._state)[...] = convert(port, value, False)
+
+    def copied(self) -> NDArray[np.uint8]:
+        """A copy of the whole state, for `put`."""
+        return self._state.copy()
+
+    def put(self, state: NDArray[np.uint8]) -> None:
+        """Back to a state that this stream itself `copied`."""
+        self._state[...] = state
+
+    def broken(self) -> str | None:
+        """The first float tensor of the state that holds NaN or infinity; None where none does."""
+        return next((name for name, tensor in self._tensors.items() if tensor.dtype.kind == "f"
+                     and not np.isfinite(tensor.view(self._state)).all()), None)
 
     def save(self) -> bytes:
         """The whole state, with the network's digest and a checksum in front."""

@@ -92,12 +92,30 @@ class Trainer:
         """Learns from one batch of exactly `batch_size` rows; the loss before the update.
 
         Raises DataError for a wrong number of arrays or rows, a wrong shape or dtype, a label that
-        is no class, and a rate that is not finite; the weights stay then.
+        is no class, an index that has no row in an embedding, numbers and a rate that are not
+        finite, and numbers so large that the loss or a weight would not be; weights and optimiser
+        stay then.
         """
         rate = _rate(self.learning_rate if learning_rate is None else learning_rate)
         arrays = [*_listed(self._x, x, "x"), *self._targets(y)]
         self._require_rows(arrays)
-        return float(self._call("run", *arrays, rate)[0])
+        for port, array in zip((*self._x, *self._y), arrays):
+            _require_sound(port, array)
+        return self._guarded(*arrays, rate)
+
+    def _guarded(self, *arrays: ArrayLike) -> float:
+        """One step whose loss and state are finite; else DataError, and the state as before."""
+        with self._exclusive():
+            before = self._stream.copied()
+            found = self._stream.run(*arrays)
+            loss = float((found[0] if isinstance(found, tuple) else found).item())
+            broken = self._stream.broken()
+            if np.isfinite(loss) and broken is None:
+                return loss
+            self._stream.put(before)
+        what = f"{broken!r} not finite" if np.isfinite(loss) else f"the loss {loss}"
+        raise DataError(f"the step would make {what}; nothing was learned from this batch: scale "
+                        "its numbers to about 1, or take a smaller learning rate")
 
     def evaluate(self, x: Batch, y: Batch) -> dict[str, float]:
         """The mean loss over any number of rows, and of each output where there are several.
@@ -236,6 +254,18 @@ def _shaped(port: Port, array: Array) -> Array:
         raise DataError(f"input {port.name!r} has shape {list(array.shape)}, expected "
                         f"{['rows', *row]}")
     return array
+
+
+def _require_sound(port: Port, array: Array) -> None:
+    """DataError for NaN and infinity, and for indices without a row."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        raise DataError(f"{port.name!r} holds {bad} values that are NaN or infinite: drop or fill "
+                        "them (numpy.nan_to_num)")
+    if port.limit is not None and array.size and not (
+            array.min() >= 0 and array.max() < port.limit):
+        raise DataError(f"{port.name!r} holds numbers from {array.min()} to {array.max()}, but "
+                        f"what they index has {port.limit} rows: expected 0 to {port.limit - 1}")
 
 
 def _rate(given: float) -> np.float32:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from ganglion.build import Artifact, Target, compile
 from ganglion.build.budget import LOSS
 from ganglion.build.compile import memory_needed
-from ganglion.build.samples import drawn, free_inputs
+from ganglion.build.samples import drawn, free_inputs, index_limit
 from ganglion.errors import DataError, TargetError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
@@ -28,12 +28,14 @@ from ganglion.training import optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.data import Arrays, prepare
 from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.modes import deployed_form
 from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
 from ganglion.training.state import State
 from ganglion.training.step import build_evaluation, build_step, trained_names
 
 DEFAULT = "ganglion.default"
+LIMIT = "ganglion.limit"
 WEIGHT = "ganglion.weight"
 
 
@@ -54,11 +56,11 @@ def compile_training(model: ir.Model, target: str | Target = "host", *, loss: Lo
     Raises what `fit` and `compile` raise.
     """
     require_model(model, "compile_training")
-    model = single_ports(model)
+    model = deployed_form(single_ports(model))
     for argument, number, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise DataError(f"{argument}={number!r}: expected a whole number from {least} up")
-    chosen = choose_losses(loss, len(model.graph.outputs))
+    chosen = choose_losses(loss, [str(v.name) for v in model.graph.outputs])
     method = optimizers.get(optimizer)
     if isinstance(method.learning_rate, LearningRateSchedule) or method.use_ema:
         raise DataError(f"{method}: a device's step takes its rate at every call and has the plain "
@@ -108,6 +110,9 @@ def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
     for value in step.graph.inputs:
         if value.name in names:
             value.metadata_props[WEIGHT] = "true"
+        limit = index_limit(value) if value.name not in names else None
+        if limit is not None:
+            value.metadata_props[LIMIT] = str(limit)
         if value.name == "learning_rate":
             value.metadata_props[DEFAULT] = repr(optimizer.rate_at(0))
     step.metadata_props[LOSS] = "loss"

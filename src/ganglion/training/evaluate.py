@@ -41,14 +41,14 @@ def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
         targets, predictions = prepare_truths(outputs, y), predict(model, x)
         _check_rows(targets, predictions)
         return compute(chosen, targets, predictions, names)
-    losses = choose_losses(loss, len(outputs))
+    losses = choose_losses(loss, names)
     sample = fix_batch(model, 1)
     data = with_weights(prepare(sample, losses, x, y), sample.graph.outputs, sample_weight)
     judge = build_evaluation(model, losses, 1, (), weight_ranks=data.weight_ranks)
     found = answers(judge, data.arrays)
     figures = {name: float(np.mean(each, dtype=np.float64))
                for name, each in zip(loss_names(names), found)}
-    return figures | compute(chosen, data.targets, found[len(figures):], names)
+    return figures | compute(chosen, data.targets, found[len(figures):], names, losses)
 
 
 def _check_rows(targets: Sequence[Array], predictions: Sequence[Array]) -> None:

@@ -20,9 +20,11 @@ from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
 from ganglion.training.compiled import compiled
 from ganglion.training.data import Arrays, Dataset, prepare
+from ganglion.training.keras_settings import loss_of
 from ganglion.training.live import CompiledKeras, read_live
 from ganglion.training.loop import Problem, train
 from ganglion.training.metrics import Metric, resolve
+from ganglion.training.modes import deployed_form
 from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 from ganglion.training.selection import Selection
 from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
@@ -30,7 +32,9 @@ from ganglion.training.weights import require_trainable
 
 Net = TypeVar("Net", ir.Model, CompiledKeras)
 """What `fit` trains: a Model, or a live compiled Keras model."""
-LossSpec = str | losses.Loss | Sequence[str | losses.Loss]
+LossSpec = str | losses.Loss | Sequence[str | losses.Loss] | Mapping[str, str | losses.Loss]
+"""What `loss=` takes: one for all outputs, one for each in order, or by the names of outputs. A
+loss object of Keras serves as well as one of ours."""
 Held = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
 """Rows held out: x, y, and perhaps the weights of the samples."""
 
@@ -113,7 +117,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                verbose: bool = False) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
-    model = float_shadow(single_ports(model))
+    model = deployed_form(float_shadow(single_ports(model)))
     require_trainable(model)
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
                                ("seed", seed, 0)):
@@ -121,7 +125,7 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
             raise DataError(f"{name}={value!r}: expected a whole number from {least} up")
     file = _checkpoint(checkpoint, checkpoint_steps)
     sample = fix_batch(model, 1)
-    chosen = choose_losses(loss, len(sample.graph.outputs))
+    chosen = choose_losses(loss, [str(v.name) for v in sample.graph.outputs])
     change = choose_augment(augment, seed)
     source: Source
     if y is None:
@@ -151,16 +155,21 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
         checkpoint_steps=checkpoint_steps, masks=dict(masks or {}), trainable=trainable)
 
 
-def choose_losses(loss: LossSpec, outputs: int) -> tuple[losses.Loss, ...]:
-    """One loss for each output; a single one serves them all."""
-    if isinstance(loss, str | losses.Loss):
-        return (losses.get(loss),) * outputs
+def choose_losses(loss: LossSpec, outputs: Sequence[str]) -> tuple[losses.Loss, ...]:
+    """One loss for each of these outputs; a single one serves them all."""
+    if isinstance(loss, Mapping):
+        if set(loss) != set(outputs):
+            raise DataError(f"loss names the outputs {sorted(map(str, loss))}; the network has "
+                            f"{', '.join(map(repr, outputs))}: give one loss for each")
+        loss = [loss[name] for name in outputs]
+    if isinstance(loss, str | losses.Loss) or not isinstance(loss, Sequence):
+        return (loss_of(loss),) * len(outputs)
     if len(loss) == 0:
         raise DataError("no loss is given; name one, such as loss=\"mse\"")
-    if len(loss) != outputs:
-        raise DataError(f"{len(loss)} losses for a network with {outputs} outputs; give one for "
-                        "each output, in their order")
-    return tuple(losses.get(each) for each in loss)
+    if len(loss) != len(outputs):
+        raise DataError(f"{len(loss)} losses for a network with {len(outputs)} outputs; give one "
+                        "for each output, in their order")
+    return tuple(map(loss_of, loss))
 
 
 def _checkpoint(given: str | PathLike[str] | None, steps: int | None) -> Path | None:

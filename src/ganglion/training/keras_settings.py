@@ -98,6 +98,27 @@ def _losses(given: object, outputs: Sequence[str]) -> tuple[Loss, ...]:
     return tuple(map(_loss, listed))
 
 
+def loss_of(given: object) -> Loss:
+    """A loss of ours, by name, or as an object or a function of Keras's own.
+
+    Raises DataError for another function, which has no gradient here, and for what is no loss.
+    """
+    if isinstance(given, str | Loss):
+        return losses.get(given)
+    if type(given).__module__.startswith("keras.") and hasattr(given, "get_config"):
+        return _loss({"class_name": type(given).__name__, "config": given.get_config()})
+    name = getattr(given, "__name__", "")
+    if callable(given) and str(getattr(given, "__module__", "")).startswith("keras."):
+        return losses.get(name)
+    if callable(given):
+        raise DataError(f"loss is the function {name or given!r}, whose Python cannot be "
+                        "differentiated: name a loss such as 'mse', or derive a class from "
+                        "ganglion.training.losses.Loss")
+    raise DataError(f"loss={given!r}: expected a name such as 'mse', a loss from "
+                    "ganglion.training.losses or keras.losses, one of them for each output, or a "
+                    "dict by output")
+
+
 def _loss(given: object) -> Loss:
     if isinstance(given, str):
         return losses.get(given)

@@ -23,7 +23,13 @@ from ganglion.training.sample_weights import padded, uniform
 from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.selection import Selection
 from ganglion.training.source import Source
-from ganglion.training.step import build_evaluation, build_step, rows_are_apart, trained_names
+from ganglion.training.step import (
+    account,
+    build_evaluation,
+    build_step,
+    rows_are_apart,
+    trained_names,
+)
 from ganglion.training.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 from ganglion.training.weights import write_back
 
@@ -80,6 +86,7 @@ class _Loop:
             step = self._step(self.rows)
         self.bound = [b.input for b in bindings(step)]
         self.weights = trained_names(p.model, step)
+        self.account = account(p.model, step, p.trainable)
         self.full = make(step, self._example(self.first, self.rows))
         self.make, self.others = make, dict[int, Stepper]()
         self.judge = None if p.validation is None else self._judge(p.validation, make)
@@ -97,6 +104,7 @@ class _Loop:
             callback.on_train_begin(run)
         if point is not None:
             self._resume(point)
+        run.history.trained, run.history.frozen = self.account
         while self.at.epoch < p.epochs and run.history.stopped is None:
             self._epoch()
             self._save()
@@ -139,7 +147,7 @@ class _Loop:
         logs = dict(zip(self.losses, (at.total / at.rows).tolist()))
         if p.metrics:
             predictions, targets = at.joined()
-            logs |= compute(p.metrics, targets, predictions, self._names())
+            logs |= compute(p.metrics, targets, predictions, self._names(), p.losses)
         return logs
 
     def _step_once(self, batch: Dataset) -> Sequence[Array]:
@@ -203,7 +211,8 @@ class _Loop:
             predictions.append([np.array(o) for o in outputs[count:]])
         logs = dict(zip(self.losses, (total / data.rows).tolist()))
         joined = [np.concatenate(parts) for parts in zip(*predictions)]
-        return logs | compute(self.problem.metrics, data.targets, joined, self._names())
+        return logs | compute(self.problem.metrics, data.targets, joined, self._names(),
+                              self.problem.losses)
 
     def _stop_reason(self, epoch: int, logs: Mapping[str, float]) -> str | None:
         reasons = [] if not self.run_state.stop else ["a callback asked to stop"]

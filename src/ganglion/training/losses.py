@@ -146,6 +146,11 @@ class SparseCategoricalCrossentropy(Loss):
         return _cross_entropy(g, one_hot, prediction, self.from_logits)
 
 
+def is_of_logits(loss: Loss) -> bool:
+    """Whether the loss takes the network's answers for logits."""
+    return bool(getattr(loss, "from_logits", False))
+
+
 def logits_of(prediction: ir.Value, activation: str) -> ir.Value | None:
     """The input of the `activation` node that gives `prediction`, None if another node does.
 

@@ -1,6 +1,7 @@
 """Figures of merit by scikit-learn's functions, under the names that Keras users write.
 
-Classification reads probabilities: one column is cut at 0.5, several take the largest. Precision,
+Classification reads probabilities: one column is cut at 0.5, several take the largest. Under a loss
+of logits one column is cut at 0, where the probability is 0.5. Precision,
 recall and F1 are of the positive class for two classes in one column, else the classes' plain mean
 ("macro"); a class that was never predicted counts as 0.
 """
@@ -11,6 +12,7 @@ import numpy as np
 
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.training.losses import Loss, is_of_logits
 
 Metric = Callable[[Array, Array], float]
 """`metric(target, prediction) -> figure` over all rows at once."""
@@ -38,14 +40,25 @@ def resolve(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
 
 
 def compute(metrics: Mapping[str, Metric], targets: Sequence[Array],
-            predictions: Sequence[Array], names: Sequence[str]) -> dict[str, float]:
-    """Every metric of every output; with several outputs the names read OUTPUT_METRIC."""
+            predictions: Sequence[Array], names: Sequence[str],
+            losses: Sequence[Loss] = ()) -> dict[str, float]:
+    """Every metric of every output; with several outputs the names read OUTPUT_METRIC.
+
+    `losses`: of each output; one of logits decides where a column is cut."""
     figures = {}
-    for target, prediction, output in zip(targets, predictions, names):
+    for k, (target, prediction, output) in enumerate(zip(targets, predictions, names)):
+        cut = _called(prediction) if k < len(losses) and is_of_logits(losses[k]) else prediction
         for name, metric in metrics.items():
             key = name if len(names) == 1 else f"{output}_{name}"
-            figures[key] = float(metric(target, prediction))
+            figures[key] = float(metric(target, cut if metric in _OF_CLASSES else prediction))
     return figures
+
+
+def _called(logits: Array) -> Array:
+    """1 where a single logit is above 0, else 0; several columns as they are."""
+    if logits.ndim > 1 and logits.shape[-1] != 1:
+        return logits
+    return (logits > 0).astype(np.float32)
 
 
 def accuracy(target: Array, prediction: Array) -> float:
@@ -125,6 +138,9 @@ def _pair(target: Array, prediction: Array) -> tuple[Array, Array]:
         raise DataError(f"targets have shape {list(target.shape)}, predictions "
                         f"{list(prediction.shape)}; a distance needs equal shapes")
     return target.ravel().astype(np.float64), prediction.ravel().astype(np.float64)
+
+
+_OF_CLASSES: tuple[Metric, ...] = (accuracy, precision, recall, f1)
 
 
 def _by_name() -> dict[str, Metric]:

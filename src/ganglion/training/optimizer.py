@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -35,7 +35,7 @@ class Optimizer(ABC):
     a = ema_momentum·a + (1 - ema_momentum)·w.
     """
 
-    learning_rate: float | LearningRateSchedule = 0.001
+    learning_rate: float | LearningRateSchedule = field(default=0.001, kw_only=False)
     weight_decay: float | None = None
     clipnorm: float | None = None
     clipvalue: float | None = None

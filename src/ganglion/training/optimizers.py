@@ -1,7 +1,7 @@
 """Optimisers with Keras 3's arguments, defaults and update formulas, as nodes of the step Model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +21,7 @@ __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Optimizer", "RM
 class SGD(Optimizer):
     """v = momentum·v - rate·g;  w += v, or w += momentum·v - rate·g with `nesterov`."""
 
-    learning_rate: float | LearningRateSchedule = 0.01
+    learning_rate: float | LearningRateSchedule = field(default=0.01, kw_only=False)
     momentum: float = 0.0
     nesterov: bool = False
 

@@ -31,12 +31,15 @@ class Stepper(Protocol):
 class History:
     """`history[name][i]` is the value of a figure after epoch `epoch[i]` (Keras's History).
 
-    `stopped`: why the run ended before its last epoch, None if it did not.
+    `stopped`: why the run ended before its last epoch, None if it did not. `trained`: the weights
+    that gradients changed; `frozen`: every other float initializer of the network, and why.
     """
 
     epoch: list[int] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
     stopped: str | None = None
+    trained: list[str] = field(default_factory=list)
+    frozen: dict[str, str] = field(default_factory=dict)
 
     def add(self, epoch: int, logs: Logs) -> None:
         self.epoch.append(epoch)

@@ -2,7 +2,9 @@
 
 A text is a pattern (`*`, `?`, `[...]`) that is held against the names of weights and of layers;
 "biases" and `biases()` mean everything that is added; `last(k)` means the last k layers. A list
-means all that any of them names. Whatever is not named is frozen: a constant of the step.
+means all that any of them names, less what a text behind "!" names. Whatever is not named is
+frozen: a constant of the step. A weight that is frozen by itself (`weights.frozen`) is trained
+where its full name is given.
 """
 
 import difflib
@@ -14,8 +16,9 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ganglion.errors import DataError
+from ganglion.ops.exported import is_float
 from ganglion.ops.marks import TRAINABLE
-from ganglion.training.weights import trainable
+from ganglion.training.weights import statistics, trainable
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,19 @@ def select(model: ir.Model, given: Selection) -> tuple[list[ir.Value], frozenset
     statistics, as a Keras layer with trainable=False does.
     Raises DataError for what is no selector, and for one that names nothing.
     """
-    weights = trainable(model)
+    given = None if given is None else _listed(given)
+    weights = _candidates(model, given or ())
     if given is None:
+        _let_normalise(model, weights)
         return weights, frozenset(weights)
     wanted: set[ir.Value] = set()
     layers: set[str] = set()
-    for selector in _listed(given):
+    for selector in [s for s in given if not _takes_away(s)] or ["*"]:
         wanted |= _matching(model, weights, selector)
         layers |= {n for n in _layers(model) if isinstance(selector, str)
                    and fnmatchcase(n, selector)}
+    for selector in filter(_takes_away, given):
+        wanted -= _matching(model, weights, str(selector)[1:])
     frozen: set[ir.Value] = set()
     for node in model.graph:
         if node.op_type == "BatchNormalization":
@@ -77,7 +84,32 @@ def select(model: ir.Model, given: Selection) -> tuple[list[ir.Value], frozenset
                 frozen.update(v for v in own if v is not None)
             elif not own and layer_of(node) not in layers:
                 node.metadata_props[TRAINABLE] = "false"
+    _let_normalise(model, weights)
     return [w for w in weights if w in wanted], frozenset(wanted - frozen)
+
+
+def _takes_away(selector: Selector) -> bool:
+    return isinstance(selector, str) and selector.startswith("!")
+
+
+def _candidates(model: ir.Model, given: Sequence[Selector]) -> list[ir.Value]:
+    """What can be chosen from: what is trained by itself, and what is named in full."""
+    weights = set(trainable(model)) | {v for name in given if isinstance(name, str)
+                                       and (v := model.graph.initializers.get(name)) is not None
+                                       and is_float(v)}
+    return [v for v in model.graph.initializers.values()
+            if v in weights and v not in statistics(model)]
+
+
+def _let_normalise(model: ir.Model, weights: Sequence[ir.Value]) -> None:
+    """Marks a BatchNormalization without weights of its own, and not of a layer that decides
+    about it, as one that learns its statistics."""
+    if any(TRAINABLE in v.metadata_props for v in model.graph.initializers.values()):
+        return
+    for node in model.graph:
+        if (node.op_type == "BatchNormalization"
+                and not any(v in weights for v in node.inputs[1:3])):
+            node.metadata_props.setdefault(TRAINABLE, "true")
 
 
 def layer_of(node: ir.Node) -> str:

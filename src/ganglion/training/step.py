@@ -20,7 +20,9 @@ from onnx_ir.passes import common
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
+from ganglion.ops.exported import is_float
 from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.marks import CONSTANT
 from ganglion.training.batch import fix_batch
 from ganglion.training.differentiate import gradients
 from ganglion.training.losses import Loss
@@ -28,7 +30,13 @@ from ganglion.training.modes import enter_training
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.selection import Selection, select
 from ganglion.training.state import State
-from ganglion.training.weights import penalty, require_trainable, trainable
+from ganglion.training.weights import (
+    STATISTIC,
+    frozen,
+    penalty,
+    require_trainable,
+    trainable,
+)
 
 
 def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
@@ -113,6 +121,28 @@ def build_evaluation(model: ir.Model, losses: Sequence[Loss], rows: int,
 def trained_names(model: ir.Model, step: ir.Model) -> list[str]:
     """The initializers of `model` that the step changes: weights and running statistics."""
     return [b.input for b in bindings(step) if b.input in model.graph.initializers]
+
+
+def account(model: ir.Model, step: ir.Model, chosen: Selection) -> tuple[list[str], dict[str, str]]:
+    """The weights of `model` that gradients change in the step, and why the other floats stay."""
+    moved, reasons = set(trained_names(model, step)), frozen(model)
+    asked = {w.name for w in select(model.clone(), chosen)[0]}
+    trained: list[str] = []
+    still: dict[str, str] = {}
+    for value in model.graph.initializers.values():
+        if not is_float(value) or CONSTANT in value.metadata_props:
+            continue
+        name = str(value.name)
+        if name in moved and reasons.get(value) != STATISTIC:
+            trained.append(name)
+        elif value in reasons and (name in moved or reasons[value] != STATISTIC):
+            still[name] = reasons[value]
+        elif value in reasons:
+            still[name] = "a running statistic of a normalisation that is frozen"
+        else:
+            still[name] = ("its gradient is always zero" if name in asked
+                           else "not named by trainable")
+    return trained, still
 
 
 def rows_are_apart(model: ir.Model, step: ir.Model) -> bool:

@@ -1,11 +1,12 @@
 """Which values of a Model are trained, how large ones are punished, and how they are written back.
 
 Layers mark what they create: metadata "ganglion.trainable" = "true" or "false" on a value. A Model
-from elsewhere carries no marks; there the role of an initializer decides.
+from elsewhere carries no marks; there every float initializer that a gradient reaches is trained,
+but for those that `frozen` names.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -13,10 +14,22 @@ import onnx_ir as ir
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
+from ganglion.ops.exported import KIND, is_float, separate_parameters
 from ganglion.ops.fake_quantization import NAME as FAKE_QUANTIZE
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder
-from ganglion.ops.marks import REGULARIZER, TRAINABLE, UNTRAINABLE
+from ganglion.ops.marks import CONSTANT, REGULARIZER, TRAINABLE, UNTRAINABLE
+from ganglion.ops.registry import find
+
+STATISTIC = "a running statistic, which batches move, not gradients"
+PARAMETER = "PARAMETER"
+PYTORCH = "pytorch"
+"""What PyTorch's exporters write as the producer of a file."""
+_FOLDED = ("onnx::", "/")
+"""How the names of what TorchScript's exporter computed itself begin."""
+BUFFERS = frozenset({"mean", "std", "pixel_mean", "pixel_std", "image_mean", "image_std", "mask",
+                     "attn_mask", "inv_freq", "pe", "running_mean", "running_var"})
+"""Last parts of names that are buffers by convention, for files that do not tell them apart."""
 
 LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "Add": (0, 1),
@@ -32,19 +45,86 @@ quantisation rounds them and keeps the logarithm of a scale."""
 
 
 def trainable(model: ir.Model) -> list[ir.Value]:
-    """The initializers to train, in the graph's order: float, at least one dimension.
+    """The initializers that are trained unless something else is asked for, in the graph's order:
+    all floats for which `frozen` has no reason."""
+    reasons = frozen(model)
+    return [v for v in model.graph.initializers.values() if is_float(v) and v not in reasons]
 
-    With marks: those marked "true". Without any mark: those that `LEARNED_INPUTS` names.
+
+def frozen(model: ir.Model) -> dict[ir.Value, str]:
+    """The float initializers that are not trained unless they are named, and why.
+
+    Marks of layers decide where there are any; then what the exporter says; then the graph: what no
+    gradient reaches, what shifts or scales the input before any weight, single numbers, and names
+    that programs give to buffers. Decision 30 has the whole rule.
     """
     graph = model.graph
-    candidates = [v for v in graph.initializers.values() if is_float_array(v)]
+    floats = [v for v in graph.initializers.values() if is_float(v)]
+    rules: list[tuple[Container[ir.Value], str]] = [(statistics(model), STATISTIC)]
     if any(TRAINABLE in v.metadata_props for v in graph.initializers.values()):
-        return [v for v in candidates if v.metadata_props.get(TRAINABLE) == "true"]
-    learned = {origin(v) for node in graph for k in LEARNED_INPUTS.get(node.op_type, ())
-               if k < len(node.inputs) and (v := node.inputs[k]) is not None}
-    statistics = {v for node in graph if node.op_type == "BatchNormalization"
-                  for v in node.inputs[3:5]}
-    return [v for v in candidates if v in learned and v not in statistics]
+        rules += [(_marked(floats, TRAINABLE, "false"), "its layer is not trainable"),
+                  ([v for v in floats if TRAINABLE not in v.metadata_props],
+                   "a constant of its layer")]
+    else:
+        products = {origin(v) for node in graph for k in LEARNED_INPUTS.get(node.op_type, ())
+                    if k < len(node.inputs) and (v := node.inputs[k]) is not None}
+        kinds = any(KIND in v.metadata_props for v in floats)
+        rules += [
+            (_marked(floats, CONSTANT, "true"), "a constant of the graph, not a weight"),
+            ([v for v in floats if v.metadata_props.get(KIND, PARAMETER) != PARAMETER],
+             "a buffer, says the file"),
+            ([v for v in floats if kinds and KIND not in v.metadata_props and v not in products],
+             "computed by the exporter, not a parameter"),
+            (_input_constants(model), "shifts or scales the input before any weight"),
+            ([v for v in floats if not kinds and _is_buffer(v)],
+             "named as programs name buffers"),
+            ([v for v in floats if not kinds and v.shape is not None and len(v.shape) == 0
+              and not (model.producer_name == PYTORCH and not str(v.name).startswith(_FOLDED))],
+             "a single number, as constants are"),
+            (unreached(model), "no gradient reaches it")]
+    return {v: next(why for values, why in rules if v in values) for v in floats
+            if any(v in values for values, _ in rules)}
+
+
+def statistics(model: ir.Model) -> set[ir.Value]:
+    """The running means and variances."""
+    return {v for node in model.graph if node.op_type == "BatchNormalization"
+            for v in node.inputs[3:5] if v is not None}
+
+
+def unreached(model: ir.Model) -> set[ir.Value]:
+    """The initializers from which no path of operators with a gradient leads to an output."""
+    found = set(model.graph.outputs)
+    for node in reversed(model.graph):
+        row = find(node.domain, node.op_type)
+        if row is not None and row.vjp is not None and any(v in found for v in node.outputs):
+            found.update(v for v in node.inputs if v is not None)
+    return {v for v in model.graph.initializers.values() if v not in found}
+
+
+def _marked(values: Sequence[ir.Value], key: str, text: str) -> set[ir.Value]:
+    return {v for v in values if v.metadata_props.get(key) == text}
+
+
+def _is_buffer(value: ir.Value) -> bool:
+    return str(value.name).rpartition(".")[2].rpartition("/")[2] in BUFFERS
+
+
+def _input_constants(model: ir.Model) -> set[ir.Value]:
+    """What is subtracted from the input, or divides it, before anything else but such constants,
+    single numbers and moves of it."""
+    raw = {v for v in model.graph.inputs if not v.is_initializer()}
+    found: set[ir.Value] = set()
+    for node in model.graph:
+        first = node.inputs[0] if node.inputs else None
+        if first not in raw or node.op_type not in (*_MOVES, "Cast", "Sub", "Div", "Mul", "Add"):
+            continue
+        others = [v for v in node.inputs[1:] if v is not None and is_float(v)]
+        if node.op_type in ("Sub", "Div"):
+            found.update(v for v in others if v.is_initializer())
+        if all(v in found or (v.shape is not None and len(v.shape) == 0) for v in others):
+            raw.update(node.outputs)
+    return found
 
 
 def require_trainable(model: ir.Model) -> None:
@@ -88,11 +168,13 @@ def penalty(g: GraphBuilder, weights: Sequence[ir.Value]) -> list[ir.Value]:
 
 
 def write_back(model: ir.Model, values: Mapping[str, Array]) -> ir.Model:
-    """A copy of `model` whose initializers of these names hold these values.
+    """A copy of `model` whose initializers of these names hold these values; parameters that an
+    exporter joined are apart in it.
 
     Raises DataError for a name that the Model does not have or a value of another shape.
     """
     copy = model.clone()
+    separate_parameters(copy)
     for name, array in values.items():
         value = copy.graph.initializers.get(name)
         if value is None or value.const_value is None:
@@ -117,8 +199,7 @@ def origin(value: ir.Value) -> ir.Value:
 
 
 def is_float_array(value: ir.Value) -> bool:
-    return (value.dtype is not None and value.dtype.is_floating_point()
-            and value.shape is not None and len(value.shape) >= 1)
+    return is_float(value) and value.shape is not None and len(value.shape) >= 1
 
 
 def _factors(weight: ir.Value) -> tuple[float, float]:
