@@ -95,8 +95,8 @@ def as_array(port: Port, value: object) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.is_masked(value):
             masked = int(np.count_nonzero(np.ma.getmaskarray(value)))
-            raise DataError(f"input {port.name!r} has {masked} masked elements, for which no number "
-                            "stands: give x.filled(number)")
+            raise DataError(f"input {port.name!r} has {masked} masked elements, for which no "
+                            "number stands: give x.filled(number)")
         value = value.data
     value = _detached(value)
     try:
