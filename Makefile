@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
 BENCH_OUT ?= build/benchmarks
+FUZZ_SECONDS ?= 180
+FUZZ_JOBS ?= 2
 
-.PHONY: demo test lint coverage bench bench-training clean
+.PHONY: demo test lint coverage fuzz bench bench-training clean
 
 demo: $(VENV)/installed
 	$(BIN)/ganglion demo
@@ -41,6 +43,14 @@ $(VENV)/lint-tools: $(VENV)/test-tools
 # What the project is compared with, and what runs other processors' code: for .ci/run.
 $(VENV)/peers: $(VENV)/test-tools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group peers
+	touch $@
+
+# Every reader, guided by coverage: three minutes, or FUZZ_SECONDS.
+fuzz: $(VENV)/fuzz-tools
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ_ARGS)
+
+$(VENV)/fuzz-tools: $(VENV)/test-tools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group fuzz
 	touch $@
 
 # Beside other runtimes and frameworks, on one core of a machine that should be idle otherwise.
