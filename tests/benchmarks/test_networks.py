@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from benchmarks.cases import HYBRID, Candidate, Skipped, candidates, draw, read
 
-from ganglion.build.check import check
+from ganglion.build.check import Subject, check
 from ganglion.build.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.plan.planner import plan
@@ -37,4 +37,5 @@ def test_scalar_c_is_sound_and_calls_nothing(candidate: Candidate) -> None:
         outputs = network.run([sample[n] for n in names])
         return dict(zip((p.name for p in made.outputs), outputs))
 
-    assert check(model, run, [dict(zip(names, draw(model)))])["status"] == "passed"
+    subject = Subject(run, model, found[0])
+    assert check(subject, [dict(zip(names, draw(model)))])["status"] == "passed"

@@ -58,7 +58,10 @@ def read(path: Path) -> tuple[Section, ...]:
 
 def parse(data: bytes, path: Path) -> tuple[Section, ...]:
     """The sections in the bytes of a cache file. Raises DataError where they are damaged."""
-    document = parse_json(data, DataError, f"the tuning cache {path}")
+    try:
+        document = parse_json(data, DataError, "its text")
+    except DataError as error:
+        raise _damaged(path, str(error)) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise _damaged(path, f"not of format {FORMAT}")
     sections = document.get("sections")
