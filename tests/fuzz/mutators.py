@@ -27,8 +27,8 @@ def words(data: bytes, rng: random.Random) -> bytes:
             break
         at = rng.randrange(len(changed) - width + 1)
         old = int.from_bytes(changed[at:at + width], "little")
-        new = rng.choice((*NUMBERS, old + 1, old - 1, old * 2, len(changed), old ^ 1 << rng.randrange(
-            8 * width)))
+        flipped = old ^ 1 << rng.randrange(8 * width)
+        new = rng.choice((*NUMBERS, old + 1, old - 1, old * 2, len(changed), flipped))
         changed[at:at + width] = (new % 256 ** width).to_bytes(width, "little")
     return bytes(changed)
 

@@ -9,6 +9,7 @@ from onnx import shape_inference
 
 from ganglion.errors import ModelError
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array, Attrs
+from ganglion.ops.counts import check_counts
 from ganglion.ops.registry import find
 
 IR_VERSION = 10
@@ -273,6 +274,7 @@ def infer_types(node: ir.Node) -> None:
 
     Raises ModelError with the node's name when the inputs do not fit the operator.
     """
+    check_counts(node)
     row = find(node.domain, node.op_type)
     if row is not None and row.infer is not None:
         for out, (dtype, shape) in zip(node.outputs,
@@ -297,7 +299,7 @@ def infer_types(node: ir.Node) -> None:
         inferred = shape_inference.infer_node_outputs(
             schema, proto, types, data, opset_imports=[onnx.helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION)
-    except (shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+    except (shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
         found = ", ".join(f"{v.name}: {v.dtype} {v.shape}" for v in node.inputs if v is not None)
         raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs "
                          f"({found}): {error}") from error

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import ModelError
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import Array, Attrs, Kernel, Op
 from ganglion.ops.gradients import optional, rank, source, unbroadcast
@@ -76,10 +77,18 @@ def _batch_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
     return [g.mul(dy, factor), narrow(dscale), narrow(dbias), narrow(dmean), narrow(dvar)]
 
 
+def first_axis(attrs: Attrs, rank: int) -> int:
+    """Where the axes begin that LayerNormalization takes together."""
+    axis = get_int(attrs, "axis", -1)
+    if not -rank <= axis < rank:
+        raise ModelError(f"LayerNormalization with axis {axis} of an input with {rank} axes")
+    return axis % rank
+
+
 def layer_normalization(attrs: Attrs, x: Array, scale: Array, bias: Array | None = None
                         ) -> tuple[Array, ...]:
     """y, mean and 1 / sqrt(variance + epsilon), the last two with the axes from `axis` on as 1."""
-    axes = tuple(range(get_int(attrs, "axis", -1) % x.ndim, x.ndim))
+    axes = tuple(range(first_axis(attrs, x.ndim), x.ndim))
     mean = x.mean(axis=axes, keepdims=True)
     centred = x - mean
     var = np.square(centred).mean(axis=axes, keepdims=True)

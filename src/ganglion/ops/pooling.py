@@ -25,8 +25,15 @@ from ganglion.ops.windows import (
 
 
 def pool_window(attrs: Attrs, spatial: Sequence[int]) -> Window:
-    """The window of a pool over an input with these spatial sizes."""
-    return window(attrs, spatial, get_ints(attrs, "kernel_shape", []))
+    """The window of a pool over an input with these spatial sizes.
+
+    Raises ModelError where one could lie in the padding as a whole, which has no maximum and no
+    average."""
+    win = window(attrs, spatial, get_ints(attrs, "kernel_shape", []))
+    if any(max(b, e) >= width for b, e, width in zip(win.begin, win.end, win.extent)):
+        raise ModelError(f"padding {list(win.pads)} is as wide as the window of "
+                         f"{list(win.extent)} pixels; a pool needs less")
+    return win
 
 
 CODES = (ir.DataType.INT8, ir.DataType.UINT8)

@@ -13,6 +13,7 @@ from ganglion.kernels.reduce import ARGS, ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
 from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.normalization import first_axis
 from ganglion.ops.reduction import identity
 from ganglion.ops.resize import nearest, repeats, resize_plan
 from ganglion.plan.lowerer import Lowerer
@@ -124,15 +125,26 @@ def lower_layer_norm(lowerer: Lowerer, node: ir.Node) -> None:
     """LayerNormalization-17; with its Mean and InvStdDev outputs where somebody reads them."""
     attrs = attributes(node)
     x = lowerer.dense(lowerer.view(node.inputs[0]))
-    axis = get_int(attrs, "axis", -1) % len(x.shape)
-    gamma = lowerer.dense(lowerer.view(node.inputs[1]))
-    beta = [lowerer.dense(lowerer.view(v)) for v in node.inputs[2:3] if v is not None]
+    axis = first_axis(attrs, len(x.shape))
+    gamma, *beta = [_one_row(lowerer, node, lowerer.view(v), x.shape[axis:])
+                    for v in node.inputs[1:3] if v is not None]
     statistics = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
     rows, n = prod(x.shape[:axis]), prod(x.shape[axis:])
     spec = LayerNormSpec(rows, n, get_float(attrs, "epsilon", 1e-5), bool(beta), bool(statistics))
     y = lowerer.new(node.outputs[0])
     more = [lowerer.new(v) for v in node.outputs[1:3]] if statistics else []
     lowerer.emit(node, "layer_norm", spec, [x, gamma, *beta, y, *more])
+
+
+def _one_row(lowerer: Lowerer, node: ir.Node, view: View, shape: tuple[int, ...]) -> View:
+    """A factor or summand spread over the axes that are normalised."""
+    more = max(0, len(view.shape) - len(shape))
+    if prod(view.shape[:more]) != 1:
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): a scale or bias of "
+                            f"{list(view.shape)} varies along axes that are not normalised; "
+                            "multiply and add behind the node")
+    row = View(view.storage, view.shape[more:], view.strides[more:], view.offset)
+    return lowerer.dense(row.broadcast(shape))
 
 
 def lower_batch_norm(lowerer: Lowerer, node: ir.Node) -> None:
