@@ -19,6 +19,7 @@ from ganglion.emit.c import emit
 from ganglion.errors import DataError
 from ganglion.kernels.source import GUARDS
 from ganglion.plan.planner import plan
+from ganglion.toolchain.targets import ELF
 
 ZIG = [sys.executable, "-m", "ziglang", "cc", "-fno-sanitize=undefined"]
 OURS = ["-std=c11", "-O2", "-ffp-contract=off", "-fno-strict-aliasing"]
@@ -39,7 +40,7 @@ def put(folder: Path, files: dict[str, str]) -> None:
 
 
 def opened(folder: Path, command: list[str]) -> gg.Session:
-    subprocess.run([*command, "-shared", "-fPIC", "net.c", "-o", "net.so"], cwd=folder, check=True)
+    subprocess.run([*command, *ELF.flags, "net.c", "-o", "net.so"], cwd=folder, check=True)
     return gg.Session(folder / "net.so")
 
 

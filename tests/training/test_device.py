@@ -233,7 +233,7 @@ def test_what_cannot_be_built_is_said() -> None:
 
 def test_a_function_may_read_only_the_state_that_is_kept() -> None:
     model = L.Sequential([L.Input((2,)), L.Dense(1)])
-    _, others = functions(model, choose_losses("mse", 1), Adam(), 2)
+    _, others = functions(model, choose_losses("mse", ["y"]), Adam(), 2)
     with pytest.raises(ModelError, match="does not keep"):
         join(plan(prepare(model)), "evaluate", plan(prepare(others["evaluate"])))
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.numpy_stepper import NumpyStepper
 
 from ganglion import layers as L
-from ganglion.errors import DataError, ModelError
+from ganglion.errors import DataError, ModelError, TrustError
 from ganglion.ops.evaluate import evaluate as reference
 from ganglion.training import Callback, EarlyStopping, History, StopAtLoss, evaluate, fit
 from ganglion.training.callbacks import Logs, Run, Stepper
@@ -175,10 +175,13 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     whole = file.read_bytes()
     pickled = tmp_path / "pickled.npz"
     np.savez(pickled, meta=np.array([{"a": 1}], object))
-    for bad in (b"", b"PK", whole[: len(whole) // 2], pickled.read_bytes()):
+    for bad in (b"", b"PK", whole[: len(whole) // 2]):
         file.write_bytes(bad)
         with pytest.raises(DataError, match="not a readable checkpoint"):
             _fit(_net(), *_data(), checkpoint=file)
+    file.write_bytes(pickled.read_bytes())
+    with pytest.raises(TrustError, match="pickled Python objects"):
+        _fit(_net(), *_data(), checkpoint=file)
 
 
 class Scripted:

@@ -22,9 +22,9 @@ from ganglion.emit.c import emit
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model
+from ganglion.ops.shapes import Shapes, with_shapes
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.hybrid import ToHybrid
-from ganglion.passes.infer import Shapes, with_shapes
 from ganglion.passes.integer import ToInteger
 from ganglion.passes.pipeline import prepare, run
 from ganglion.passes.stream import sequences, stream

@@ -49,8 +49,9 @@ anyway."""
 class Noise:
     """One draw: `before` and `after` for `Reference.run`.
 
-    `push`: 1 or -1, the direction of the pushes; both directions of one draw share a `generator` of
-    signs. `hybrid`: values that the build takes from int8 products. `exact`: values that are known.
+    `push`: 1 or -1, the direction of the pushes, 0 for none; both directions of one draw share a
+    generator of signs. `hybrid`: values that the build takes from int8 products. `exact`: values
+    that are known.
     """
 
     def __init__(self, seed: tuple[int, ...], push: int, hybrid: frozenset[str],
@@ -67,7 +68,7 @@ class Noise:
         """Pushes what a node decides by. What nobody has computed yet is disturbed where it is
         first computed with: a node that takes a mean off it rounds by its size, which its own
         results no longer show."""
-        if jumps(node, arrays, _integer(node)):
+        if self._push and jumps(node, arrays, _integer(node)):
             x = arrays[0]
             size = SAFETY * self._size_of(node.inputs[0])
             own = 4 * UNIT if node.op_type in DIVIDING else 0.0
@@ -90,7 +91,7 @@ class Noise:
         size = 4 * UNIT * sqrt(count)
         if any(v.name in self._hybrid for v in node.outputs):
             size = max(size, STEP)
-        if is_fake_quantize(node):
+        if is_fake_quantize(node) and self._push:
             outputs = (self._rounded_otherwise(node, outputs[0]),)
         for value, y in zip(node.outputs, outputs):
             if any(is_fake_quantize(u.node) and u.idx == 1 for u in value.uses()):

@@ -26,11 +26,13 @@ from ganglion.ops.evaluate import Reference
 from ganglion.ops.limits import undefined
 
 DRAWS, MORE = 4, 24
-LADDER = ((0, 0.0), (DRAWS // 2, 1.0), (DRAWS // 2, 2.0), (0, SAFETY), (MORE, SAFETY))
-"""What is tried in turn until it explains a difference: draws with noise, half of them pushed one
-way, half the other; and how many times what all of them changed is allowed. The first that does,
-for each output by itself, is its tolerance, so that what is reported is never wider than what was
-needed."""
+LADDER = ((0, 0.0, False), (DRAWS // 2, 1.0, False), (0, 2.0, False), (0, SAFETY, False),
+          (DRAWS // 2, 1.0, True), (DRAWS // 2, 2.0, True), (0, SAFETY, True),
+          (MORE, SAFETY, True))
+"""What is tried in turn until it explains a difference: so many draws with noise, and how many
+times what all of them changed is allowed; at last decisions are pushed besides, in half of the
+draws one way, in half the other. The first that does, for each output by itself, is its tolerance,
+so that what is reported is never wider than what was needed."""
 WORK = 3_000_000_000
 """About how many operations of NumPy a check may take, beyond the first evaluation."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -171,11 +173,12 @@ class Oracle:
                 bound.open |= np.isfinite(bound.answer) & ~np.isfinite(found[name])
         made: dict[str, Finding] = {}
         wrong: dict[str, Finding] = {}
-        for rung, (draws, times) in enumerate(LADDER[:1] if self.exact else LADDER):
+        for rung, (draws, times, pushed) in enumerate(LADDER[:1] if self.exact else LADDER):
             if draws > DRAWS and self.work * draws > self.limit:
                 break
             for draw in range(draws):
-                self._draw(sample, known, codes, bounds, (seed, rung, draw))
+                push = 1 - 2 * (draw % 2) if pushed else 0
+                self._draw(sample, known, codes, bounds, (seed, rung, draw), push)
             for bound in bounds.values():
                 bound.allow(times)
             made |= {n: bounds[n].finding(n, a) for n, a in found.items()
@@ -271,9 +274,9 @@ class Oracle:
         return tuple(taken)
 
     def _draw(self, sample: Arrays, known: Mapping[str, Array], codes: dict[str, Bounds],
-              bounds: Mapping[str, Bounds], seed: tuple[int, int, int]) -> None:
+              bounds: Mapping[str, Bounds], seed: tuple[int, int, int], push: int) -> None:
         *rest, draw = seed
-        noise = Noise((*rest, draw // 2), 1 - 2 * (draw % 2), self.hybrid, frozenset(known))
+        noise = Noise((*rest, draw // 2 if push else draw), push, self.hybrid, frozenset(known))
         masks: dict[ir.Node, Array] = {}
 
         def before(node: ir.Node, arrays: list[Array | None]) -> list[Array | None]:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError, ModelError
 from ganglion.frontends.limits import MAX_BYTES, MAX_NODES, Limits
 from ganglion.ops.graph import require_model
-from ganglion.passes.infer import Shapes, with_shapes
+from ganglion.ops.shapes import Shapes, with_shapes
 
 __all__ = ["MAX_BYTES", "MAX_NODES", "READERS", "load", "save"]
 

@@ -23,7 +23,7 @@ from ganglion.frontends.keras_config import NETWORKS, Reading, build
 from ganglion.frontends.keras_layers import check_origin, mapping_of, text
 from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.layers.base import Layer
-from ganglion.passes.infer import Shapes
+from ganglion.ops.shapes import Shapes
 
 Array = np.ndarray
 

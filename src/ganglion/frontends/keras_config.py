@@ -23,7 +23,7 @@ from ganglion.layers.attention import MultiHeadAttention
 from ganglion.layers.base import LAYER, Layer, Tensor, WeightSource, snake_case
 from ganglion.layers.network import Functional, Input, InputLayer
 from ganglion.ops.marks import UNTRAINABLE
-from ganglion.passes.infer import Shapes
+from ganglion.ops.shapes import Shapes
 
 NETWORKS = ("Sequential", "Functional", "Model")
 MAX_LAYERS = 100_000
