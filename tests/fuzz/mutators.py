@@ -122,7 +122,8 @@ def _attribute(model: onnx.ModelProto, rng: random.Random) -> None:
         else:
             one.i, one.f = rng.choice(NUMBERS), rng.choice(FLOATS[:5])
         return
-    schemas = onnx.defs.has(node.op_type, 21, node.domain)
+    words = isinstance(node.op_type, str) and isinstance(node.domain, str)  # bytes if no UTF-8
+    schemas = words and onnx.defs.has(node.op_type, 21, node.domain)
     names = list(onnx.defs.get_schema(node.op_type, 21, node.domain).attributes) if schemas else []
     value: object = rng.choice((rng.choice(NUMBERS), [rng.choice(NUMBERS)] * rng.randrange(1, 5),
                                 0.5, "linear"))
@@ -156,7 +157,7 @@ def _copy(model: onnx.ModelProto, rng: random.Random) -> None:
         node = model.graph.node.add()
         node.CopyFrom(rng.choice(model.graph.node[:-1] or [node]))
         for k in range(len(node.output)):
-            node.output[k] += "_"
+            node.output[k] = f"{node.output[k]!r}_"
 
 
 def _shape(model: onnx.ModelProto, rng: random.Random) -> None:

@@ -53,7 +53,7 @@ def read_image(path: Path, height: int, width: int, channels: int) -> np.ndarray
             _check_size(image.size, path)
             pixels = image.convert(MODES[channels]).resize((width, height))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, ArithmeticError, LookupError,
-            TypeError, EOFError, struct.error, zlib.error) as error:
+            TypeError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {error}") from error
     return np.asarray(pixels).reshape(height, width, channels)
 

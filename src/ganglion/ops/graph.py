@@ -13,6 +13,8 @@ from ganglion.ops.counts import check_counts
 from ganglion.ops.registry import find
 
 IR_VERSION = 10
+UNFIT = (IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError)
+"""What a row's own functions raise for too few inputs, another rank or another kind."""
 AttrValue = (int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array
              | ir.DataType)
 
@@ -277,8 +279,12 @@ def infer_types(node: ir.Node) -> None:
     check_counts(node)
     row = find(node.domain, node.op_type)
     if row is not None and row.infer is not None:
-        for out, (dtype, shape) in zip(node.outputs,
-                                       row.infer(attributes(node), list(node.inputs))):
+        try:
+            made = row.infer(attributes(node), list(node.inputs))
+        except UNFIT as error:
+            raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs or "
+                             f"attributes: {error}") from error
+        for out, (dtype, shape) in zip(node.outputs, made):
             out.dtype, out.shape = dtype, ir.Shape(shape)
         return
     schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)

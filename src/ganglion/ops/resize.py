@@ -23,6 +23,10 @@ COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "alig
                "asymmetric", "tf_crop_and_resize")
 
 
+MAX_WEIGHTS = 1 << 24
+"""Of the matrix of an axis: one of 4096 made another one of 4096 takes so many."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """`size` pixels become `count`, each 1 / `scale` wide; `roi`: the part of the axis that
@@ -108,9 +112,18 @@ def _cubic(x: Array, a: float) -> Array:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
+def _require_small(axis: Axis) -> None:
+    """Raises UnsupportedOp where an axis would take too much memory."""
+    if axis.size * axis.count > MAX_WEIGHTS:
+        raise UnsupportedOp(f"Resize of an axis of {axis.size} to {axis.count} pixels takes a "
+                            f"matrix of more than {MAX_WEIGHTS} weights; resize in smaller steps "
+                            "or outside the network")
+
+
 def interpolation(attrs: Attrs, axis: Axis) -> Array:
     """[count, size]: the weight of each input pixel in each output pixel, float64; 0 in the rows
     of pixels that lie `outside`."""
+    _require_small(axis)
     if axis.kept:
         return np.eye(axis.size)
     x = coordinates(attrs, axis)
@@ -131,6 +144,7 @@ def interpolation(attrs: Attrs, axis: Axis) -> Array:
 def nearest(attrs: Attrs, axis: Axis) -> list[int]:
     """The input pixel that each output pixel copies. Raises UnsupportedOp where one lies outside
     the image."""
+    _require_small(axis)
     if outside(attrs, axis).any():
         raise UnsupportedOp("Resize by the nearest pixel beyond the image (tf_crop_and_resize); "
                             "use mode 'linear', or a region within the image")

@@ -8,11 +8,9 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.graph import GraphBuilder, attributes
-from ganglion.ops.resize import Axis, interpolation, offset, resize_plan
+from ganglion.ops.resize import MAX_WEIGHTS, Axis, interpolation, offset, resize_plan
 from ganglion.passes.base import Pass, before, known_shape, redirect, standard
 
-MAX_MATRICES = 1 << 24
-"""Weights of the matrices of one Resize: an axis of 4096 made another one of 4096 takes so many."""
 MAX_RESIZED = 1 << 27
 """Elements of its result."""
 
@@ -64,9 +62,9 @@ def _resized(g: GraphBuilder, node: ir.Node, y: ir.Value, k: int, axis: Axis) ->
 def _require_small(node: ir.Node, plan: Sequence[Axis]) -> None:
     """Raises UnsupportedOp where the matrices of the axes together would take too much memory."""
     total = sum(axis.size * axis.count for axis in plan if not axis.kept)
-    if total > MAX_MATRICES or math.prod(axis.count for axis in plan) > MAX_RESIZED:
+    if total > MAX_WEIGHTS or math.prod(axis.count for axis in plan) > MAX_RESIZED:
         raise UnsupportedOp(
             f"node {node.name!r} (Resize): from {[axis.size for axis in plan]} to "
             f"{[axis.count for axis in plan]} takes matrices of {total} weights, expected at most "
-            f"{MAX_MATRICES}, and at most {MAX_RESIZED} elements; resize in smaller steps or "
+            f"{MAX_WEIGHTS}, and at most {MAX_RESIZED} elements; resize in smaller steps or "
             "outside the network")

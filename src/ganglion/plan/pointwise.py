@@ -9,7 +9,7 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.graph import UNFIT, attributes, static_shape
 from ganglion.ops.pointwise import (
     INTEGERS,
     Expr,
@@ -110,6 +110,9 @@ def expression(node: ir.Node, read: Callable[..., Expr | None]) -> Expr:
     except UnsupportedOp as error:
         types = ", ".join("absent" if v is None else str(v.dtype) for v in node.inputs)
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) of {types}: {error}") from error
+    except UNFIT as error:
+        raise ModelError(f"node {node.name!r} ({node.op_type}) has too few inputs, or too many: "
+                         f"{len(node.inputs)}") from error
 
 
 def _expression(node: ir.Node, read: Callable[..., Expr | None]) -> Expr:
