@@ -73,7 +73,8 @@ def frozen(model: ir.Model) -> dict[ir.Value, str]:
             (_marked(floats, CONSTANT, "true"), "a constant of the graph, not a weight"),
             ([v for v in floats if v.metadata_props.get(KIND, PARAMETER) != PARAMETER],
              "a buffer, says the file"),
-            ([v for v in floats if kinds and KIND not in v.metadata_props and v not in products],
+            ([v for v in floats if kinds and KIND not in v.metadata_props
+              and (v not in products or _is_single(v))],
              "computed by the exporter, not a parameter"),
             (_input_constants(model), "shifts or scales the input before any weight"),
             ([v for v in floats if not kinds and _is_buffer(v)],
@@ -104,6 +105,11 @@ def unreached(model: ir.Model) -> set[ir.Value]:
 
 def _marked(values: Sequence[ir.Value], key: str, text: str) -> set[ir.Value]:
     return {v for v in values if v.metadata_props.get(key) == text}
+
+
+def _is_single(value: ir.Value) -> bool:
+    """Whether there is one number in it, as in what an exporter adds under a root."""
+    return value.const_value is not None and value.const_value.size == 1
 
 
 def _is_buffer(value: ir.Value) -> bool:
