@@ -156,7 +156,7 @@ def _copy_reference(spec: CopySpec, arrays: Mapping[str, np.ndarray]) -> dict[st
 
 def _copy_cost(spec: CopySpec) -> float:
     count = prod(spec.dims)
-    if spec.run == 1:
+    if spec.run <= 1:
         return 2.0 * count
     return count / spec.run * (8 + spec.run * np.dtype(spec.dtype).itemsize / 16)
 

@@ -11,7 +11,7 @@ from ganglion.kernels.base import CTYPES
 from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
-from ganglion.ops.graph import static_shape
+from ganglion.ops.graph import UNFIT, static_shape
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find, rows
 from ganglion.plan.choices import NO_CHOICES, Choices
@@ -173,6 +173,17 @@ def _shown(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
 
 
 def _lower(lowerer: Lowerer, unit: Unit) -> None:
+    """Raises ModelError naming a node whose operands or attributes do not fit its operator."""
+    try:
+        _lowered(lowerer, unit)
+    except UNFIT as error:
+        node = unit.nodes[0]
+        shapes = [None if v is None or v.shape is None else list(v.shape) for v in node.inputs]
+        raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs of the "
+                         f"shapes {shapes} with its attributes: {error}") from error
+
+
+def _lowered(lowerer: Lowerer, unit: Unit) -> None:
     if all(stays_packed(node) for node in unit.nodes):
         return
     if unit.pointwise:
