@@ -65,11 +65,12 @@ def read_regular(path: Path, error: type[GanglionError], limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes. Raises as `open_regular`."""
     with open_regular(path, error, limit) as file:
         try:
-            data = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(size + 1)  # reading takes room for all that it may get
         except OSError as failed:
             raise error(f"cannot read {path}: {failed}") from failed
-    if len(data) > limit:
-        raise error(f"{path} grows while it is read, beyond {limit} bytes")
+    if len(data) > size:
+        raise error(f"{path} grows while it is read, beyond {size} bytes")
     return data
 
 

@@ -91,11 +91,11 @@ def onnx_network(data: bytes, rng: random.Random) -> bytes:
         model.ParseFromString(data)
     except DecodeError:
         return data
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        rng.choice(CHANGES)(model, rng)
     try:
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            rng.choice(CHANGES)(model, rng)
         return model.SerializeToString()
-    except (EncodeError, ValueError):
+    except (EncodeError, ValueError, TypeError):  # names that are no UTF-8
         return data
 
 
