@@ -233,8 +233,7 @@ def _constant(plan: Plan, k: int, share: float) -> Plan:
     if array.dtype.kind == "f":
         array[at] += array.dtype.type(0.1 * max(float(np.abs(array).max()), 0.1))
     else:
-        largest = int(np.abs(array.astype(np.int64)).max())
-        step = 24 if array.dtype.itemsize == 1 else max(1, largest // 10)
+        step = 24 if array.dtype.itemsize == 1 else 1000  # about a code of what a product gives
         array[at] = array[at] - step if array[at] > 0 else array[at] + step
     constants = (*plan.constants[:k], Constant(old.name, old.dtype, array.tobytes()),
                  *plan.constants[k + 1:])
