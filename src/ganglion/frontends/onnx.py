@@ -45,6 +45,7 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     except (onnx.checker.ValidationError, ir.serde.SerdeError, EncodeError, UnicodeDecodeError,
             ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ModelError(f"{path} is not a valid ONNX model: {error}") from error
+    _check_given(model, path)
     _normalise(model, path)
     _check_operators(model)
     infer_model(model)
@@ -87,6 +88,17 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"the local functions {names} use other opsets than the network; export "
                          "it with one opset")
     return flat
+
+
+def _check_given(model: ir.Model, path: Path) -> None:
+    """Raises ModelError naming a value that is read and that nothing gives."""
+    known = {id(v) for v in (*model.graph.inputs, *model.graph.initializers.values())}
+    known |= {id(v) for node in model.graph for v in node.outputs}
+    for node in model.graph:
+        for value in node.inputs:
+            if value is not None and id(value) not in known:
+                raise ModelError(f"{path}: node {node.name!r} ({node.op_type}) reads "
+                                 f"{value.name!r}, which nothing gives")
 
 
 def _normalise(model: ir.Model, path: Path) -> None:

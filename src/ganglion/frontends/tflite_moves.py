@@ -97,6 +97,10 @@ def _pad(site: Site) -> None:
     site.finish(site.op("Pad", site.real(0), pads, fill))
 
 
+MAX_LINES = 1 << 16
+"""Of an axis that is mirrored: each is copied by its number."""
+
+
 def _mirror_pad(site: Site) -> None:
     """MIRROR_PAD: one Gather an axis; REFLECT leaves the border itself out, SYMMETRIC not."""
     mode = site.options("MirrorPadOptions").integer("mode")
@@ -104,6 +108,9 @@ def _mirror_pad(site: Site) -> None:
     if mode not in (0, 1):
         raise site.error(f"has the mode {mode}, expected 0 (REFLECT) or 1 (SYMMETRIC)")
     for size, pair in zip(site.shape(0), pairs):
+        if size + sum(pair) > MAX_LINES:
+            raise site.error(f"makes an axis of {size + sum(pair)} elements by mirroring, expected "
+                             f"at most {MAX_LINES}")
         if max(pair) > size - (mode == 0):
             raise site.error(f"its margins {pairs} are wider than the input {list(site.shape(0))}")
 

@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 from onnx import shape_inference
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array, Attrs
 from ganglion.ops.counts import check_counts
 from ganglion.ops.registry import find
@@ -287,7 +287,11 @@ def infer_types(node: ir.Node) -> None:
         for out, (dtype, shape) in zip(node.outputs, made):
             out.dtype, out.shape = dtype, ir.Shape(shape)
         return
-    schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
+    except onnx.defs.SchemaError as error:
+        raise UnsupportedOp(f"node {node.name!r}: {node.domain or 'ONNX'} has no operator "
+                            f"{node.op_type!r}") from error
     proto = ir.serde.serialize_node(node)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}

@@ -158,6 +158,8 @@ def resized(attrs: Attrs, shape: Sequence[int], roi: Sequence[float] | None,
     axes = [a % len(shape) for a in get_ints(attrs, "axes", list(range(len(shape))))]
     if not (scales or sizes):
         raise ModelError("Resize needs scales or sizes")
+    if any(shape[a] < 1 for a in axes):
+        raise ModelError(f"Resize of {list(shape)}, which has no pixels")
     given = [float(s) for s in scales] if scales else [
         n / shape[a] for n, a in zip(sizes or (), axes)]
     if len(given) != len(axes) or len(sizes or given) != len(axes):
