@@ -137,6 +137,19 @@ def test_a_build_says_what_it_needs_before_it_runs(built: Artifact) -> None:
         assert f"int {built.name}_{function}(" in built.files[f"{built.name}.h"].decode()
 
 
+def test_a_batch_that_would_spoil_the_weights_is_refused_before_the_step(built: Artifact) -> None:
+    trainer = built.trainer()
+    before = trainer.get_weights()
+    bad = np.array(Y[:BATCH])
+    bad[0] = 99
+    for x, y, advice in ((np.full_like(X[:BATCH], np.nan), Y[:BATCH], "NaN"),
+                         (X[:BATCH], bad, "labels")):
+        with pytest.raises(DataError, match=advice):
+            trainer.step(x, y)
+    for name, weight in trainer.get_weights().items():
+        np.testing.assert_array_equal(weight, before[name])
+
+
 def test_the_same_network_gives_the_same_artefact(partly: Artifact) -> None:
     again = compile_training(_net(), loss="sparse_categorical_crossentropy",
                              optimizer=gg.optimizers.SGD(momentum=0.9), batch_size=BATCH,
