@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError
 from ganglion.ops.base import Pointwise
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import FIX_SHAPES
+from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find
 from ganglion.passes.base import integer, integers
+from ganglion.passes.infer import fix_shapes, require_static
 from ganglion.passes.qdq import array_of, is_constant
 
 FIXED = 0
@@ -53,10 +53,11 @@ class Layer:
 class Channels:
     """All atoms of a network (a union-find), and what must be cut when some of them go.
 
-    `depthwise`: grouped convolutions whose `group` counts atoms. `reshapes`: nodes whose constant
-    shape counts those of their output.
+    `sizes`: every value's shape by its name. `depthwise`: grouped convolutions whose `group`
+    counts atoms. `reshapes`: nodes whose constant shape counts those of their output.
     """
 
+    sizes: Mapping[str, list[int]]
     parent: list[int] = field(default_factory=lambda: [FIXED])
     reasons: dict[int, str] = field(default_factory=lambda: {
         FIXED: "it is added to, or multiplied with, a tensor whose size is fixed"})
@@ -100,6 +101,10 @@ class Channels:
             for atom in np.unique(self.roots(line.atoms)):
                 self.reasons.setdefault(int(atom), reason)
 
+    def dims(self, value: ir.Value | None) -> list[int]:
+        """The shape of a value; that of an input left out is []."""
+        return [] if value is None else self.sizes[value.name or ""]
+
     def line(self, value: ir.Value | None) -> Line | None:
         return None if value is None else self.lines.get(value)
 
@@ -126,7 +131,7 @@ Rule = Callable[[Channels, ir.Node], None]
 
 def trace(model: ir.Model) -> Channels:
     """Follows all channels. Raises ModelError where an inner dimension is not a number."""
-    found = Channels()
+    found = Channels(_sizes(model))
     for node in model.graph:
         rule = RULES.get(node.op_type) if node.domain == "" else None
         if rule is None:
@@ -138,17 +143,14 @@ def trace(model: ir.Model) -> Channels:
     return found
 
 
-def dims(value: ir.Value | None) -> list[int]:
-    """The shape, a symbolic first dimension counted as 1. Raises ModelError for other symbols."""
-    if value is None or value.shape is None:
-        raise ModelError(f"value {None if value is None else value.name!r} has no shape")
-    sizes = []
-    for k, d in enumerate(value.shape):
-        if not isinstance(d, int) and k > 0:
-            raise ModelError(f"value {value.name!r} has the dynamic shape {value.shape} behind "
-                             f"its batch; {FIX_SHAPES}")
-        sizes.append(d if isinstance(d, int) else 1)
-    return sizes
+def _sizes(model: ir.Model) -> dict[str, list[int]]:
+    """The shape of every value by its name, for a batch of one where the batch is open."""
+    fixed = model.clone()
+    fix_shapes(fixed, batch=1)
+    require_static(fixed)
+    values = [*fixed.graph.inputs, *fixed.graph.initializers.values(),
+              *(v for node in fixed.graph for v in node.outputs)]
+    return {v.name or "": list(static_shape(v)) for v in values if v.name}
 
 
 def _stop(found: Channels, node: ir.Node) -> None:
@@ -161,7 +163,7 @@ def _stop(found: Channels, node: ir.Node) -> None:
 def _on_axis(found: Channels, node: ir.Node, place: int, axis: int) -> Line | None:
     """The input's line if it runs along `axis`; another one is frozen."""
     line = found.line(node.inputs[place])
-    if line is not None and line.axis != axis % len(dims(node.inputs[place])):
+    if line is not None and line.axis != axis % len(found.dims(node.inputs[place])):
         found.freeze(line, f"node {node.name!r} ({node.op_type}) mixes its other axes")
         return None
     return line
@@ -176,13 +178,13 @@ def _layer(found: Channels, node: ir.Node, line: Line | None, into: int, out: in
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     found.cut(node, 1, out, atoms)
     if bias is not None and (not is_constant(bias) or array_of(bias).size > 1):
-        found.cut(node, 2, len(dims(bias)) - 1, atoms)
+        found.cut(node, 2, len(found.dims(bias)) - 1, atoms)
     found.layers.append(Layer(node, out, atoms))
     found.put(node.outputs[0], Line(out_axis, atoms))
 
 
 def _conv(found: Channels, node: ir.Node) -> None:
-    weights, groups = dims(node.inputs[1]), integer(node, "group", 1)
+    weights, groups = found.dims(node.inputs[1]), integer(node, "group", 1)
     line = _on_axis(found, node, 0, 1)
     if groups == 1:
         _layer(found, node, line, 1, 0, weights[0], 1)
@@ -201,7 +203,7 @@ def _conv_transpose(found: Channels, node: ir.Node) -> None:
     if integer(node, "group", 1) != 1:
         _stop(found, node)
         return
-    _layer(found, node, _on_axis(found, node, 0, 1), 0, 1, dims(node.inputs[1])[1], 1)
+    _layer(found, node, _on_axis(found, node, 0, 1), 0, 1, found.dims(node.inputs[1])[1], 1)
 
 
 def _gemm(found: Channels, node: ir.Node) -> None:
@@ -209,15 +211,16 @@ def _gemm(found: Channels, node: ir.Node) -> None:
         _stop(found, node)
         return
     out = 0 if integer(node, "transB", 0) else 1
-    _layer(found, node, _on_axis(found, node, 0, 1), 1 - out, out, dims(node.inputs[1])[out], 1)
+    units = found.dims(node.inputs[1])[out]
+    _layer(found, node, _on_axis(found, node, 0, 1), 1 - out, out, units, 1)
 
 
 def _matmul(found: Channels, node: ir.Node) -> None:
-    if not is_constant(node.inputs[1]) or len(dims(node.inputs[1])) != 2:
+    if not is_constant(node.inputs[1]) or len(found.dims(node.inputs[1])) != 2:
         _stop(found, node)
         return
-    last = len(dims(node.inputs[0])) - 1
-    _layer(found, node, _on_axis(found, node, 0, last), 0, 1, dims(node.inputs[1])[1], last)
+    last = len(found.dims(node.inputs[0])) - 1
+    _layer(found, node, _on_axis(found, node, 0, last), 0, 1, found.dims(node.inputs[1])[1], last)
 
 
 def _channelwise(found: Channels, node: ir.Node) -> None:
@@ -236,8 +239,8 @@ def _same(found: Channels, node: ir.Node) -> None:
 
 def _elementwise(found: Channels, node: ir.Node) -> None:
     """Atoms that meet are joined; constants are cut along with them."""
-    rank = len(dims(node.outputs[0]))
-    shifted = [(v, rank - len(dims(v))) for v in node.inputs if v is not None]
+    rank = len(found.dims(node.outputs[0]))
+    shifted = [(v, rank - len(found.dims(v))) for v in node.inputs if v is not None]
     lines = [(found.lines[v], shift) for v, shift in shifted if v in found.lines]
     if not lines:
         return
@@ -251,8 +254,8 @@ def _elementwise(found: Channels, node: ir.Node) -> None:
     for place, value in enumerate(node.inputs):
         if value is None or value in found.lines:
             continue
-        own = axis - (rank - len(dims(value)))
-        if own < 0 or dims(value)[own] == 1:
+        own = axis - (rank - len(found.dims(value)))
+        if own < 0 or found.dims(value)[own] == 1:
             continue
         if is_constant(value):
             found.cut(node, place, own, atoms)
@@ -262,12 +265,12 @@ def _elementwise(found: Channels, node: ir.Node) -> None:
 
 
 def _concat(found: Channels, node: ir.Node) -> None:
-    axis = integer(node, "axis", 0) % len(dims(node.outputs[0]))
+    axis = integer(node, "axis", 0) % len(found.dims(node.outputs[0]))
     lines = [found.line(v) for v in node.inputs]
     if any(line is not None and line.axis != axis for line in lines):
         _stop(found, node)
         return
-    parts = [np.full(dims(v)[axis], FIXED) if line is None else line.atoms
+    parts = [np.full(found.dims(v)[axis], FIXED) if line is None else line.atoms
              for v, line in zip(node.inputs, lines)]
     for place, (value, part) in enumerate(zip(node.inputs, parts)):
         if is_constant(value):
@@ -284,7 +287,7 @@ def _rearranged(found: Channels, node: ir.Node) -> None:
     if not all(v is None or is_constant(v) for v in rest):
         _stop(found, node)
         return
-    shape = dims(node.inputs[0])
+    shape = found.dims(node.inputs[0])
     along = line.atoms.reshape([-1 if k == line.axis else 1 for k in range(len(shape))])
     numbers = np.ascontiguousarray(np.broadcast_to(along, shape))
     moved = evaluate_node(node, [numbers, *(None if v is None else array_of(v) for v in rest)])[0]
@@ -305,7 +308,7 @@ def _beside(found: Channels, node: ir.Node) -> None:
     line = found.line(node.inputs[0])
     if line is None:
         return
-    before, after = dims(node.inputs[0]), dims(node.outputs[0])
+    before, after = found.dims(node.inputs[0]), found.dims(node.outputs[0])
     sizes = node.op_type == "Resize" and len(node.inputs) > 3
     constant = all(v is None or is_constant(v) for v in node.inputs[1:])
     if sizes or not constant or before[line.axis] != after[line.axis]:
@@ -322,7 +325,7 @@ def _reduce(found: Channels, node: ir.Node) -> None:
     if axes is None or not is_constant(axes):
         _stop(found, node)
         return
-    rank = len(dims(node.inputs[0]))
+    rank = len(found.dims(node.inputs[0]))
     gone = {int(a) % rank for a in array_of(axes).reshape(-1)}
     if line.axis in gone:
         _stop(found, node)
@@ -337,7 +340,7 @@ def _normalised(found: Channels, node: ir.Node) -> None:
     line = found.line(node.inputs[0])
     if line is None:
         return
-    axis = integer(node, "axis", -1) % len(dims(node.inputs[0]))
+    axis = integer(node, "axis", -1) % len(found.dims(node.inputs[0]))
     whole = node.op_type == "LayerNormalization"
     if line.axis == axis or (whole and line.axis > axis):
         _stop(found, node)

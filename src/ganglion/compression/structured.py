@@ -9,6 +9,7 @@ import onnx_ir as ir
 from ganglion.compression.channels import Channels, Layer, Line, atom_sets, trace
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.graph import require_model
+from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.qdq import Editor, array_of
 
@@ -49,6 +50,7 @@ def prune_channels(model: ir.Model, fraction: float | Mapping[str, float] = 0.5,
         raise DataError(f"importance {importance!r} is not one of {', '.join(IMPORTANCES)}")
     copy = model.clone(deep_copy=True)
     InferShapes()(copy)
+    FoldConstants()(copy)
     found = trace(copy)
     names = [_name(layer) for layer in found.layers]
     wanted = _wanted(fraction, names)
