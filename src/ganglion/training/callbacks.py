@@ -19,9 +19,22 @@ from ganglion.training.run import (
     Run,
     Saved,
     Stepper,
-    check_rule,
     monitored,
     sign_of,
+)
+from ganglion.training.settings import (
+    CALLABLE,
+    FLAG,
+    FROM_0,
+    INSIDE_0_1,
+    LETTER,
+    MODE,
+    NAME,
+    NUMBER,
+    PATH,
+    WHOLE,
+    optional,
+    require,
 )
 from ganglion.training.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 
@@ -48,6 +61,10 @@ class LambdaCallback(Callback):
                  on_batch_end: Callable[[int, Logs, Run], object] | None = None,
                  on_epoch_end: Callable[[int, Logs, Run], object] | None = None,
                  on_train_end: Callable[[Run], object] | None = None) -> None:
+        given = {"on_train_begin": on_train_begin, "on_epoch_begin": on_epoch_begin,
+                 "on_batch_end": on_batch_end, "on_epoch_end": on_epoch_end,
+                 "on_train_end": on_train_end}
+        require(self, **{name: (call, optional(CALLABLE)) for name, call in given.items()})
         self._train_begin, self._epoch_begin = on_train_begin, on_epoch_begin
         self._batch_end, self._epoch_end, self._train_end = on_batch_end, on_epoch_end, on_train_end
 
@@ -77,6 +94,7 @@ class CSVLogger(Callback):
     whole at any moment, and that of a resumed run holds the epochs before too."""
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",") -> None:
+        require(self, filename=(filename, PATH), separator=(separator, LETTER))
         self._path, self._separator = Path(filename), separator
 
     def on_train_begin(self, run: Run) -> None:
@@ -97,6 +115,7 @@ class LearningRateScheduler(Callback):
     sets_learning_rate = True
 
     def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        require(self, schedule=(schedule, CALLABLE))
         self._schedule = schedule
 
     def on_epoch_begin(self, epoch: int, run: Run) -> None:
@@ -112,10 +131,9 @@ class ReduceLROnPlateau(Callback):
     def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10,
                  mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0,
                  min_lr: float = 0.0) -> None:
-        check_rule(self, mode, patience)
-        if not 0 < factor < 1:
-            raise DataError(f"ReduceLROnPlateau(factor={factor!r}): expected a number between 0 "
-                            "and 1")
+        require(self, monitor=(monitor, NAME), factor=(factor, INSIDE_0_1),
+                patience=(patience, WHOLE), mode=(mode, MODE), min_delta=(min_delta, NUMBER),
+                cooldown=(cooldown, WHOLE), min_lr=(min_lr, FROM_0))
         self._monitor, self._sign, self._min_delta = monitor, sign_of(mode, monitor), min_delta
         self._factor, self._min_lr = factor, min_lr
         self._patience, self._cooldown = patience, cooldown
@@ -159,7 +177,8 @@ class ModelCheckpoint(Callback):
 
     def __init__(self, filepath: str | os.PathLike[str], monitor: str = "val_loss",
                  save_best_only: bool = False, mode: str = "auto") -> None:
-        check_rule(self, mode, 0)
+        require(self, filepath=(filepath, PATH), monitor=(monitor, NAME),
+                save_best_only=(save_best_only, FLAG), mode=(mode, MODE))
         self._pattern, self._only_best = os.fspath(filepath), save_best_only
         if not self._pattern.endswith(".onnx"):
             raise DataError(f"ModelCheckpoint({self._pattern!r}): Models are written as .onnx")

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.training.settings import ABOVE_0, FLAG, require
 
 EPSILON = 1e-7
 """Keras's `backend.epsilon()`: probabilities are kept this far from 0 and 1."""
@@ -91,8 +92,7 @@ class Huber(Loss):
     name: ClassVar[str] = "huber"
 
     def __post_init__(self) -> None:
-        if not 0 < self.delta < float("inf"):
-            raise DataError(f"Huber(delta={self.delta!r}): expected a number above 0")
+        require(self, delta=(self.delta, ABOVE_0))
 
     def elements(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
         size = g.op("Abs", g.op("Sub", prediction, target))
@@ -101,10 +101,19 @@ class Huber(Loss):
 
 
 @dataclass(frozen=True)
-class BinaryCrossentropy(Loss):
-    """-(y·log p + (1 - y)·log(1 - p)); from the logit x: softplus(x) - x·y."""
+class _Crossentropy(Loss):
+    """One that takes probabilities, or with `from_logits` what comes before them."""
 
     from_logits: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, from_logits=(self.from_logits, FLAG))
+
+
+@dataclass(frozen=True)
+class BinaryCrossentropy(_Crossentropy):
+    """-(y·log p + (1 - y)·log(1 - p)); from the logit x: softplus(x) - x·y."""
+
     name: ClassVar[str] = "binary_crossentropy"
     unit_range: ClassVar[bool] = True
 
@@ -120,10 +129,9 @@ class BinaryCrossentropy(Loss):
 
 
 @dataclass(frozen=True)
-class CategoricalCrossentropy(Loss):
+class CategoricalCrossentropy(_Crossentropy):
     """-Σ y·log p over the last axis; y holds the probability (or 0 and 1) of every class."""
 
-    from_logits: bool = False
     name: ClassVar[str] = "categorical_crossentropy"
     unit_range: ClassVar[bool] = True
 
@@ -132,10 +140,9 @@ class CategoricalCrossentropy(Loss):
 
 
 @dataclass(frozen=True)
-class SparseCategoricalCrossentropy(Loss):
+class SparseCategoricalCrossentropy(_Crossentropy):
     """-log p[y] over the last axis; y is the number of the class."""
 
-    from_logits: bool = False
     name: ClassVar[str] = "sparse_categorical_crossentropy"
     labels: ClassVar[bool] = True
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import onnx_ir as ir
@@ -10,10 +10,30 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.graph import GraphBuilder
 from ganglion.training.schedules import LearningRateSchedule
+from ganglion.training.settings import (
+    ABOVE_0,
+    BELOW_1,
+    FLAG,
+    FROM_0,
+    Kind,
+    is_whole,
+    optional,
+    require,
+)
 from ganglion.training.state import State, zeros_like
 
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
-_FRACTIONS = ("rho", "beta_1", "beta_2", "momentum", "ema_momentum")
+_KINDS = {
+    "learning_rate": Kind("a number from 0 up that is finite, or a schedule",
+                          lambda v: isinstance(v, LearningRateSchedule) or FROM_0.fits(v)),
+    "weight_decay": optional(FROM_0),
+    "gradient_accumulation_steps": Kind(
+        "a whole number from 2 up, or None for an update every step",
+        lambda v: v is None or (is_whole(v) and v >= 2)),
+    **dict.fromkeys(_CLIPS, optional(ABOVE_0)),
+    **dict.fromkeys(("rho", "beta_1", "beta_2", "momentum", "ema_momentum"), BELOW_1)}
+"""What each setting may be; the others True or False, or a number from 0 up."""
+
 AVERAGE = ".average"
 """What follows a weight's name in that of its moving average."""
 
@@ -45,25 +65,13 @@ class Optimizer(ABC):
     gradient_accumulation_steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is None or isinstance(value, bool | LearningRateSchedule):
-                continue
-            if not isinstance(value, int | float | np.number):
-                raise DataError(f"{type(self).__name__}({name}={value!r}): expected a number")
-            positive = name in _CLIPS
-            low_enough = value < (1 if name in _FRACTIONS else np.inf)
-            if not (low_enough and (value > 0 if positive else value >= 0)):
-                raise DataError(
-                    f"{type(self).__name__}({name}={value!r}): expected a finite number "
-                    f"{'above 0' if positive else 'from 0 up'}"
-                    f"{' and below 1' if name in _FRACTIONS else ''}")
+        for setting in fields(self):
+            usual = FLAG if isinstance(setting.default, bool) else FROM_0
+            value = getattr(self, setting.name)
+            require(self, **{setting.name: (value, _KINDS.get(setting.name, usual))})
         clips = [name for name in _CLIPS if getattr(self, name) is not None]
         if len(clips) > 1:
             raise DataError(f"{type(self).__name__} got {' and '.join(clips)}; set one of them")
-        steps = self.gradient_accumulation_steps
-        if steps is not None and (not isinstance(steps, int) or steps < 2):
-            raise DataError(f"{type(self).__name__}(gradient_accumulation_steps={steps!r}): "
-                            "expected a whole number from 2 up, or None for an update every step")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of the step with this number, counted from 0."""

@@ -118,11 +118,3 @@ def sign_of(mode: str, monitor: str) -> int:
         return 1 if name.endswith(("accuracy", "acc", "precision", "recall", "f1",
                                    "f1_score")) else -1
     return 1 if mode == "max" else -1
-
-
-def check_rule(rule: object, mode: str, patience: int) -> None:
-    """DataError for a mode or a patience that no rule can have."""
-    if mode not in ("auto", "min", "max"):
-        raise DataError(f"{type(rule).__name__}(mode={mode!r}): expected auto, min or max")
-    if patience < 0:
-        raise DataError(f"{type(rule).__name__}(patience={patience}): expected 0 or more epochs")

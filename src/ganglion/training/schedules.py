@@ -8,9 +8,19 @@ batch, also those that only accumulate gradients.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, cos, floor, isfinite, pi
+from math import ceil, cos, floor, pi
 
 from ganglion.errors import DataError
+from ganglion.training.settings import (
+    ABOVE_0,
+    FLAG,
+    FROM_0,
+    FROM_1,
+    NUMBER,
+    optional,
+    require,
+    several,
+)
 
 
 class LearningRateSchedule(ABC):
@@ -30,14 +40,14 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     values: Sequence[float]
 
     def __post_init__(self) -> None:
-        if not self.boundaries or len(self.values) != len(self.boundaries) + 1:
+        require(self, boundaries=(self.boundaries, several(NUMBER)),
+                values=(self.values, several(FROM_0)))
+        if len(self.values) != len(self.boundaries) + 1:
             raise DataError(f"PiecewiseConstantDecay got {len(self.boundaries)} boundaries and "
-                            f"{len(self.values)} values; expected one value more than boundaries, "
-                            "and at least one boundary")
+                            f"{len(self.values)} values; expected one value more than boundaries")
         if any(a >= b for a, b in zip(self.boundaries, self.boundaries[1:])):
             raise DataError(f"PiecewiseConstantDecay(boundaries={list(self.boundaries)}): expected "
                             "rising step numbers")
-        _check_rates(self, *self.values)
 
     def __call__(self, step: int) -> float:
         return self.values[sum(step > b for b in self.boundaries)]
@@ -53,8 +63,9 @@ class _Decay(LearningRateSchedule):
     staircase: bool = False
 
     def __post_init__(self) -> None:
-        _check_steps(self, self.decay_steps)
-        _check_rates(self, self.initial_learning_rate, self.decay_rate)
+        require(self, initial_learning_rate=(self.initial_learning_rate, FROM_0),
+                decay_steps=(self.decay_steps, ABOVE_0), decay_rate=(self.decay_rate, FROM_0),
+                staircase=(self.staircase, FLAG))
 
     def _passed(self, step: int) -> float:
         part = step / self.decay_steps
@@ -91,8 +102,10 @@ class PolynomialDecay(LearningRateSchedule):
     cycle: bool = False
 
     def __post_init__(self) -> None:
-        _check_steps(self, self.decay_steps)
-        _check_rates(self, self.initial_learning_rate, self.end_learning_rate, self.power)
+        require(self, initial_learning_rate=(self.initial_learning_rate, FROM_0),
+                decay_steps=(self.decay_steps, ABOVE_0),
+                end_learning_rate=(self.end_learning_rate, FROM_0), power=(self.power, FROM_0),
+                cycle=(self.cycle, FLAG))
 
     def __call__(self, step: int) -> float:
         length = self.decay_steps * (max(1, ceil(step / self.decay_steps)) if self.cycle else 1)
@@ -116,9 +129,10 @@ class CosineDecay(LearningRateSchedule):
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        _check_steps(self, self.decay_steps)
-        _check_rates(self, self.initial_learning_rate, self.alpha, self.warmup_steps,
-                     self.warmup_target or 0.0)
+        require(self, initial_learning_rate=(self.initial_learning_rate, FROM_0),
+                decay_steps=(self.decay_steps, ABOVE_0), alpha=(self.alpha, FROM_0),
+                warmup_target=(self.warmup_target, optional(FROM_0)),
+                warmup_steps=(self.warmup_steps, FROM_0))
         if self.warmup_steps and self.warmup_target is None:
             raise DataError("CosineDecay: warmup_steps without warmup_target; give the rate that "
                             "the warm-up rises to")
@@ -147,10 +161,9 @@ class CosineDecayRestarts(LearningRateSchedule):
     alpha: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_steps(self, self.first_decay_steps)
-        _check_rates(self, self.initial_learning_rate, self.m_mul, self.alpha)
-        if not 1 <= self.t_mul < float("inf"):
-            raise DataError(f"CosineDecayRestarts(t_mul={self.t_mul}): expected a number from 1 up")
+        require(self, initial_learning_rate=(self.initial_learning_rate, FROM_0),
+                first_decay_steps=(self.first_decay_steps, ABOVE_0), t_mul=(self.t_mul, FROM_1),
+                m_mul=(self.m_mul, FROM_0), alpha=(self.alpha, FROM_0))
 
     def __call__(self, step: int) -> float:
         restarts, start, length = 0, 0.0, float(self.first_decay_steps)
@@ -165,13 +178,3 @@ class CosineDecayRestarts(LearningRateSchedule):
 
 def _cosine(part: float, height: float, alpha: float) -> float:
     return (1 - alpha) * 0.5 * height * (1 + cos(pi * part)) + alpha
-
-
-def _check_steps(schedule: LearningRateSchedule, steps: int) -> None:
-    if not steps > 0:
-        raise DataError(f"{schedule}: expected a number of steps above 0")
-
-
-def _check_rates(schedule: LearningRateSchedule, *numbers: float) -> None:
-    if any(not isinstance(n, int | float) or not isfinite(n) or n < 0 for n in numbers):
-        raise DataError(f"{schedule}: expected finite numbers from 0 up")

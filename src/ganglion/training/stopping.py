@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganglion.ops.base import Array
-from ganglion.training.run import Logs, check_rule, monitored, sign_of
+from ganglion.training.run import Logs, monitored, sign_of
+from ganglion.training.settings import FLAG, MODE, NAME, NUMBER, WHOLE, optional, require
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,11 @@ class EarlyStopping:
     start_from_epoch: int = 0
 
     def __post_init__(self) -> None:
-        check_rule(self, self.mode, self.patience)
+        require(self, monitor=(self.monitor, NAME), min_delta=(self.min_delta, NUMBER),
+                patience=(self.patience, WHOLE), mode=(self.mode, MODE),
+                baseline=(self.baseline, optional(NUMBER)),
+                restore_best_weights=(self.restore_best_weights, FLAG),
+                start_from_epoch=(self.start_from_epoch, WHOLE))
 
     @property
     def sign(self) -> int:
@@ -39,6 +44,9 @@ class StopAtLoss:
 
     value: float
     monitor: str = "loss"
+
+    def __post_init__(self) -> None:
+        require(self, value=(self.value, NUMBER), monitor=(self.monitor, NAME))
 
 
 Stopping = EarlyStopping | StopAtLoss
