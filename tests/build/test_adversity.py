@@ -1,5 +1,4 @@
-"""Builds in a bad place: many at once over a fresh cache, after a kill, without room, home or cache.
-"""
+"""Builds in a bad place: many at once over a fresh cache, after a kill, without room or home."""
 
 import multiprocessing
 import os

@@ -1,12 +1,14 @@
 """compression.prune: the smallest weights become zero and stay so."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 from tests.support.small_networks import Net
 
+import ganglion as gg
 from ganglion.compression.prune import (
     PolynomialDecay,
     apply_masks,
@@ -101,6 +103,30 @@ def test_pruning_with_the_compiled_step_keeps_zeros_and_learns() -> None:
     before, after = (float((evaluate(m, {"x": x})["y"].argmax(axis=1) == labels).mean())
                      for m in (start, pruned))
     assert after > max(before, 0.8)
+
+
+def zeros(model: ir.Model) -> list[int]:
+    return [int((w == 0).sum()) for w in weights(model).values()]
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_what_was_pruned_stays_zero_in_later_training(rounded: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(64, 3, 8, 8)).astype(np.float32)
+    y = rng.normal(size=(64, 4)).astype(np.float32)
+    model = network()
+    pruned = apply_masks(model, magnitude_masks(model, 0.7))
+    gg.save(pruned, tmp_path / "net.onnx")
+    start = gg.load(tmp_path / "net.onnx")
+    if rounded:
+        start = gg.quantize_aware(start, x)
+    trained, _ = gg.fit(start, x, y, loss="mse", epochs=1)
+    assert zeros(trained) == zeros(pruned)
+    for before, after in zip(weights(start).values(), weights(trained).values()):
+        assert (before != after).any()
+    freed = {name: np.ones(w.shape) for name, w in weights(start).items()}
+    assert sum(zeros(gg.fit(start, x, y, loss="mse", epochs=1, masks=freed)[0])) \
+        < sum(zeros(pruned)) / 2
 
 
 def test_wrong_requests_are_refused() -> None:

@@ -91,8 +91,9 @@ def test_a_damaged_library_is_refused_or_exports_what_lies_in_it(library: bytes)
     assert refused > 500
 
 
-@pytest.mark.parametrize(("tag", "what"), [(22, "changes its own code"), (12, "a constructor"),
-                                           (1, "another library"), (0x6ffffff0, "asks the loader for")])
+@pytest.mark.parametrize(("tag", "what"), [
+    (22, "changes its own code"), (12, "a constructor"), (1, "another library"),
+    (0x6ffffff0, "asks the loader for")])
 def test_a_library_whose_table_asks_for_more_is_refused(library: bytes, tag: int, what: str
                                                         ) -> None:
     header = struct.unpack_from("<16xHHIQQQIHHHHHH", library)

@@ -22,8 +22,8 @@ from ganglion.compression.sites import (
     take_output,
     weight_of,
 )
-from ganglion.ops.graph import require_model
-from ganglion.ops.marks import TRAINABLE
+from ganglion.ops.graph import require_model, static_shape
+from ganglion.ops.marks import PRUNED, TRAINABLE
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes
@@ -34,6 +34,8 @@ from ganglion.training.weights import LEARNED_INPUTS, is_float_array, origin, tr
 
 _LEARNS = "ganglion.learns"
 """Mark of a node, while the Model is simplified: it reads something that is trained."""
+_THIN = "ganglion.thin"
+"""The same of a node that reads a weight whose zeros were pruned."""
 
 
 def quantize_aware(model: ir.Model, calibration: Arrays, *, method: str = "minmax",
@@ -78,8 +80,11 @@ def _simplified(model: ir.Model) -> ir.Model:
     marked = model.clone(deep_copy=True)
     trained = set(trainable(marked))
     for node in marked.graph:
-        if any(origin(v) in trained for v in _read(node)):
+        read = [origin(v) for v in _read(node)]
+        if any(v in trained for v in read):
             node.metadata_props[_LEARNS] = "true"
+        if any(PRUNED in v.metadata_props for v in read):
+            node.metadata_props[_THIN] = "true"
     passes = [p for p in inference_passes() if not isinstance(p, CommonSubexpressions)]
     copy = simplified(marked, [CommonSubexpressions(constants=False), *passes])
     for value in copy.graph.initializers.values():
@@ -89,6 +94,10 @@ def _simplified(model: ir.Model) -> ir.Model:
             for value in map(origin, _read(node)):
                 if value.is_initializer() and is_float_array(value):
                     value.metadata_props[TRAINABLE] = "true"
+        if node.metadata_props.pop(_THIN, None):
+            for value in map(origin, _read(node)):
+                if value.is_initializer() and len(static_shape(value)) > 1:
+                    value.metadata_props[PRUNED] = "true"
     return copy
 
 

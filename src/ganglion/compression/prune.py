@@ -10,13 +10,14 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.graph import require_model
+from ganglion.ops.marks import PRUNED
 from ganglion.passes.base import integer
 from ganglion.passes.qdq import array_of, is_constant
 from ganglion.training.callbacks import Callback
 from ganglion.training.data import Arrays
 from ganglion.training.fit import LossSpec, fit
 from ganglion.training.optimizers import Optimizer
-from ganglion.training.weights import trainable
+from ganglion.training.weights import origin, trainable
 
 _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1),
@@ -78,7 +79,8 @@ def prunable(model: ir.Model) -> list[str]:
         if node.domain != "":
             continue
         for place in _WEIGHT_INPUTS.get(node.op_type, ()):
-            value = node.inputs[place] if place < len(node.inputs) else None
+            read = node.inputs[place] if place < len(node.inputs) else None
+            value = None if read is None else origin(read)
             if value is None or not is_constant(value) or value.name is None:
                 continue
             if value in trained and _is_kernel(node, value):
@@ -127,7 +129,9 @@ def _mask(name: str, weights: np.ndarray, share: float) -> np.ndarray:
 
 
 def apply_masks(model: ir.Model, masks: Mapping[str, np.ndarray]) -> ir.Model:
-    """A copy of the Model with zeros where a mask is False. Raises DataError for a wrong mask."""
+    """A copy of the Model with zeros where a mask is False, marked so that training keeps them.
+
+    Raises DataError for a wrong mask."""
     copy = model.clone(deep_copy=True)
     for name, mask in masks.items():
         value = copy.graph.initializers.get(name)
@@ -136,6 +140,7 @@ def apply_masks(model: ir.Model, masks: Mapping[str, np.ndarray]) -> ir.Model:
                             "name")
         kept = np.where(mask, array_of(value), np.zeros((), array_of(value).dtype))
         value.const_value = ir.tensor(kept, name=name)
+        value.metadata_props[PRUNED] = "true"
     return copy
 
 
@@ -161,7 +166,8 @@ def prune(model: ir.Model, x: Arrays, y: Arrays, *, loss: LossSpec, sparsity: fl
     """A copy of a trained Model, most of whose weights are zero, fine-tuned on (x, y) meanwhile.
 
     `sparsity`: the share of zeros in every kernel at the end. Without a `schedule` it rises from
-    half of that over the first half of the epochs and then stays. Zeros stay zero in every step;
+    half of that over the first half of the epochs and then stays. Zeros stay zero in every step,
+    also when the network is trained on or made ready for rounding (`quantize_aware`) afterwards;
     the optimiser's moments start anew whenever more weights go. The other arguments are
     `training.fit`'s. The zeros make the file compress well; to make the network itself smaller,
     see `prune_channels`.

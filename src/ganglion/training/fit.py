@@ -71,7 +71,8 @@ def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
     validation).
     `checkpoint`: a file written after every epoch, and after every `checkpoint_steps` steps; the
     same call continues from it and ends with the same bits.
-    `masks`: weight name -> 0/1 array that keeps pruned weights at zero.
+    `masks`: weight name -> 0/1 array that keeps weights at zero; without one, a network of `prune`
+    keeps its zeros.
     `trainable`: which weights change: a pattern of layers' or weights' names, "biases",
     `training.last(k)`, or a list of them (`training.selection`); all others are constants.
 

@@ -22,7 +22,7 @@ from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.exported import is_float
 from ganglion.ops.graph import GraphBuilder, static_shape
-from ganglion.ops.marks import CONSTANT
+from ganglion.ops.marks import CONSTANT, PRUNED
 from ganglion.training.batch import fix_batch
 from ganglion.training.differentiate import gradients
 from ganglion.training.losses import Loss
@@ -49,6 +49,7 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     `weight_ranks`: for sample weights, their number of dimensions for each output: 1 for one
     weight a row.
     `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
+    Without one, the zeros of a pruned weight stay zero.
     `chosen`: what is trained (`training.selection`); other weights are constants of the step.
     Raises ModelError when the network cannot be trained (`require_trainable`) or nothing in it is
     trainable, UnsupportedOp when a node has no gradient, DataError for masks that do not fit.
@@ -186,9 +187,12 @@ def _output_losses(g: GraphBuilder, total: ir.Value, parts: Sequence[ir.Value],
 
 def _masked(g: GraphBuilder, weight: ir.Value, updated: ir.Value,
             masks: Mapping[str, Array]) -> ir.Value:
-    if str(weight.name) not in masks:
+    if str(weight.name) in masks:
+        mask = np.asarray(masks[str(weight.name)])
+    elif weight.metadata_props.get(PRUNED) == "true" and weight.const_value is not None:
+        mask = weight.const_value.numpy() != 0
+    else:
         return updated
-    mask = np.asarray(masks[str(weight.name)])
     if static_shape(weight) != mask.shape:
         raise DataError(f"mask for {weight.name!r} has shape {list(mask.shape)}, the weight "
                         f"{list(static_shape(weight))}")
