@@ -170,7 +170,7 @@ def test_the_runtime_loads_nothing_of_the_builder_and_loads_quickly():
             .stdout.split() for _ in range(5)]
     loaded = runs[0][1:]
     rooms = {module.split(".")[1] for module in loaded if module.startswith("ganglion.")}
-    assert rooms <= {"runtime", "errors", "cpu"}
+    assert rooms <= {"runtime", "errors", "cpu", "tensors"}
     made_by_cython = ("cython_runtime", "_cython_")
     others = [m for m in loaded if not m.startswith(("ganglion", "numpy", *made_by_cython))]
     assert others == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ganglion as gg
+from ganglion.errors import DataError
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 REQUIRED = bool(os.environ.get("GANGLION_REQUIRE_PEERS"))
@@ -157,3 +158,21 @@ def test_every_weight_is_where_pytorch_has_it_after_twenty_steps(
             1.0, float(np.abs(wanted).max())), err_msg=name)
     learned = set(history.trained) - parameters
     assert not learned, f"no parameter of the program: {learned}"
+
+
+def test_tensors_are_taken_where_no_meaning_is_lost() -> None:
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    net = gg.Sequential([gg.Input((4,)), gg.layers.Dense(2)], name="line")
+    tensor = torch.tensor(x)
+
+    def losses(inputs: object) -> list[float]:
+        return gg.fit(net, inputs, x[:, :2], loss="mse", epochs=1)[1].history["loss"]
+
+    assert losses(tensor.clone().requires_grad_()) == losses(x)
+    assert losses(tensor.to(torch.bfloat16)) == losses(tensor.to(torch.bfloat16).float().numpy())
+    for other in (tensor.to_sparse(), torch.conj(torch.complex(tensor, tensor)),
+                  torch.empty(16, 4, device="meta")):
+        for take in (losses, lambda t: gg.quantize(net, t),
+                     lambda t: gg.compile(net, isas=("scalar",), batch=16).session().run(t)):
+            with pytest.raises(DataError, match="no array"):
+                take(other)

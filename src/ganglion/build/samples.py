@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.graph import static_shape
+from ganglion.tensors import as_array, is_tensor
 
 Arrays = Mapping[str, np.ndarray]
 COUNT = 4
@@ -136,7 +137,7 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
     Raises DataError when names, lengths or shapes do not fit.
     """
     names = [str(v.name) for v in inputs]
-    if isinstance(calibration, np.ndarray):
+    if is_tensor(calibration):
         calibration = [calibration]
     if not isinstance(calibration, Mapping | list | tuple):
         raise DataError(f"calibration is {type(calibration).__name__}; expected an array [rows, "
@@ -148,6 +149,8 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
         calibration = dict(zip(names, calibration))
     if set(calibration) != set(names):
         raise DataError(f"calibration names {sorted(calibration)}; the inputs are {names}")
+    calibration = {name: as_array(f"calibration for input {name!r}", array)
+                   for name, array in calibration.items()}
     for name, array in calibration.items():
         _require_finite(name, array)
     shapes = {str(v.name): static_shape(v) for v in inputs}
@@ -168,9 +171,9 @@ def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndar
 
 
 def _require_finite(name: str, array: np.ndarray) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise DataError(f"calibration for input {name!r} is {kind}; expected an array of numbers")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"calibration for input {name!r} is {array.dtype}; expected an array of "
+                        "numbers")
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
         raise DataError(f"calibration for input {name!r} holds {bad} NaN or infinite elements; "

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.evaluate import evaluate
+from ganglion.tensors import as_array
 
 Arrays = np.ndarray | tuple[np.ndarray, ...] | list[np.ndarray] | Mapping[str, np.ndarray]
 Ranges = dict[str, tuple[float, float]]
@@ -68,7 +69,7 @@ def named_rows(model: ir.Model, calibration: Arrays) -> dict[str, np.ndarray]:
 
 
 def _row_array(value: ir.Value, given: np.ndarray) -> np.ndarray:
-    array = np.asarray(given)
+    array = as_array(f"calibration for input {value.name!r}", given)
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"calibration for input {value.name!r} is empty (shape "
                         f"{list(array.shape)}); give at least one row, 100 to 500 serve best")

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganglion.runtime.arrays import (
-    Array,
     aligned_block,
     busy,
     overlap,
@@ -21,6 +20,7 @@ from ganglion.runtime.arrays import (
     wrong_count,
 )
 from ganglion.runtime.ports import Port
+from ganglion.tensors import Array
 
 RUN = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
 

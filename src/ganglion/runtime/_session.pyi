@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ganglion.runtime.arrays import Array
 from ganglion.runtime.ports import Port
+from ganglion.tensors import Array
 
 class Core:
     """One generated function with its working memory: what both bindings implement.

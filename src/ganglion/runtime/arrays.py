@@ -15,14 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ganglion.errors import DataError, TargetError, ToolchainError
 from ganglion.runtime.ports import Port
+from ganglion.tensors import Array, as_array
 
 ALIGNMENT = 64
 """Bytes to which the generated C wants its arena and its state aligned."""
 
-MOST_BYTES = 1 << 40
-"""An array above this is a mistake: one stretched by broadcasting, which takes no memory itself."""
-
-Array = NDArray[np.generic]
 Given: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
 """One argument of `run`: an array, or all of them by name."""
 
@@ -79,7 +76,7 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
 
     `rows`: the first axis may have any size. Raises DataError where shape or dtype is wrong.
     """
-    array = as_array(port, value)
+    array = as_array(f"input {port.name!r}", value)
     if array.shape != port.shape:
         _check_shape(port, array, rows)
     if array.dtype != port.dtype:
@@ -88,37 +85,6 @@ def convert(port: Port, value: ArrayLike, rows: bool) -> Array:
     if flags.c_contiguous and flags.aligned:
         return array
     return np.require(array, requirements=["C", "A"])
-
-
-def as_array(port: Port, value: object) -> Array:
-    """`value` as some array. Raises DataError for what is none, such as rows of unequal length."""
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.is_masked(value):
-            masked = int(np.count_nonzero(np.ma.getmaskarray(value)))
-            raise DataError(f"input {port.name!r} has {masked} masked elements, for which no "
-                            "number stands: give x.filled(number)")
-        value = value.data
-    value = _detached(value)
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"input {port.name!r} is no array ({type(value).__name__}): {error}; give "
-                        "a NumPy array of numbers") from error
-    if array.nbytes > MOST_BYTES:
-        raise DataError(f"input {port.name!r} has shape {list(array.shape)}, {array.nbytes} bytes, "
-                        "more than any machine holds: give fewer rows")
-    return array
-
-
-def _detached(value: object) -> object:
-    """A tensor of PyTorch without the gradient that it carries, and bfloat16 as float32, which
-    holds the same numbers; anything else as it is. PyTorch is not imported."""
-    if type(value).__module__.partition(".")[0] != "torch" or not hasattr(value, "detach"):
-        return value
-    value = value.detach()
-    wide = getattr(value, "float", None)
-    return wide() if wide is not None and str(getattr(value, "dtype", "")) == "torch.bfloat16" \
-        else value
 
 
 def _check_shape(port: Port, array: Array, rows: bool) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganglion.errors import DataError
-from ganglion.runtime.arrays import Array, Given, arrange, convert, dequantize, quantize
+from ganglion.runtime.arrays import Given, arrange, convert, dequantize, quantize
 from ganglion.runtime.binding import BINDING, Core, core_of
 from ganglion.runtime.library import Loaded, load_files, load_path
 from ganglion.runtime.ports import Function, Port, StateTensor
 from ganglion.runtime.stream import Stream
+from ganglion.tensors import Array
 
 WORTH_SECONDS = 300e-6
 """Work below this is done by the calling thread: waking others takes tens of microseconds."""

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganglion.errors import DataError
-from ganglion.runtime.arrays import Array, Given, aligned_block, arrange, convert
+from ganglion.runtime.arrays import Given, aligned_block, arrange, convert
 from ganglion.runtime.binding import Core, core_of, core_type
 from ganglion.runtime.library import Loaded
 from ganglion.runtime.ports import Port, StateTensor
+from ganglion.tensors import Array
 
 MAGIC = b"GANGLION-STATE-1"
 DIGEST_BYTES = 32

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganglion.errors import DataError
-from ganglion.runtime.arrays import Array, as_array, busy
+from ganglion.runtime.arrays import busy
 from ganglion.runtime.binding import BINDING
 from ganglion.runtime.ports import Port
 from ganglion.runtime.session import Session
+from ganglion.tensors import Array, as_array
 
 Batch = ArrayLike | Sequence[ArrayLike]
 """One array [rows, ...], or one for each input (or target) of the network."""
@@ -243,7 +244,8 @@ def _listed(ports: Sequence[Port], given: Batch, name: str) -> list[Array]:
     if len(values) != len(ports):
         raise DataError(f"{name} holds {len(values)} arrays, expected {len(ports)}: "
                         f"{', '.join(repr(p.name) for p in ports)}")
-    return [_shaped(port, as_array(port, value)) for port, value in zip(ports, values)]
+    return [_shaped(port, as_array(f"input {port.name!r}", value))
+            for port, value in zip(ports, values)]
 
 
 def _shaped(port: Port, array: Array) -> Array:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import static_shape
+from ganglion.tensors import as_array, is_tensor
 from ganglion.training.losses import Loss
 
 Arrays = Array | Sequence[Array]
@@ -121,18 +122,14 @@ def epoch_order(rows: int, seed: int, epoch: int) -> Array:
 
 
 def _listed(given: Arrays, count: int, name: str, role: str) -> list[Array]:
-    several = isinstance(given, list | tuple) and all(isinstance(a, np.ndarray) for a in given)
+    several = isinstance(given, list | tuple) and all(is_tensor(a) for a in given)
     if count == 1:
-        try:
-            return [np.asarray(given[0] if several and len(given) == 1 else given)]
-        except ValueError as error:
-            raise DataError(f"{name} is no array: {error}; every row needs the same shape, so pad "
-                            "or cut them") from error
+        return [as_array(name, given[0] if several and len(given) == 1 else given)]
     if not several or len(given) != count:
         found = f"{len(given)} arrays" if several else type(given).__name__
         raise DataError(f"the network has {count} {role}s, so {name} must be a list of {count} "
                         f"arrays; found {found}")
-    return list(given)
+    return [as_array(f"{name}[{k}]", array) for k, array in enumerate(given)]
 
 
 def _numeric(raw: Array, name: str) -> Array:

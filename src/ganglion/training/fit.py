@@ -6,7 +6,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar, cast
 
-import numpy as np
 import onnx_ir as ir
 
 from ganglion.data.augment import Augmentation
@@ -15,6 +14,7 @@ from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.passes.float_shadow import float_shadow
 from ganglion.passes.single_ports import single_ports
+from ganglion.tensors import is_tensor
 from ganglion.training import losses, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
@@ -135,12 +135,13 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                             "give validation_data, and batches (x, y, sample_weight)")
         source = StreamSource(sample, chosen, x, steps_per_epoch, change, class_weight)
         held = _validation(sample, chosen, source.first(), validation_data, 0.0)[1]
-    elif steps_per_epoch is not None or not isinstance(x, np.ndarray | Sequence):
+    elif steps_per_epoch is not None or not (is_tensor(x) or isinstance(x, Sequence)):
         raise DataError(f"x is a {type(x).__name__}, steps_per_epoch={steps_per_epoch} and y is "
                         "given; expected arrays x and y, of which an epoch takes all rows, or an "
                         "iterable of batches (x, y) as x, steps_per_epoch, and no y")
     else:
-        data = with_weights(prepare(sample, chosen, x, y), sample.graph.outputs, sample_weight)
+        data = with_weights(prepare(sample, chosen, cast(Arrays, x), y), sample.graph.outputs,
+                            sample_weight)
         data, held = _validation(sample, chosen, data, validation_data, validation_split)
         source = ArraySource(of_classes(data, class_weight), batch_size, shuffle, seed, change)
     rules, listeners = _sorted_out(early_stopping, callbacks)

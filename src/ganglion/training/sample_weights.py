@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import static_shape
+from ganglion.tensors import as_array, is_tensor
 from ganglion.training.data import Arrays, Dataset
 
 ClassWeight = Mapping[int, float]
@@ -21,10 +22,10 @@ def with_weights(data: Dataset, outputs: Sequence[ir.Value], given: Arrays | Non
     axes are; one array for each output, or one [rows] for all. Raises DataError."""
     if given is None:
         return data
-    if isinstance(given, list | tuple) and len(given) and isinstance(given[0], np.ndarray):
-        arrays = [np.asarray(a) for a in given]
+    if isinstance(given, list | tuple) and len(given) and is_tensor(given[0]):
+        arrays = [as_array("sample_weight", a) for a in given]
     else:
-        arrays = [np.asarray(given)] * len(outputs)
+        arrays = [as_array("sample_weight", given)] * len(outputs)
     if len(arrays) != len(outputs):
         raise DataError(f"sample_weight holds {len(arrays)} arrays for a network with "
                         f"{len(outputs)} outputs; give one for each output, or one [rows]")

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from ganglion.data.augment import Augmentation, augmented
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.tensors import is_tensor
 from ganglion.training.data import Arrays, Dataset, batches, epoch_order, prepare
 from ganglion.training.losses import Loss
 from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
@@ -125,7 +126,7 @@ class StreamSource:
                  steps: int | None, augment: Augment, classes: ClassWeight | None = None) -> None:
         """`model`: of one row, as `prepare` takes it. `steps`: None for all that `stream` has.
         `classes`: what the samples of each class weigh."""
-        if isinstance(stream, np.ndarray) or not isinstance(stream, Iterable):
+        if is_tensor(stream) or not isinstance(stream, Iterable):
             raise DataError(f"x is a {type(stream).__name__} and there is no y; give the targets, "
                             "or an iterable of batches (x, y)")
         self._model, self._losses, self._augment = model, losses, augment
