@@ -161,10 +161,12 @@ def test_an_unknown_binding_is_refused():
 
 
 def test_the_runtime_loads_nothing_of_the_builder_and_loads_quickly():
-    code = ("import numpy, sys, time; before = set(sys.modules); start = time.process_time(); "
-            "import ganglion.runtime; took = time.process_time() - start; "
+    """Quickly: in less time than NumPy takes, which is loaded first."""
+    code = ("import sys, time; start = time.process_time(); import numpy; "
+            "before = set(sys.modules); middle = time.process_time(); "
+            "import ganglion.runtime; end = time.process_time(); "
             "new = set(sys.modules) - before; "
-            "print(took, *sorted(m for m in new if m.split('.')[0] not in "
+            "print((end - middle) / (middle - start), *sorted(m for m in new if m.split('.')[0] not in "
             "sys.stdlib_module_names))")
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
             .stdout.split() for _ in range(5)]
@@ -174,4 +176,4 @@ def test_the_runtime_loads_nothing_of_the_builder_and_loads_quickly():
     made_by_cython = ("cython_runtime", "_cython_")
     others = [m for m in loaded if not m.startswith(("ganglion", "numpy", *made_by_cython))]
     assert others == []
-    assert min(float(run[0]) for run in runs) < 0.060
+    assert min(float(run[0]) for run in runs) < 1
