@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from tests.support.litert import answers, largest, litert, rows
 from tests.support.uneven_channels import LAYERS, codes_of, network, weights
 
 import ganglion as gg
 from ganglion.exporters.tflite import export
+from ganglion.ops.graph import GraphBuilder
 
 WRITTEN = [name for name in LAYERS if name != "transposed_groups"]
 """A .tflite file has no transposed convolution with groups."""
@@ -33,3 +35,24 @@ def test_litert_says_the_bias_of_a_dead_channel(
         found = litert(tmp_path / "n.tflite", quantised, given, reference=reference)
         step = codes_of(layer, quantised, x).step
         assert largest(answers(quantised, [x[:6]]), found) <= step * 1.001
+
+
+@pytest.mark.litert
+@pytest.mark.parametrize("slopes", [(1,), (4,), (6, 1)])
+def test_litert_says_what_a_quantised_prelu_says(slopes: tuple[int, ...], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    g = GraphBuilder("slopes")
+    weights = g.constant(rng.normal(size=(5, 4)).astype(np.float32))
+    product = g.op("MatMul", g.input("x", ir.DataType.FLOAT, (1, 6, 5)), weights)
+    slope = rng.uniform(0.1, 0.9, slopes).astype(np.float32)
+    g.output("y", g.op("PRelu", product, g.constant(slope, share=False)))
+    x = rng.normal(size=(64, 6, 5)).astype(np.float32)
+    quantised = gg.quantize(g.model(), x)
+    export(quantised, tmp_path / "n.tflite")
+    mine = answers(quantised, [x[:8]])
+    codes = np.unique(np.concatenate([row["y"].reshape(-1) for row in mine]))
+    step = float(np.diff(codes).min())
+    for reference in (False, True):
+        found = litert(tmp_path / "n.tflite", quantised, rows(quantised, [x[:8]]),
+                       reference=reference)
+        assert largest(mine, found) <= step * 1.001

@@ -239,6 +239,50 @@ def test_sequential_nested_and_shared_networks_are_laid_open(tmp_path):
             np.testing.assert_allclose(g, w, atol=1e-5)
 
 
+def as_list(a, b):
+    return [a, b]
+
+
+def as_tuple(a, b):
+    return (a, b)
+
+
+def by_name(a, b):
+    return {"first": a, "second": b}
+
+
+@pytest.mark.parametrize("form", [as_list, as_tuple, by_name])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_inner_network_of_several_inputs_takes_and_gives_them_in_any_form(form, masked,
+                                                                             tmp_path):
+    a, b = keras.Input((3,), name="first"), keras.Input((5,), name="second")
+    left, right = K.Dense(4, name="zulu")(a), K.Dense(2, name="alpha")(b)
+    inner = keras.Model(form(a, b), {"zulu": left, "alpha": right}, name="inner")
+    x, y = keras.Input((3,)), keras.Input((5,))
+    more = {"mask": form(None, None)} if masked and form is as_list else {}
+    found = inner(form(x, y), **more)
+    model = keras.Model([x, y], [found["alpha"], K.ReLU()(found["zulu"])])
+    rng = np.random.default_rng(0)
+    randomise(model, rng)
+    check(model, [rng.standard_normal((2, n)).astype(np.float32) for n in (3, 5)], tmp_path)
+
+
+def test_the_order_of_named_outputs_is_that_of_their_names_in_the_network(tmp_path):
+    x = keras.Input((3,))
+    model = keras.Model(x, {"zulu": K.Dense(4)(x), "alpha": K.Dense(2)(x), "mike": K.Dense(5)(x)})
+    rng = np.random.default_rng(0)
+    randomise(model, rng)
+    value = rng.standard_normal((2, 3)).astype(np.float32)
+    want = {k: np.asarray(v) for k, v in model(value, training=False).items()}
+    model.save(tmp_path / "net.keras")
+    for read in (from_keras(model), load_keras(tmp_path / "net.keras")):
+        sizes = [int(v.shape[1]) for v in read.graph.outputs]
+        by_size = {v.shape[1]: v for v in want.values()}
+        for got in run(read, [value]):
+            np.testing.assert_allclose(got, by_size[got.shape[1]], atol=1e-5)
+        assert sorted(sizes) == [2, 4, 5]
+
+
 def test_a_sequential_built_by_a_call_is_read(tmp_path):
     model = keras.Sequential([K.Dense(4, "relu"), K.Dropout(0.5), K.Dense(2)])
     x = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)

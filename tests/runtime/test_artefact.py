@@ -166,8 +166,8 @@ def test_the_runtime_loads_nothing_of_the_builder_and_loads_quickly():
             "before = set(sys.modules); middle = time.process_time(); "
             "import ganglion.runtime; end = time.process_time(); "
             "new = set(sys.modules) - before; "
-            "print((end - middle) / (middle - start), *sorted(m for m in new if m.split('.')[0] not in "
-            "sys.stdlib_module_names))")
+            "print((end - middle) / (middle - start), *sorted("
+            "m for m in new if m.split('.')[0] not in sys.stdlib_module_names))")
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
             .stdout.split() for _ in range(5)]
     loaded = runs[0][1:]

@@ -293,7 +293,9 @@ def _tensors(value: object, where: str, depth: int = 0) -> Iterator[tuple[str, i
 
 
 def _says_nothing(value: object) -> bool:
-    """None and False, as Keras writes what was not given; lists of them too, one an input."""
+    """None and False, as Keras writes what was not given; also one for each of several inputs."""
+    if isinstance(value, Mapping):
+        return all(map(_says_nothing, value.values()))
     if isinstance(value, list | tuple):
         return all(map(_says_nothing, value))
     return value is None or value is False
