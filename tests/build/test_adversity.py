@@ -76,10 +76,11 @@ def without_room(folder: Path, what: str) -> None:
     one = built(2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
     with pytest.raises(GanglionError, match=r"room|too large|large"):
-        built(3) if what == "build" else one.save(folder)
+        {"build": lambda: built(3), "save": lambda: one.save(folder),
+         "open": lambda: gg.Session(folder)}[what]()
 
 
-@pytest.mark.parametrize("what", ["build", "save"])
+@pytest.mark.parametrize("what", ["build", "save", "open"])
 def test_without_room_a_build_or_a_save_ends_with_an_error_of_its_own(tmp_path: Path, what: str
                                                                       ) -> None:
     built(2).save(tmp_path / "build")

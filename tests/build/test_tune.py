@@ -1,6 +1,7 @@
 """Kernels chosen by measurement: the choices are sound, repeat, and never reach the answers."""
 
 import itertools
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from ganglion.build.compile import ready_to_plan
 from ganglion.build.tune import BLOCK, Entry, contests, measure, operands, race, winner
 from ganglion.build.tuning_cache import Section
 from ganglion.compression import quantize
-from ganglion.errors import DataError, TargetError
+from ganglion.errors import DataError, TargetError, TrustError
 from ganglion.kernels.registry import families
 from ganglion.plan.choices import (
     NO_CHOICES,
@@ -255,6 +256,14 @@ def test_a_damaged_cache_is_refused_and_left_alone(tmp_path, text):
         with pytest.raises(DataError, match="delete it"):
             gg.compile(NETWORKS["linear"](), tune=tune, tuning_cache=path)
     assert path.read_bytes() == text.encode("latin-1")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_folder_is_no_cache(tmp_path, make):
+    make(tmp_path / "c.json")
+    for tune in (False, SECONDS):
+        with pytest.raises(TrustError, match="expected a file"):
+            gg.compile(NETWORKS["linear"](), tune=tune, tuning_cache=tmp_path / "c.json")
 
 
 def test_a_cache_that_tells_nothing_for_the_target_is_refused(tmp_path):

@@ -123,6 +123,7 @@ def test_a_failing_compiler_is_shown_with_its_command_and_ends_with_1(ganglion, 
             "false -std=c11", "line.c")
     assert not (tmp_path / "out").exists()
     refused(ganglion("compile", files.line, "-o", "out", "--cc", "no-such-cc"), 1, "no-such-cc")
+    refused(ganglion("compile", files.line, "-o", "out", "--cc", "gcc 'x"), 1, "gcc 'x")
 
 
 def test_a_build_for_another_machine_is_not_run(ganglion, files):

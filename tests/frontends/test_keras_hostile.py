@@ -20,6 +20,7 @@ from tests.support.keras_archives import (
     tensor,
 )
 
+from ganglion.data.arrays import open_npz
 from ganglion.errors import GanglionError, ModelError, TrustError, UnsupportedOp
 from ganglion.frontends.keras_archive import load_keras
 
@@ -310,3 +311,32 @@ def test_reading_needs_no_file_system_beyond_the_archive_itself(tmp_path, monkey
     load_keras(path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.keras"]
     assert io.BytesIO(path.read_bytes()).read(2) == b"PK"
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "1" * 5000, "{", "\xff"])
+def test_settings_that_are_no_json_or_nested_without_end_are_refused(tmp_path, text):
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as written:
+        written.writestr("metadata.json", "{}")
+        written.writestr("config.json", text.encode("latin-1"))
+        written.writestr("model.weights.h5", GOOD)
+    with pytest.raises(GanglionError):
+        load_keras(tmp_path / "a.keras")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    data = bytearray(archive(tmp_path / "a.keras", functional(), GOOD).read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := data.find(mark, at + 1)) >= 0:
+            data[at + flags] |= 1
+    (tmp_path / "a.keras").write_bytes(data)
+    with pytest.raises(GanglionError, match=r"encrypt|password"):
+        load_keras(tmp_path / "a.keras")
+    np.savez(tmp_path / "x.npz", x=np.zeros(3))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.find(mark) + flags] |= 1
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(GanglionError, match=r"encrypt|password"), \
+            open_npz(tmp_path / "x.npz", 10**6) as held:
+        dict(held)

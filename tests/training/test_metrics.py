@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+import ganglion as gg
 from ganglion.errors import DataError
+from ganglion.ops.evaluate import evaluate
 from ganglion.training.metrics import compute, resolve
 
 RNG = np.random.default_rng(0)
@@ -32,6 +34,21 @@ def test_one_column_is_cut_at_one_half(target: np.ndarray) -> None:
     assert found["precision"] == pytest.approx(sk.precision_score(BINARY, guess))
     assert found["recall"] == pytest.approx(sk.recall_score(BINARY, guess))
     assert found["f1_score"] == pytest.approx(sk.f1_score(BINARY, guess))
+
+
+def test_one_column_of_logits_is_cut_at_zero() -> None:
+    x = RNG.normal(size=(64, 4)).astype(np.float32)
+    y = (x.sum(1) > 0).astype(np.int32)
+    net = gg.Sequential([gg.Input((4,)), gg.layers.Dense(1)])
+    logits = evaluate(net, {str(net.graph.inputs[0].name): x})[str(net.graph.outputs[0].name)]
+    figures = gg.evaluate(net, x, y, loss=gg.losses.BinaryCrossentropy(from_logits=True),
+                          metrics=["accuracy", "precision", "recall", "f1"])
+    guess = (logits[:, 0] > 0).astype(int)
+    assert ((logits[:, 0] > 0) != (logits[:, 0] > 0.5)).any()
+    assert figures["accuracy"] == pytest.approx(sk.accuracy_score(y, guess))
+    assert figures["precision"] == pytest.approx(sk.precision_score(y, guess))
+    assert figures["recall"] == pytest.approx(sk.recall_score(y, guess))
+    assert figures["f1"] == pytest.approx(sk.f1_score(y, guess))
 
 
 def test_distances_are_means_over_every_value() -> None:

@@ -1,5 +1,6 @@
 """A run killed at any step resumes to the same final weights, bit for bit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -161,6 +162,42 @@ def test_a_cut_off_checkpoint_is_refused(tmp_path: Path) -> None:
     for length in range(0, len(data), len(data) // 5):
         file.write_bytes(data[:length])
         with pytest.raises(DataError, match="not a readable checkpoint"):
+            run(checkpoint=file)
+
+
+def numbers(value: object, at: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """The places of all numbers in nested lists and dicts."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from numbers(inner, (*at, key))
+    elif isinstance(value, list):
+        for key, inner in enumerate(value):
+            yield from numbers(inner, (*at, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield at
+
+
+def test_a_checkpoint_whose_numbers_are_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=file, callbacks=(Interrupt(9),))
+    with np.load(file) as held:
+        arrays = dict(held)
+    text = arrays["meta"].tobytes().decode()
+    places = list(numbers(json.loads(text)))
+    counts = [p for p in places if p[-1] in ("epoch", "step", "taken", "rows", "version")]
+    assert len(counts) == 5
+    wrong = [(p, bad) for p in places for bad in ("Infinity", "NaN", "1e999", '"a"', "[]")]
+    for place, bad in [*wrong, *((p, bad) for p in counts for bad in ("-1", "null", "0.5"))]:
+        meta = json.loads(text)
+        inner = meta
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = "@"
+        written = json.dumps(meta).replace('"@"', bad)
+        arrays["meta"] = np.frombuffer(written.encode(), np.uint8)
+        np.savez(file, **arrays)
+        with pytest.raises(DataError, match="checkpoint"):
             run(checkpoint=file)
 
 

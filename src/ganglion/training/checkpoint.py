@@ -177,6 +177,8 @@ def _restored(value: Any) -> Any:
         if list(value) != [NOT_FINITE] or value[NOT_FINITE] not in ("nan", "inf", "-inf"):
             raise ValueError(f"{str(value)[:40]!r} stands where a number is expected")
         return float(value[NOT_FINITE])
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is too large for float64")
     if value is not None and not isinstance(value, float | int | str):
         raise ValueError(f"{str(value)[:40]!r} stands where a number or a text is expected")
     return value
