@@ -99,12 +99,18 @@ CASES: dict[str, tuple[Callable[[], object], type[GanglionError], str]] = {
         lambda: gg.compile(net(), calibration=np.array(["a"])), DataError, "array of numbers"),
     "no calibration rows": (
         lambda: gg.quantize(net(), calibration=ROWS[:0]), DataError, "give at least one row"),
+    "calibration of weights": (lambda: gg.quantize(net(), ROWS, weights_only=True), DataError,
+                               "leave calibration"),
     "no calibration": (lambda: gg.quantize(net()), DataError, "weights_only=True"),
     "NaN in the calibration rows": (
         lambda: gg.quantize(net(), calibration=ROWS * np.nan), DataError, "remove those rows"),
     "too many calibration arrays": (
         lambda: gg.quantize(net(), calibration=(ROWS, ROWS)), DataError,
         r"2 arrays, the model 1 inputs \['input_layer'\]"),
+    "NaN in weights that are saved": (
+        lambda: gg.save(with_nan(), "never.onnx"), ModelError, r"weight .* holds NaN at \["),
+    "NaN in weights that are exported": (
+        lambda: gg.export(with_nan(), "never.tflite"), ModelError, r"holds NaN at \["),
     "quantising twice": (
         lambda: gg.quantize(gg.quantize(net(), calibration=ROWS + 1), calibration=ROWS),
         ModelError, "is quantised already; give the float model"),

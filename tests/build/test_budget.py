@@ -147,6 +147,9 @@ def test_a_budget_is_met_with_the_least_work_or_refused_with_the_least_that_work
     with pytest.raises(TargetError, match="memory_bytes=1:") as refused:
         within(deep, 1, planned)  # type: ignore[arg-type]
     least = _least(refused.value)
+    small_device = replace(target("cortex-m4"), ram_bytes=1)
+    with pytest.raises(TargetError, match="the 1 bytes of RAM of target 'cortex-m4'"):
+        within(deep, whole, plan, small_device)
     assert least == min(sizes) < 0.7 * whole
     small = within(deep, least, plan)
     assert taken(plan(small)) == least

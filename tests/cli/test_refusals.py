@@ -40,6 +40,11 @@ def test_quantising_activations_without_inputs_is_refused(ganglion, files):
     refused(ganglion("quantize", files.net, "-o", "q.onnx"), 2, "--calibrate", "--weights-only")
 
 
+def test_inputs_for_weights_alone_are_refused(ganglion, files):
+    refused(ganglion("quantize", files.net, "--weights-only", "--calibrate", files.npz, "-o",
+                     "s.onnx"), 2, "--weights-only", "--calibrate")
+
+
 def test_a_missing_file_is_named(ganglion, files):
     refused(ganglion("inspect", "none.onnx"), 2, "none.onnx", "no such file")
     refused(ganglion("evaluate", files.net, "--data", "none.npz"), 2, "none.npz")

@@ -68,22 +68,26 @@ LOSS = "ganglion.loss"
 """Metadata of a training step: the name of the output that it makes small."""
 
 
-def within(model: ir.Model, memory_bytes: int | None, planned: Planned) -> ir.Model:
+def within(model: ir.Model, memory_bytes: int | None, planned: Planned,
+           target: Target | None = None) -> ir.Model:
     """The prepared Model, made such that its arena and state take `memory_bytes` at most.
 
     A training step is copied, and computes the same values in another order or twice; any other
-    Model stays as it is. Raises TargetError naming the least that was found for a training step,
-    DataError for a budget that is no positive whole number.
+    Model stays as it is. `target`: what it has bounds the budget too. Raises TargetError naming
+    the least that was found for a training step, DataError for a budget that is no positive whole
+    number.
     """
     if memory_bytes is not None and (not isinstance(memory_bytes, int) or memory_bytes < 1):
         raise DataError(f"memory_bytes={memory_bytes!r}: expected a whole number of bytes")
+    limits = [memory_bytes, None if target is None else target.ram_bytes]
+    least = min((n for n in limits if n is not None), default=None)
     loss = model.metadata_props.get(LOSS)
     if loss is None:
         return model
     ordered = model.clone(deep_copy=True)
     ScaleEarlier()(ordered)
     ShortenLives()(ordered)
-    if memory_bytes is None:
+    if least is None:
         return ordered
 
     def attempt(cuts: Cuts) -> Attempt:
@@ -92,28 +96,30 @@ def within(model: ir.Model, memory_bytes: int | None, planned: Planned) -> ir.Mo
 
     best = attempt(Cuts((), True, 0))
     for cuts in ways(ordered, loss):
-        if taken(best.plan) <= memory_bytes:
+        if taken(best.plan) <= least:
             return best.model
         best = min(best, attempt(cuts), key=lambda a: taken(a.plan))
-    best = _refined(best, memory_bytes, attempt)
-    require_within(best.plan, memory_bytes)
+    best = _refined(best, least, attempt)
+    require_within(best.plan, memory_bytes, target)
     return best.model
 
 
-def budget(memory_bytes: int | None, target: Target) -> int | None:
-    """The least of what was asked for and what the target has."""
-    limits = [b for b in (memory_bytes, target.ram_bytes) if b is not None]
-    return min(limits, default=None)
-
-
-def require_within(plan: Plan, memory_bytes: int | None) -> None:
-    """Raises TargetError where the plan takes more arena and state than this."""
-    if memory_bytes is not None and taken(plan) > memory_bytes:
-        raise TargetError(
-            f"network {plan.name!r} takes {taken(plan)} bytes at the least ({plan.arena_bytes} of "
-            f"arena, {plan.state_bytes} of state), {taken(plan) - memory_bytes} more than "
-            f"memory_bytes={memory_bytes}: give memory_bytes={taken(plan)}, a smaller batch, or, "
-            "for training, fewer trainable weights or an optimizer with fewer slots")
+def require_within(plan: Plan, memory_bytes: int | None, target: Target | None = None) -> None:
+    """Raises TargetError where the plan takes more arena and state than the caller gave or, for a
+    training step, than the target has, saying which of the two it is."""
+    owned = None if target is None else target.ram_bytes
+    asked = memory_bytes is not None and (owned is None or memory_bytes <= owned)
+    limit = memory_bytes if asked else owned
+    if limit is None or taken(plan) <= limit:
+        return
+    whose = f"memory_bytes={limit}" if asked or target is None else (
+        f"the {limit} bytes of RAM of target {target.name!r}")
+    raise TargetError(
+        f"network {plan.name!r} takes {taken(plan)} bytes at the least ({plan.arena_bytes} of "
+        f"arena, {plan.state_bytes} of state), {taken(plan) - limit} more than {whose}: "
+        + (f"give memory_bytes={taken(plan)}, " if asked else "take a larger device, ")
+        + "a smaller batch, or, for training, fewer trainable weights or an optimizer with fewer "
+        "slots")
 
 
 def require_intended(plan: Plan, memory_bytes: int | None) -> None:
@@ -123,8 +129,9 @@ def require_intended(plan: Plan, memory_bytes: int | None) -> None:
     if memory_bytes is None and taken(plan) + ports > MAX_CALL_BYTES:
         raise TargetError(
             f"a call of network {plan.name!r} takes {taken(plan) + ports} bytes ({taken(plan)} of "
-            f"arena and state, {ports} of inputs and outputs), more than {MAX_CALL_BYTES}: give "
-            f"memory_bytes={max(taken(plan), 1)} if that is intended, or make its inputs smaller")
+            f"arena and state, {ports} of inputs and outputs), more than the usual limit of "
+            f"{MAX_CALL_BYTES}: give memory_bytes={max(taken(plan), 1)} if that is intended, or "
+            "make its inputs smaller")
 
 
 def taken(plan: Plan) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.build.artifact import Artifact, manifest_bytes
-from ganglion.build.budget import LOSS, budget, require_intended, require_within, taken, within
+from ganglion.build.budget import LOSS, require_intended, require_within, taken, within
 from ganglion.build.check import Subject
 from ganglion.build.check import check as check_build
 from ganglion.build.fits import check_memory
@@ -19,9 +19,9 @@ from ganglion.build.samples import given as given_samples
 from ganglion.build.tune import SECONDS, tuned
 from ganglion.build.tuning_cache import Section, default_path, find
 from ganglion.emit.c import emit
-from ganglion.errors import DataError, ModelError
+from ganglion.errors import DataError
 from ganglion.ops.bindings import bindings
-from ganglion.ops.graph import require_model
+from ganglion.ops.graph import require_model, require_numbers
 from ganglion.ops.shapes import Shapes, with_shapes
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.hybrid import ToHybrid
@@ -82,10 +82,10 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
             raise DataError(f"{argument}={number!r}: expected a whole number from 1 up")
     for function in entries or {}:
         require_function_name(function)
-    _require_numbers(model)
+    require_numbers(model)
     model = model if shapes is None else with_shapes(model, shapes)
     ready = ready_to_plan(model, batch, streaming, hybrid)
-    ready = within(ready, budget(memory_bytes, goal), lambda m: make_plan(m, goal.isas))
+    ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas), goal)
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
     plan = _planned(functions, goal, name, cores)
     if LOSS not in ready.metadata_props:
@@ -138,18 +138,6 @@ def _measured(plan: Plan, target: Target, tune: bool | float, path: str | Path |
         raise DataError(f"tune={tune!r}: give True, or a positive number of seconds")
     return tuned(plan, target, default_path() if path is None else Path(path),
                  seconds=SECONDS if tune is True else float(tune), cc=cc)
-
-
-def _require_numbers(model: ir.Model) -> None:
-    """Raises ModelError naming the first weight that holds NaN."""
-    for name, value in model.graph.initializers.items():
-        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
-            continue
-        missing = np.isnan(value.const_value.numpy())
-        if missing.any():
-            raise ModelError(f"weight {name!r} of shape {list(missing.shape)} holds NaN at "
-                             f"{np.argwhere(missing)[0].tolist()}; its training diverged: train "
-                             "it again, with a smaller learning rate")
 
 
 def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,

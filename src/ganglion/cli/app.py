@@ -188,7 +188,7 @@ def quantize(
     from ganglion.cli.source import Source
 
     if weights_only:
-        run_quantize_weights(Source(model, shape), output, json)
+        run_quantize_weights(Source(model, shape), calibrate, output, json)
     else:
         run_quantize(Source(model, shape), calibrate, output, method, rows, json)
 

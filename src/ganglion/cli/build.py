@@ -30,8 +30,12 @@ class Request:
     cores: int | None = None
 
 
-def run_quantize_weights(source: Source, output: Path, as_json: bool) -> None:
+def run_quantize_weights(source: Source, calibrate: Path | None, output: Path, as_json: bool
+                         ) -> None:
     """Writes a copy of the network that stores its weights as int8 and computes in float."""
+    if calibrate is not None:
+        raise DataError("--weights-only keeps the activations float, which nothing is measured "
+                        "for: leave --calibrate out, or --weights-only")
     check_output(output, ".onnx")
     save(quantize(source.load(), weights_only=True), output)
     sizes = {"input_bytes": source.path.stat().st_size, "output_bytes": output.stat().st_size}

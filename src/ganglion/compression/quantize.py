@@ -66,6 +66,9 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
             raise DataError("the network brings the ranges and bits that it was trained with; give "
                             "nothing but io")
         return _deployed(model, io)
+    if weights_only and (calibration is not None or io != "float"):
+        raise DataError("weights_only=True keeps all activations float, which nothing is measured "
+                        "for: leave calibration and io out, or weights_only")
     model = single_ports(model)
     require_float(model, "quantize")
     copy = simplified(model)

@@ -11,7 +11,7 @@ from ganglion.exporters.flat import FlatNetwork, Quant
 from ganglion.exporters.rows import ROWS
 from ganglion.exporters.site import Site, Stored, Values, constant_of, plain
 from ganglion.files import write_atomic
-from ganglion.ops.graph import static_shape
+from ganglion.ops.graph import require_numbers, static_shape
 from ganglion.passes.base import only_reader, standard
 from ganglion.passes.pipeline import prepare
 
@@ -26,8 +26,8 @@ def export(model: ir.Model, path: str | Path, batch: int = 1, *, hybrid: bool = 
     DEQUANTIZE and QUANTIZE. With `hybrid` the weights of float convolutions (depthwise ones apart)
     and fully connected layers that the Model stores as int8 stay int8, so that LiteRT quantises
     their inputs on the fly; else they are written as floats. Raises DataError for another
-    suffix, UnsupportedOp naming the node that a .tflite file cannot hold, and ModelError as
-    `passes.pipeline.prepare`.
+    suffix, UnsupportedOp naming the node that a .tflite file cannot hold, and ModelError for
+    weights with NaN and as `passes.pipeline.prepare`.
     """
     path = Path(path)
     if path.suffix != ".tflite":
@@ -39,6 +39,7 @@ def export(model: ir.Model, path: str | Path, batch: int = 1, *, hybrid: bool = 
 
 def network_of(model: ir.Model, batch: int = 1, hybrid: bool = False) -> FlatNetwork:
     """The tensors and operators of the file. Raises as `export`."""
+    require_numbers(model)
     model = prepare(model, batch)
     flat = FlatNetwork()
     values = Values(flat, {str(v.name) for v in (*model.graph.inputs, *model.graph.outputs)},

@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.files import read_regular, write_atomic
 from ganglion.frontends.limits import DEFAULT, Limits
-from ganglion.frontends.onnx_floats import single_precision
+from ganglion.frontends.onnx_floats import checked, single_precision
 from ganglion.frontends.onnx_opset import convert_opset
 from ganglion.frontends.onnx_safety import MAX_BYTES, secure
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
@@ -55,8 +55,12 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
 def save_onnx(model: ir.Model, path: Path | str) -> None:
     """Writes the Model as one ONNX file; the old file stays whole when writing fails.
 
-    The same Model gives the same bytes. Raises ModelError for a Model above 2 GiB, OSError.
+    The same Model gives the same bytes. Raises ModelError for a Model above 2 GiB and for weights
+    that would not be read again (NaN), OSError.
     """
+    for name, value in model.graph.initializers.items():
+        if value.const_value is not None:
+            checked(value.const_value, f"weight {name!r}")
     try:
         data = ir.to_proto(model).SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:

@@ -36,7 +36,7 @@ def single_precision(model: ir.Model, state: Collection[str] = ()) -> None:
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is not None:
-            value.const_value = _checked(tensor, f"initializer {value.name!r}")
+            value.const_value = checked(tensor, f"initializer {value.name!r}")
             value.dtype = value.const_value.dtype
     for node in model.graph:
         _attributes(node)
@@ -117,14 +117,16 @@ def _attributes(node: ir.Node) -> None:
     for name, attr in list(node.attributes.items()):
         if attr.type == ir.AttributeType.TENSOR:
             owner = f"tensor {name!r} of node {node.name!r} ({node.op_type})"
-            node.attributes.add(ir.AttrTensor(name, _checked(attr.as_tensor(), owner)))
+            node.attributes.add(ir.AttrTensor(name, checked(attr.as_tensor(), owner)))
         elif name in _DTYPE_ATTRIBUTES and attr.type == ir.AttributeType.INT:
             replaced = WIDTHS if node.op_type != "Cast" else (ir.DataType.DOUBLE,)
             if attr.as_int() in map(int, replaced):
                 node.attributes.add(ir.AttrInt64(name, int(ir.DataType.FLOAT)))
 
 
-def _checked(tensor: ir.TensorProtocol, owner: str) -> ir.TensorProtocol:
+def checked(tensor: ir.TensorProtocol, owner: str) -> ir.TensorProtocol:
+    """The tensor, float32 if it is of another width of floats. Raises ModelError for NaN, numbers
+    beyond float32, and an infinity that does not stand alone."""
     if not tensor.dtype.is_floating_point():
         return tensor
     array = tensor.numpy()
@@ -132,8 +134,9 @@ def _checked(tensor: ir.TensorProtocol, owner: str) -> ir.TensorProtocol:
         single = array.astype(np.float32)
     if np.isnan(single).any():
         where = np.argwhere(np.isnan(single))[0].tolist()
-        raise ModelError(f"{owner} of shape {list(array.shape)} holds NaN at {where}; the network "
-                         "was saved after its training diverged")
+        raise ModelError(f"{owner} of shape {list(array.shape)} holds NaN at {where}: the training "
+                         "diverged; take an earlier copy, or train again with a smaller learning "
+                         "rate")
     if np.isinf(single).any():
         where = np.argwhere(np.isinf(single))[0].tolist()
         if np.isfinite(array[tuple(where)]):

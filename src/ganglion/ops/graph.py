@@ -271,6 +271,18 @@ def require_model(model: object, who: str) -> None:
                          "open files with ganglion.load, Keras models with ganglion.from_keras")
 
 
+def require_numbers(model: ir.Model) -> None:
+    """Raises ModelError naming the first weight that holds NaN."""
+    for name, value in model.graph.initializers.items():
+        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
+            continue
+        missing = np.isnan(value.const_value.numpy())
+        if missing.any():
+            raise ModelError(f"weight {name!r} of shape {list(missing.shape)} holds NaN at "
+                             f"{np.argwhere(missing)[0].tolist()}; its training diverged: train "
+                             "it again, with a smaller learning rate")
+
+
 def infer_types(node: ir.Node) -> None:
     """Sets dtype and shape of the node's outputs, by the row's rule or ONNX's own.
 
