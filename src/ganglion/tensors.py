@@ -34,7 +34,7 @@ def as_array(what: str, value: object) -> Array:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{what} is no array ({type(value).__name__}): {error}; give a NumPy array "
-                        "of numbers, every row of one shape") from error
+                        "of numbers; every row needs the same shape, so pad or cut them") from error
     if array.dtype.kind == "O" and not isinstance(value, np.ndarray):
         raise DataError(f"{what} holds objects ({type(value).__name__}), not numbers; give a NumPy "
                         "array of numbers")

@@ -2,6 +2,7 @@
 rows in the shapes that it takes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from ganglion.data.arrays import read_npy, read_npz
 from ganglion.data.images import IMAGES, read_image
 from ganglion.data.tables import load_csv, read_csv
 from ganglion.errors import DataError
+from ganglion.ops.classes import class_names
 from ganglion.runtime import Port
 
 TRAINING, HELD_OUT = ("", "_train"), ("_test", "_val")
@@ -20,8 +22,18 @@ Arrays = np.ndarray | list[np.ndarray]
 """One array, or one for each of several inputs or outputs."""
 
 
-def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> tuple[Arrays, Arrays]:
-    """(inputs, targets) for a network: of an .npz, or of a .csv with the target last.
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs and targets, and the names of the classes where the file has words for them."""
+
+    x: Arrays
+    y: Arrays
+    classes: tuple[str, ...] = ()
+
+
+def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> Pairs:
+    """Inputs and targets for a network: of an .npz, or of a .csv with the target last. Words are
+    numbered as the network names its classes, where it does.
 
     An .npz holds x and y (or x_train and y_train); with `held_out`, x_test and y_test are taken
     where they are. For a network of several inputs or outputs the arrays bear their names.
@@ -30,12 +42,14 @@ def read_pairs(path: Path, model: ir.Model, held_out: bool = False) -> tuple[Arr
     inputs, outputs = _inputs(model), list(model.graph.outputs)
     if path.suffix == ".csv" and len(inputs) == len(outputs) == 1:
         table = load_csv(path)
-        return as_input(inputs[0], table.x), table.y
+        for names in class_names(model).values():
+            table = table.numbered_by(names)
+        return Pairs(as_input(inputs[0], table.x), table.y, table.classes)
     arrays = read_npz(path)
     for suffix in (*(HELD_OUT if held_out else ()), *TRAINING):
         x, y = _named(arrays, inputs, "x", suffix), _named(arrays, outputs, "y", suffix)
         if x and y:
-            return _alone([as_input(v, a) for v, a in zip(inputs, x)]), _alone(y)
+            return Pairs(_alone([as_input(v, a) for v, a in zip(inputs, x)]), _alone(y))
     wanted = [*_names(inputs, "x"), *_names(outputs, "y")]
     raise DataError(f"{path}: holds {sorted(arrays)}; expected the arrays {', '.join(wanted)} (or "
                     "the same with _train behind)")

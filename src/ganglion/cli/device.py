@@ -40,12 +40,13 @@ def run(source: Source, output: Path, chosen: Request, as_json: bool) -> None:
     pairs = None if chosen.data is None else read_pairs(chosen.data, model)
     losses = [chosen.loss]
     if chosen.loss == "auto":
-        losses = guess_losses(model, None if pairs is None else pairs[1])
+        losses = guess_losses(model, None if pairs is None else pairs.y)
     artifact = compile_training(
         model, chosen.target, loss=losses[0] if len(losses) == 1 else losses,
         optimizer=with_rate(chosen.optimizer, chosen.learning_rate), batch_size=chosen.batch_size,
         trainable=selection(chosen.trainable), memory_bytes=chosen.memory_bytes, seed=chosen.seed,
-        calibration=pairs, name=chosen.name, cc=chosen.cc, isas=chosen.isas)
+        calibration=None if pairs is None else (pairs.x, pairs.y), name=chosen.name, cc=chosen.cc,
+        isas=chosen.isas)
     artifact.save(output)
     taken = footprint(artifact)
     if as_json:

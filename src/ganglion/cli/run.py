@@ -1,6 +1,7 @@
 """`ganglion run`."""
 
 import io
+import math
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ganglion.cli.data import check_output, read_input
 from ganglion.cli.show import plain, print_json, say
 from ganglion.errors import DataError
 from ganglion.files import write_atomic
-from ganglion.runtime import Session
+from ganglion.runtime import Port, Session
 
 SHOWN_VALUES = 20
 
@@ -30,10 +31,12 @@ def run(build: Path, paths: list[Path], output: Path | None, scale: float, threa
     if output is not None:
         _write(output, outputs, [p.name for p in session.outputs])
     if as_json:
-        print_json({p.name: a.tolist() for p, a in zip(session.outputs, outputs)})
+        print_json({p.name: a.tolist() for p, a in zip(session.outputs, outputs)}
+                   | {f"{p.name}.class": [_class(p, row) for row in a.reshape(len(a), -1)]
+                      for p, a in zip(session.outputs, outputs) if _named(p)})
         return
     for port, array in zip(session.outputs, outputs):
-        _show(port.name, array)
+        _show(port, array)
 
 
 def _steps(session: Session, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -51,12 +54,30 @@ def _listed(found: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...
     return found if isinstance(found, tuple) else (found,)
 
 
-def _show(name: str, array: np.ndarray) -> None:
-    say(f"{name} {list(array.shape)} {array.dtype}")
+def _named(port: Port) -> bool:
+    """Whether each row is one answer whose classes have names."""
+    columns = math.prod(port.shape[1:])
+    return len(port.shape) > 0 and len(port.classes) == max(columns, 2)
+
+
+def _class(port: Port, row: np.ndarray) -> str:
+    """The name of the class that a row of answers speaks for: the largest, or for a single column
+    the second of the two where it is nearer to 1."""
+    if row.size == 1:
+        number = row[0] if port.scale is None else (
+            (float(row[0]) - (port.zero_point or 0)) * port.scale)
+        return port.classes[int(number > 0.5)]
+    return port.classes[int(row.argmax())]
+
+
+def _show(port: Port, array: np.ndarray) -> None:
+    say(f"{port.name} {list(array.shape)} {array.dtype}")
     table = np.atleast_1d(array)
     for row in table.reshape(len(table), -1)[:SHOWN_VALUES]:
         values = " ".join(f"{v:.5g}" for v in row[:SHOWN_VALUES])
         best = f"   largest: {int(row.argmax())}" if row.size > 1 else ""
+        if _named(port):
+            best += f"   {_class(port, row)}"
         say(f"  {values}{' …' if row.size > SHOWN_VALUES else ''}{best}")
     if len(table) > SHOWN_VALUES:
         say(f"  … {len(table) - SHOWN_VALUES:,} more rows")

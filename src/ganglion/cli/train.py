@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.cli.data import Arrays, check_output, read_pairs
+from ganglion.cli.data import Arrays, Pairs, check_output, read_pairs
 from ganglion.cli.learning import Learning, class_weights
 from ganglion.cli.progress import Bars
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
 from ganglion.frontends import save
+from ganglion.ops.classes import class_names, name_classes
 from ganglion.training import evaluate, fit
 from ganglion.training.callbacks import CSVLogger
+from ganglion.training.metrics import classes
 from ganglion.training.optimizers import Optimizer, get
 from ganglion.training.selection import Selection
 
@@ -43,7 +45,8 @@ def run(source: Source, data: Path, output: Path, chosen: Settings, as_json: boo
     """Trains the network of `source` on `data`, writes it to `output`, prints the history."""
     check_output(output, ".onnx")
     model = source.load()
-    x, y = read_pairs(data, model)
+    pairs = read_pairs(data, model)
+    x, y = pairs.x, pairs.y
     loss = guess_losses(model, y) if chosen.loss == "auto" else [chosen.loss]
     rows = len(y[0] if isinstance(y, list) else y)
     steps = -(-int(rows * (1 - chosen.validation_split)) // chosen.batch_size)
@@ -62,10 +65,13 @@ def run(source: Source, data: Path, output: Path, chosen: Settings, as_json: boo
             class_weight=class_weights(chosen.class_weight, y),
             checkpoint=chosen.checkpoint, checkpoint_steps=chosen.checkpoint_steps,
             callbacks=[*listeners, bars.epochs("training", chosen.epochs)])
+    if pairs.classes:
+        name_classes(trained, pairs.classes)
     save(trained, output)
     if as_json:
         print_json({"loss": " ".join(loss), "history": history.history, "output": str(output),
-                    "trained": history.trained, "frozen": history.frozen})
+                    "trained": history.trained, "frozen": history.frozen,
+                    **({"classes": pairs.classes} if pairs.classes else {})})
         return
     names = list(history.history)
     print_table(f"trained with {', '.join(loss)}", ["epoch", *names],
@@ -75,23 +81,50 @@ def run(source: Source, data: Path, output: Path, chosen: Settings, as_json: boo
     say(f"trained: {', '.join(history.trained)}")
     for name, why in history.frozen.items():
         say(f"not trained: {name} ({why})")
+    if pairs.classes:
+        say(f"classes: {', '.join(pairs.classes)}")
     say(f"wrote {output}")
 
 
 def run_evaluate(source: Source, data: Path, as_json: bool) -> None:
     """Prints how good the network is on the held-out part of `data`, or on all of it."""
     model = source.load()
-    x, y = read_pairs(data, model, held_out=True)
+    pairs = read_pairs(data, model, held_out=True)
+    x, y = pairs.x, pairs.y
     loss = guess_losses(model, y)
     names = fitting(loss, CLASS_METRICS, VALUE_METRICS)
     found = evaluate(model, x, y, loss=loss[0] if len(loss) == 1 else loss, metrics=names)
     figures = {name: float(value) for name, value in found.items()}
     rows = len(x[0]) if isinstance(x, list) else len(x)
+    recalls = _recalls(model, pairs)
     if as_json:
-        print_json({"rows": rows, **figures})
+        print_json({"rows": rows, **figures, **({"recall_by_class": recalls} if recalls else {})})
         return
     print_table(f"{source.path.name} on {rows:,} rows of {data.name}", ["figure", "value"],
                 [[name, f"{value:.4f}"] for name, value in figures.items()])
+    if recalls:
+        print_table("found of each class", ["class", "recall"],
+                    [[name, "no rows" if value is None else f"{value:.4f}"]
+                     for name, value in recalls.items()])
+
+
+def _recalls(model: ir.Model, pairs: Pairs) -> dict[str, float | None]:
+    """The share of each named class's rows that the network finds; None for one without rows."""
+    names = next(iter(class_names(model).values()), ())
+    if not names or isinstance(pairs.y, list):
+        return {}
+
+    found: dict[str, float | None] = {}
+
+    def recalls(true: np.ndarray, answer: np.ndarray) -> float:
+        labels, guesses = classes(true, answer)
+        for k, name in enumerate(names):
+            mine = labels == k
+            found[name] = float((guesses[mine] == k).mean()) if mine.any() else None
+        return 0.0
+
+    evaluate(model, pairs.x, pairs.y, metrics=[recalls])
+    return found
 
 
 def with_rate(optimizer: str, learning_rate: float | None) -> Optimizer:

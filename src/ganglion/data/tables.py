@@ -22,6 +22,18 @@ class Samples:
     y: np.ndarray
     classes: tuple[str, ...] = ()
 
+    def numbered_by(self, classes: Sequence[str]) -> "Samples":
+        """The same samples with the numbers that these names have; as they are where they have no
+        names. Raises DataError for a class that is not among them."""
+        if not self.classes or tuple(classes) == self.classes:
+            return self
+        unknown = sorted(set(self.classes) - set(classes))
+        if unknown:
+            raise DataError(f"the class {unknown[0]!r} is none that the network knows; expected "
+                            f"{', '.join(map(repr, classes))}")
+        numbers = np.array([list(classes).index(name) for name in self.classes])
+        return Samples(self.x, numbers[self.y], tuple(classes))
+
 
 def load_npz(path: str | Path, x: str = "x", y: str = "y", *,
              max_bytes: int = MAX_BYTES) -> Samples:

@@ -30,6 +30,8 @@ from ganglion.plan.types import (
 )
 
 DESCRIPTION_VERSION = 1
+SHOWN_CLASSES = 100
+"""Names of classes in a header's comment; the description holds all."""
 """Version of the description in the generated code."""
 
 NOTHING = C("")
@@ -139,6 +141,8 @@ def _port(port: Port) -> dict[str, object]:
         found["default"] = port.default
     if port.limit is not None:
         found["limit"] = port.limit
+    if port.classes:
+        found["classes"] = list(port.classes)
     return found
 
 
@@ -208,8 +212,17 @@ def _described(port: Port) -> C:
     usual = NOTHING if port.default is None else code(", usually {:g}", port.default)
     size = _itemsize(port)
     place = code(", at a multiple of {} bytes", size) if size > 1 else NOTHING
-    return code("{}, {} {}{}{}{}", word(port.name), word(port.dtype), _sizes(port.shape), scaled,
-                usual, place)
+    return code("{}, {} {}{}{}{}{}", word(port.name), word(port.dtype), _sizes(port.shape), scaled,
+                usual, place, _classes(port.classes))
+
+
+def _classes(names: Sequence[str]) -> C:
+    """The first names of an output's classes, as the header's comment shows them."""
+    if not names:
+        return NOTHING
+    shown = [code("{} {}", k, word(name)) for k, name in enumerate(names[:SHOWN_CLASSES])]
+    more = code(" and {} more", len(names) - len(shown)) if len(names) > len(shown) else NOTHING
+    return code(", classes {}{}", joined(", ", shown), more)
 
 
 def _arguments(family: Family[Any], step: Step | Piece) -> tuple[C, ...]:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.kernels.registry import families
 from ganglion.ops.bindings import bindings, initial_value
+from ganglion.ops.classes import class_names
 from ganglion.plan.lowerer import Draft, Lowerer
 from ganglion.plan.memory import Interval, assign_offsets
 from ganglion.plan.packing import Constants, contents, given, packed
@@ -58,7 +59,8 @@ def _port(value: ir.Value, model: ir.Model) -> Port:
                 None if scale is None else float(scale),
                 None if zero_point is None else int(zero_point),
                 None if default is None else float(default),
-                None if limit is None else int(limit))
+                None if limit is None else int(limit),
+                class_names(model).get(str(value.name), ()))
 
 
 def _accesses(draft: Draft) -> list[tuple[Storage, str]]:

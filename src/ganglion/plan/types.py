@@ -11,7 +11,8 @@ class Port:
 
     Row-major [shape] of dtype; `scale` and `zero_point` where the element is quantised per tensor:
     real = (element - zero_point) * scale. `default`: what a caller without a wish gives.
-    `limit`: for indices, the rows of what they index.
+    `limit`: for indices, the rows of what they index. `classes`: names of what the columns of an
+    output stand for.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Port:
     zero_point: int | None = None
     default: float | None = None
     limit: int | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ class Port:
 
     `scale` and `zero_point` where the element is quantised: real = (element - zero_point) * scale.
     `default`: what a caller without a wish gives, where there is such a number. `limit`: for
-    indices, the rows of what they index.
+    indices, the rows of what they index. `classes`: names of what the columns of an output stand
+    for, where they have names; two of a single column, for 0 and 1.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Port:
     zero_point: int | None = None
     default: float | None = None
     limit: int | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -130,7 +132,14 @@ def _port(raw: Mapping[str, object]) -> Port:
                 None if scale is None else float(str(scale)),
                 None if zero_point is None else int(str(zero_point)),
                 None if default is None else float(str(default)),
-                None if limit is None else int(str(limit)))
+                None if limit is None else int(str(limit)),
+                tuple(str(name) for name in _listed(raw.get("classes", []))))
+
+
+def _listed(raw: object) -> Sequence[object]:
+    if not isinstance(raw, list):
+        raise ValueError(f"{raw!r} is no list of names")
+    return raw
 
 
 def _state(raw: Mapping[str, object]) -> StateTensor:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.ops.classes import class_names
 from ganglion.ops.graph import static_shape
 from ganglion.tensors import as_array, is_tensor
 from ganglion.training.losses import Loss
@@ -64,6 +66,19 @@ class Dataset:
         """The given rows."""
         return Dataset(*(tuple(a[rows] for a in arrays)
                          for arrays in (self.inputs, self.targets, self.weights)))
+
+
+def taken(model: ir.Model, samples: Samples, y: Arrays | None
+          ) -> tuple[Array, Array, tuple[str, ...]]:
+    """(x, y, names of the classes) of samples, numbered as the Model names its classes if it does.
+
+    Raises DataError for a `y` besides, and for classes that the Model does not know."""
+    if y is not None:
+        raise DataError("x holds its targets already (Samples); leave y out")
+    known = class_names(model)
+    if len(known) == 1:
+        samples = samples.numbered_by(next(iter(known.values())))
+    return samples.x, samples.y, samples.classes
 
 
 def prepare(model: ir.Model, losses: Sequence[Loss], x: Arrays, y: Arrays) -> Dataset:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.passes.single_ports import single_ports
 from ganglion.training.batch import fix_batch
 from ganglion.training.compiled import answers, predict
-from ganglion.training.data import Arrays, prepare, prepare_truths
+from ganglion.training.data import Arrays, prepare, prepare_truths, taken
 from ganglion.training.fit import LossSpec, choose_losses
 from ganglion.training.loop import loss_names
 from ganglion.training.metrics import Metric, compute, resolve
@@ -19,7 +20,7 @@ from ganglion.training.sample_weights import with_weights
 from ganglion.training.step import build_evaluation
 
 
-def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
+def evaluate(model: ir.Model, x: Arrays | Samples, y: Arrays | None = None, *,
              metrics: Sequence[str | Metric] = ("accuracy",),
              loss: LossSpec | None = None,
              sample_weight: Arrays | None = None) -> dict[str, float]:
@@ -31,6 +32,10 @@ def evaluate(model: ir.Model, x: Arrays, y: Arrays, *,
     does; without a loss any numbers that the metrics can read are good targets.
     """
     require_model(model, "evaluate")
+    if isinstance(x, Samples):
+        x, y, _ = taken(model, x, y)
+    if y is None:
+        raise DataError("y is missing: give the targets, or Samples of ganglion.data as x")
     model = single_ports(model)
     chosen = resolve(metrics)
     outputs = model.graph.outputs

@@ -9,8 +9,10 @@ from typing import TypeVar, cast
 import onnx_ir as ir
 
 from ganglion.data.augment import Augmentation
+from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.ops.classes import name_classes
 from ganglion.ops.graph import require_model
 from ganglion.passes.float_shadow import float_shadow
 from ganglion.passes.single_ports import single_ports
@@ -19,7 +21,7 @@ from ganglion.training import losses, optimizers
 from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
 from ganglion.training.compiled import compiled
-from ganglion.training.data import Arrays, Dataset, prepare
+from ganglion.training.data import Arrays, Dataset, prepare, taken
 from ganglion.training.keras_settings import loss_of
 from ganglion.training.live import CompiledKeras, read_live
 from ganglion.training.loop import Problem, train
@@ -39,10 +41,10 @@ Held = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
 """Rows held out: x, y, and perhaps the weights of the samples."""
 
 
-def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
+def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = None, *,
         loss: LossSpec | None = None, optimizer: str | optimizers.Optimizer | None = None,
         epochs: int = 1, batch_size: int = 32,
-        validation_data: Held | None = None, validation_split: float = 0.0,
+        validation_data: Held | Samples | None = None, validation_split: float = 0.0,
         sample_weight: Arrays | None = None, class_weight: ClassWeight | None = None,
         metrics: Sequence[str | Metric] | None = None, shuffle: bool = True, seed: int = 0,
         early_stopping: Stopping | Sequence[Stopping] | None = None,
@@ -60,11 +62,13 @@ def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
 
     `x`, `y`: arrays [samples, ...], or one for each input and output; or, without `y`, an iterable
     of batches (x, y) or (x, y, sample_weight), a generator for example, of which `steps_per_epoch`
-    make an epoch. The arguments mean what they mean in Keras's compile and fit. `seed` decides the
-    order of the data, the dropout masks and what `augment` draws: changes to each batch, from
+    make an epoch; or `Samples` of `ganglion.data`, whose names of classes stay with the network
+    that is returned. The arguments mean what they mean in Keras's compile and fit. `seed` decides
+    the order of the data, the dropout masks and what `augment` draws: changes to each batch, from
     `ganglion.data`.
-    `validation_data`: (x, y) or (x, y, sample_weight). `sample_weight`: [samples], or one array for
-    each output, or more axes of an output that has them; `class_weight`: class number -> weight.
+    `validation_data`: (x, y) or (x, y, sample_weight), or Samples. `sample_weight`: [samples], or
+    one array for each output, or more axes of an output that has them; `class_weight`: class
+    number -> weight.
     The loss is the sum of the weighted losses divided by their number; metrics are not weighted.
     `early_stopping`: EarlyStopping or StopAtLoss, or several; they may stand among `callbacks` too.
     `restore_best_weights`: end with the weights of the epoch of the least val_loss (loss without
@@ -85,6 +89,12 @@ def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
         optimizer = live.settings.optimizer if optimizer is None else optimizer
         metrics = live.settings.metrics if metrics is None else metrics
     start: object = model if live is None else live.model
+    classes: tuple[str, ...] = ()
+    if isinstance(x, Samples):
+        x, y, classes = taken(cast(ir.Model, start), x, y)
+    if isinstance(validation_data, Samples):
+        held = validation_data.numbered_by(classes) if classes else validation_data
+        validation_data = held.x, held.y
     problem = problem_of(cast(ir.Model, start), x, y, loss=() if loss is None else loss,
                          optimizer="rmsprop" if optimizer is None else optimizer,
                          metrics=metrics or (), epochs=epochs, batch_size=batch_size,
@@ -98,6 +108,8 @@ def fit(model: Net, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
     trained, history = train(problem, compiled)
     if live is not None:
         live.put_back(trained)
+    elif classes:
+        name_classes(trained, classes)
     result: object = trained if live is None else model
     return cast(Net, result), history
 
