@@ -41,7 +41,7 @@ def draw_net(pieces: list[str], seed: int) -> ir.Model:
         elif piece == "bias":
             y = g.op("Add", y, weight(c))
         elif piece == "pool":
-            y = first("MaxPool", y, kernel_shape=[2, 2], pads=[0, 0, 1, 1])
+            y = first("MaxPool", y, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         elif piece == "dropout":
             y = g.op("Dropout", y, g.constant(np.float32(0.5)))
         elif piece == "residual":

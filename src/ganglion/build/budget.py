@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from ganglion.build.noise import terms
 from ganglion.errors import DataError, TargetError
+from ganglion.ops.facts import weights_of
 from ganglion.ops.graph import static_shape
 from ganglion.passes.recompute import Forward, forward_part, recompute
 from ganglion.passes.scale_earlier import ScaleEarlier
@@ -34,7 +35,6 @@ LABELS = 8
 REFINEMENTS = 12
 """How many single moves of a cut are tried where no candidate fits."""
 
-HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"})
 """Operators with many multiply-adds an element."""
 
 Planned = Callable[[ir.Model], Plan]
@@ -42,7 +42,7 @@ Planned = Callable[[ir.Model], Plan]
 
 @dataclass(frozen=True)
 class Cuts:
-    """One way to cut the forward pass. `keep_heavy`: results of `HEAVY` operators are kept.
+    """One way to cut the forward pass. `keep_heavy`: results of sums of products are kept.
 
     `work`: about how many operations are done twice.
     """
@@ -177,7 +177,7 @@ def ways(model: ir.Model, loss: str) -> list[Cuts]:
 
 
 def _heavy(node: ir.Node) -> bool:
-    return node.op_type in HEAVY
+    return bool(weights_of(node))
 
 
 @dataclass(frozen=True)

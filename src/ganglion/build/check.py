@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.build.noise import Arrays, moves
+from ganglion.build.noise import Arrays
 from ganglion.build.oracle import REWRITTEN, WORK, Finding, Oracle
 from ganglion.errors import CheckError, UnsupportedOp
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Pointwise
+from ganglion.ops.base import GANGLION_DOMAIN, Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.evaluate import evaluate
-from ganglion.ops.registry import find
+from ganglion.ops.facts import is_exact as node_is_exact
+from ganglion.ops.facts import reads_codes
 
 Run = Callable[[Arrays], dict[str, np.ndarray]]
 """Runs the build on one set of inputs by name; outputs (and new state) by name."""
@@ -31,8 +32,6 @@ Walk = Callable[[Sequence[Arrays]], list[dict[str, np.ndarray]]]
 """Runs the build on one set of inputs after another, its state kept between them."""
 
 BLUNT = 0.05
-INEXACT = {"Exp", "Log", "Tanh", "Erf", "Sigmoid", "Sin", "Cos", "Pow", "Softplus", "Gelu", "Elu",
-           "Selu", "Mish", "Celu"}
 CODE_OFFSET = 128
 
 
@@ -279,7 +278,7 @@ def _codes(subject: Subject) -> dict[str, ir.DataType]:
             if not (v.is_graph_input() and v.const_value is not None)}
     made = set()
     for node in subject.planned.graph:
-        if _node_is_exact(node) and all(v is None or v in sure for v in node.inputs):
+        if node_is_exact(node) and all(v is None or v in sure for v in node.inputs):
             sure.update(node.outputs)
             made |= {v.name for v in node.outputs if v.dtype in BYTES}
     return {v.name: v.dtype for n in subject.given.graph for v in n.outputs
@@ -302,20 +301,4 @@ def is_exact(model: ir.Model) -> bool:
     Integer operators, moves, and element-wise float operations that IEEE 754 rounds correctly, as
     long as some of the network is integer: a float network's sums are never exact.
     """
-    integer = any((n.domain == GANGLION_DOMAIN
-                   and n.op_type.startswith(("QLinear", "Table", "Hybrid")))
-                  or n.op_type.startswith(("QLinear", "Quantize", "Dequantize"))
-                  for n in model.graph)
-    return integer and all(_node_is_exact(n) for n in model.graph)
-
-
-def _node_is_exact(node: ir.Node) -> bool:
-    if node.op_type.startswith(("QLinear", "Hybrid")) or node.op_type in (
-            "QuantizeLinear", "DequantizeLinear", "Table"):
-        return True
-    row = find(node.domain, node.op_type)
-    if row is not None and isinstance(row.lower, Pointwise):
-        return node.op_type not in INEXACT
-    dtype = node.outputs[0].dtype
-    return moves(node) or node.op_type in ("Resize", "ArgMax") or (
-        dtype is not None and dtype.is_integer())
+    return any(map(reads_codes, model.graph)) and all(map(node_is_exact, model.graph))

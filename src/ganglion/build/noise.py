@@ -17,7 +17,8 @@ from math import prod, sqrt
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import Array, Pointwise, View
+from ganglion.ops.base import Array, Pointwise
+from ganglion.ops.facts import movement
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import static_shape
 from ganglion.ops.limits import jumps
@@ -78,7 +79,7 @@ class Noise:
             with np.errstate(invalid="ignore"):
                 reach = np.maximum(size * largest(x), own * np.abs(x))
                 return [x + self._push * reach * signs, *arrays[1:]]
-        if moves(node):
+        if movement(node) is not None:
             return arrays
         return [a if a is None or a.dtype.kind != "f" or not self._as_given(v)
                 else self._disturb(a, np.abs(a), 4 * UNIT) for v, a in zip(node.inputs, arrays)]
@@ -99,7 +100,7 @@ class Noise:
             if any(u.node.op_type in REDUCED for u in value.uses()):
                 self._reduced[value] = float(np.abs(y).mean()) if y.size else 0.0
         inherited = max((self._size_of(v) for v in node.inputs), default=0.0)
-        if moves(node) and not inherited:
+        if movement(node) is not None and not inherited:
             if self._as_given(node.inputs[0]):
                 self._moved.update(node.outputs)
             return outputs
@@ -155,14 +156,6 @@ class Noise:
         noise = self._noise.uniform(-1, 1, y.shape)
         with np.errstate(invalid="ignore"):
             return y.astype(np.float64) + size * scale * noise
-
-
-def moves(node: ir.Node) -> bool:
-    """Whether the node's outputs hold elements of its first input, unchanged."""
-    row = find(node.domain, node.op_type)
-    return row is not None and (isinstance(row.lower, View) or node.op_type in (
-        "Transpose", "Slice", "Split", "Gather", "Concat", "Expand", "Tile", "Pad", "MaxPool",
-        "DepthToSpace", "SpaceToDepth"))
 
 
 def largest(array: Array) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError
+from ganglion.ops.facts import indices_of, is_conversion, is_rearranged
 from ganglion.ops.graph import static_shape
 from ganglion.tensors import as_array, is_tensor
 
@@ -111,21 +112,16 @@ def index_limit(value: ir.Value) -> int | None:
         seen.add(current)
         for use in current.uses():
             node = use.node
-            if node.op_type in INDEXED and use.idx == 1 and node.inputs[0] is not None:
+            if use.idx == indices_of(node) and node.inputs[0] is not None:
                 axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
                 limits.append(static_shape(node.inputs[0])[axis])
             elif node.op_type == "OneHot" and use.idx == 0:
                 depth = node.inputs[1]
                 if depth is not None and depth.const_value is not None:
                     limits.append(int(depth.const_value.numpy().reshape(-1)[0]))
-            elif node.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Identity", "Transpose",
-                                  "Cast"):
+            elif is_rearranged(node) or is_conversion(node):
                 stack.extend(v for v in node.outputs if v not in seen)
     return min(limits, default=None)
-
-
-INDEXED = frozenset({"Gather", "GatherElements", "ScatterElements", "ScatterND"})
-"""Operators whose second input picks places along an axis of the first."""
 
 
 def given(inputs: Sequence[ir.Value], calibration: np.ndarray | Sequence[np.ndarray] | Arrays,

@@ -22,6 +22,8 @@ from ganglion.compression.sites import (
     take_output,
     weight_of,
 )
+from ganglion.ops.facts import learned_by
+from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import require_model, static_shape
 from ganglion.ops.marks import PRUNED, TRAINABLE
 from ganglion.passes.common_subexpressions import CommonSubexpressions
@@ -30,7 +32,7 @@ from ganglion.passes.pipeline import inference_passes
 from ganglion.passes.qdq import Editor, array_of
 from ganglion.passes.rounding import insert_after, learned_scale, rounding_node, row_elements
 from ganglion.passes.single_ports import single_ports
-from ganglion.training.weights import LEARNED_INPUTS, is_float_array, origin, trainable
+from ganglion.training.weights import is_float_array, origin, trainable
 
 _LEARNS = "ganglion.learns"
 """Mark of a node, while the Model is simplified: it reads something that is trained."""
@@ -102,7 +104,7 @@ def _simplified(model: ir.Model) -> ir.Model:
 
 
 def _read(node: ir.Node) -> list[ir.Value]:
-    places = LEARNED_INPUTS.get(node.op_type, ()) if node.domain == "" else ()
+    places = () if is_fake_quantize(node) else learned_by(node)
     return [v for k in places if k < len(node.inputs) and (v := node.inputs[k]) is not None]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.facts import weights_of
 from ganglion.ops.graph import require_model
 from ganglion.ops.marks import PRUNED
 from ganglion.passes.base import integer
@@ -18,11 +19,6 @@ from ganglion.training.data import Arrays
 from ganglion.training.fit import LossSpec, fit
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.weights import origin, trainable
-
-_WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
-    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1),
-    "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2)}
-"""Operator -> numbers of the inputs that hold weights worth pruning."""
 
 
 class Trainer(Protocol):
@@ -76,9 +72,7 @@ def prunable(model: ir.Model) -> list[str]:
     trained = set(trainable(model))
     found: dict[str, None] = {}
     for node in model.graph:
-        if node.domain != "":
-            continue
-        for place in _WEIGHT_INPUTS.get(node.op_type, ()):
+        for place in weights_of(node):
             read = node.inputs[place] if place < len(node.inputs) else None
             value = None if read is None else origin(read)
             if value is None or not is_constant(value) or value.name is None:

@@ -6,26 +6,19 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.compression.scales import SIGNED_UNIT, UNIT, Scale
-from ganglion.ops.base import Pointwise
-from ganglion.ops.registry import find
+from ganglion.ops.base import Moves
+from ganglion.ops.facts import (
+    is_even,
+    is_inexact,
+    is_pointwise,
+    is_product,
+    limits_of,
+    movement,
+)
 from ganglion.passes.base import integer, only_reader, standard
-from ganglion.passes.integer_moves import MOVES
 from ganglion.passes.qdq import array_of, is_constant
 
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_MOVING = (*MOVES, "Concat")
-SUMMARIES = ("AveragePool", "GlobalAveragePool", "ReduceMean", "Softmax", *_MOVING)
-ELEMENTWISE = frozenset({
-    "Add", "Sub", "Mul", "Neg", "Abs", "Max", "Min", "Mean", "Sum", "Where", "Div",
-    "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Mish", "ThresholdedRelu",
-    "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Softplus", "Softsign", "Erf"})
-"""Element-wise operators whose results 256 steps describe well (not Exp, Log, Pow, Sqrt)."""
-
-CURVED = frozenset({"Elu", "Selu", "Celu", "Gelu", "Mish", "Sigmoid", "Tanh", "Softplus", "Erf"})
-"""Functions that targets may round differently; in an integer network they become tables."""
-
-FIXED = {"Sigmoid": UNIT, "HardSigmoid": UNIT, "Softmax": UNIT,
-         "Tanh": SIGNED_UNIT, "Softsign": SIGNED_UNIT, "Erf": SIGNED_UNIT}
+FIXED: dict[tuple[float, float], Scale] = {(0, 1): UNIT, (-1, 1): SIGNED_UNIT}
 """Results with a data range of their own, whatever the calibration saw."""
 
 
@@ -73,7 +66,7 @@ def integer_nodes(graph: ir.Graph) -> dict[ir.Node, None]:
     for node in graph:
         if node.domain != "":
             continue
-        if node.op_type in PRODUCTS:
+        if is_product(node):
             if _product_fits(node):
                 chosen[node] = None
             continue
@@ -82,9 +75,14 @@ def integer_nodes(graph: ir.Graph) -> dict[ir.Node, None]:
                  and (v.producer() is None or v.producer() in chosen)]
         if reads and len(known) == len(reads) and _supported(node):
             chosen[node] = None
-    useful = {node for run in _runs(chosen) if any(n.op_type not in _MOVING for n in run)
+    useful = {node for run in _runs(chosen) if any(not moves(n) for n in run)
               for node in run}
     return {node: None for node in chosen if node in useful}
+
+
+def moves(node: ir.Node) -> bool:
+    """Whether the node hands elements on as they are, so that codes pass through it."""
+    return is_even(node) and movement(node) is not None
 
 
 def _runs(chosen: dict[ir.Node, None]) -> list[list[ir.Node]]:
@@ -104,19 +102,16 @@ def _runs(chosen: dict[ir.Node, None]) -> list[list[ir.Node]]:
 def _supported(node: ir.Node) -> bool:
     if not all(is_activation(v) for v in node.outputs if v.name):
         return False
-    if node.op_type in ELEMENTWISE:
-        row = find(node.domain, node.op_type)
-        constant_divisor = node.op_type != "Div" or is_constant(node.inputs[1])
-        return row is not None and isinstance(row.lower, Pointwise) and constant_divisor
-    if node.op_type == "Resize":
-        mode = node.attributes.get("mode")
-        return mode is None or mode.as_string() == "nearest"
+    if node.op_type == "Div" and not is_constant(node.inputs[1]):
+        return False
+    if node.op_type == "Resize" and not moves(node):
+        return False
     if node.op_type == "Pad":
         fill = node.inputs[2] if len(node.inputs) > 2 else None
         return fill is None or (is_constant(fill) and not array_of(fill).any())
     if node.op_type == "ReduceMean":
         return _over_space(node)
-    return node.op_type in SUMMARIES
+    return is_even(node)
 
 
 def _over_space(node: ir.Node) -> bool:
@@ -163,8 +158,9 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
     """Values inside an island, which never become codes.
 
     A product's result before its bias, Relu or Clip; an element-wise result that one other
-    element-wise node reads, as long as the island stays exact: with a function of `CURVED` in it,
-    it may read one tensor only (constants of many elements count), so that it becomes a table.
+    element-wise node reads, as long as the island stays exact: with a function in it that targets
+    round differently, it may read one tensor only (constants of many elements count), so that it
+    becomes a table.
     """
     inside: set[ir.Value] = set()
     sources: dict[ir.Value, set[ir.Value]] = {}
@@ -172,19 +168,19 @@ def interior(chosen: dict[ir.Node, None]) -> set[ir.Value]:
     fused: set[ir.Node] = set()
     for node in chosen:
         y = node.outputs[0]
-        if node.op_type in PRODUCTS:
+        if is_product(node):
             followers = _fused(node, chosen)
             inside.update(n.outputs[0] for n in (node, *followers)[:len(followers)])
             fused.update(followers)
-        elif node.op_type in ELEMENTWISE and node not in fused:
+        elif is_even(node) and is_pointwise(node) and node not in fused:
             reads = [v for v in node.inputs if v is not None and _varies(v)]
             inner = [v for v in reads if v in sources and only_reader(v) is node]
             found = set().union(*(sources[v] if v in inner else {v} for v in reads))
-            bends = node.op_type in CURVED or any(v in curved for v in inner)
+            bends = is_inexact(node) or any(v in curved for v in inner)
             if bends and len(found) > 1:
-                inner = [v for v in inner if v not in curved and node.op_type not in CURVED]
+                inner = [v for v in inner if v not in curved and not is_inexact(node)]
                 found = set().union(*(sources[v] if v in inner else {v} for v in reads))
-                bends = node.op_type in CURVED
+                bends = is_inexact(node)
             inside.update(inner)
             sources[y] = found
             if bends:
@@ -232,8 +228,9 @@ def groups(values: list[ir.Value], chosen: dict[ir.Node, None]) -> list[Group]:
         union.root(value)
     for node in chosen:
         ends = [v for v in node.outputs if v in wanted]
-        if node.op_type in _MOVING:
-            ends += [v for v in (node.inputs if node.op_type == "Concat" else node.inputs[:1])
+        if moves(node):
+            several = movement(node) is Moves.JOIN
+            ends += [v for v in (node.inputs if several else node.inputs[:1])
                      if v is not None and v in wanted]
         for other in ends[1:]:
             union.join(ends[0], other)
@@ -249,11 +246,11 @@ def groups(values: list[ir.Value], chosen: dict[ir.Node, None]) -> list[Group]:
 def _origins(members: list[ir.Value]) -> list[ir.Node | None]:
     """The nodes that make a group's numbers, None for an input of the network."""
     made = [v.producer() for v in members]
-    return [n for n in made if n is None or n.op_type not in _MOVING]
+    return [n for n in made if n is None or not moves(n)]
 
 
 def _fixed(members: list[ir.Value]) -> Scale | None:
-    scales = {None if n is None or n.domain else FIXED.get(n.op_type) for n in _origins(members)}
+    scales = {FIXED.get(limits_of(n)) for n in _origins(members)}
     return scales.pop() if len(scales) == 1 else None
 
 
@@ -266,12 +263,8 @@ def _bounds(members: list[ir.Value]) -> tuple[float, float]:
 
 def _clip_bounds(node: ir.Node | None) -> tuple[float, float]:
     """What a node's results cannot leave."""
-    if node is None or node.domain != "":
-        return (-np.inf, np.inf)
-    if node.op_type == "Relu":
-        return (0.0, np.inf)
-    if node.op_type != "Clip":
-        return (-np.inf, np.inf)
+    if node is None or not standard(node, "Clip"):
+        return limits_of(node)
     ends = [*node.inputs[1:], None, None][:2]
     lo, hi = (float(array_of(v).reshape(())) if v is not None and is_constant(v) else None
               for v in ends)

@@ -7,10 +7,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.compression.scales import HIGH, Scale
-from ganglion.compression.selection import PRODUCTS, weight_axis
+from ganglion.compression.selection import weight_axis
+from ganglion.ops.facts import indices_of, is_product, is_recurrent, learned_by, weights_of
 from ganglion.passes.qdq import Editor, array_of, is_constant
 
-RECURRENT = ("LSTM", "GRU", "RNN")
 LEAST_COMPRESSED_BYTES = 256
 """Smaller constants of operators that stay float are left as they are."""
 
@@ -59,11 +59,11 @@ def stored_places(node: ir.Node, product: bool) -> list[tuple[int, int | None]]:
     if node.domain != "":
         return []
     places: tuple[tuple[int, int | None], ...] = ()
-    if node.op_type in RECURRENT:
-        places = ((1, 1), (2, 1))
-    elif node.op_type == "Gather":
-        places = ((0, None),)
-    elif product and node.op_type in PRODUCTS:
+    if is_recurrent(node):
+        places = tuple((place, 1) for place in weights_of(node))
+    elif indices_of(node) is not None:
+        places = tuple((place, None) for place in learned_by(node))
+    elif product and is_product(node):
         places = ((1, weight_axis(node)),)
     return [(place, axis) for place, axis in places if _large(node.inputs[place])]
 
@@ -75,7 +75,7 @@ def _large(value: ir.Value | None) -> bool:
 
 def weight_of(node: ir.Node) -> ir.Value | None:
     """The constant weights of a product that computes on codes."""
-    value = node.inputs[1] if node.op_type in PRODUCTS else None
+    value = node.inputs[1] if is_product(node) else None
     return value if value is not None and is_constant(value) else None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from math import inf
 
 import numpy as np
 import onnx_ir as ir
@@ -250,13 +251,13 @@ def _mod_slopes(g: GraphBuilder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.V
 
 
 UNARY = (
-    Op("Neg", source="ONNX Neg-13", lower=_plain("neg"),
+    Op("Neg", source="ONNX Neg-13", even=True, lower=_plain("neg"),
        vjp=_one(lambda g, x, y, dy: g.op("Neg", dy))),
-    Op("Abs", source="ONNX Abs-13", lower=_plain("abs"),
+    Op("Abs", source="ONNX Abs-13", even=True, limits=(0, inf), lower=_plain("abs"),
        vjp=_one(lambda g, x, y, dy: g.mul(dy, g.op("Sign", x)))),
-    Op("Sqrt", source="ONNX Sqrt-13", lower=_plain("sqrt"),
+    Op("Sqrt", source="ONNX Sqrt-13", limits=(0, inf), lower=_plain("sqrt"),
        vjp=_one(lambda g, x, y, dy: g.div(g.mul(dy, 0.5), y))),
-    Op("Exp", source="ONNX Exp-13", lower=_plain("exp"),
+    Op("Exp", source="ONNX Exp-13", limits=(0, inf), lower=_plain("exp"),
        vjp=_one(lambda g, x, y, dy: g.mul(dy, y))),
     Op("Log", source="ONNX Log-13", lower=_plain("log"),
        vjp=_one(lambda g, x, y, dy: g.div(dy, x))),
@@ -274,13 +275,13 @@ UNARY = (
 )
 
 BINARY = (
-    Op("Add", source="ONNX Add-14", lower=_plain("add"),
+    Op("Add", source="ONNX Add-14", even=True, added=(0, 1), learned=(0, 1), lower=_plain("add"),
        vjp=_two(lambda g, a, b, y, dy: (dy, dy))),
-    Op("Sub", source="ONNX Sub-14", lower=_plain("sub"),
+    Op("Sub", source="ONNX Sub-14", even=True, lower=_plain("sub"),
        vjp=_two(lambda g, a, b, y, dy: (dy, g.op("Neg", dy)))),
-    Op("Mul", source="ONNX Mul-14", lower=_plain("mul"),
+    Op("Mul", source="ONNX Mul-14", even=True, lower=_plain("mul"),
        vjp=_two(lambda g, a, b, y, dy: (g.mul(dy, b), g.mul(dy, a)))),
-    Op("Div", source="ONNX Div-14", lower=_plain("div"), reference=_div_reference,
+    Op("Div", source="ONNX Div-14", even=True, lower=_plain("div"), reference=_div_reference,
        vjp=_two(lambda g, a, b, y, dy: (g.div(dy, b), g.op("Neg", g.div(g.mul(dy, y), b))))),
     Op("Pow", source="ONNX Pow-15", lower=Pointwise(_pow), reference=_pow_reference,
        vjp=_two(_pow_slopes)),
@@ -295,13 +296,13 @@ BINARY = (
 )
 
 VARIADIC = (
-    Op("Max", source="ONNX Max-13", lower=_fold(partial(extreme, "max")),
+    Op("Max", source="ONNX Max-13", even=True, lower=_fold(partial(extreme, "max")),
        vjp=_extreme, reference=_max_reference),
-    Op("Min", source="ONNX Min-13", lower=_fold(partial(extreme, "min")),
+    Op("Min", source="ONNX Min-13", even=True, lower=_fold(partial(extreme, "min")),
        vjp=_extreme, reference=_min_reference),
-    Op("Sum", source="ONNX Sum-13", lower=_fold(partial(binary, "add")), vjp=_sum_vjp,
+    Op("Sum", source="ONNX Sum-13", even=True, lower=_fold(partial(binary, "add")), vjp=_sum_vjp,
        reference=_sum_reference),
-    Op("Mean", source="ONNX Mean-13", lower=Pointwise(_mean), vjp=_sum_vjp,
+    Op("Mean", source="ONNX Mean-13", even=True, lower=Pointwise(_mean), vjp=_sum_vjp,
        reference=_mean_reference),
 )
 
@@ -317,7 +318,7 @@ LOGIC = (
     Op("Or", source="ONNX Or-7", lower=_plain("or"), vjp=stops),
     Op("Xor", source="ONNX Xor-7", lower=Pointwise(_xor), vjp=stops),
     Op("Not", source="ONNX Not-1", lower=_plain("not"), vjp=stops),
-    Op("Where", source="ONNX Where-16",
+    Op("Where", source="ONNX Where-16", even=True,
        lower=Pointwise(lambda attrs, mask, a, b: where(mask, a, b)), vjp=_where_vjp),
     Op("Cast", source="ONNX Cast-21",
        reads=("to",),

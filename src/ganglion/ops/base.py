@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +60,21 @@ class Kernel:
 Lowering = Pointwise | View | Kernel
 
 
+class Moves(Enum):
+    """How the elements of outputs come from those of the inputs, where nothing is computed.
+
+    VIEW: all of the first input's, in the same order. PLACE: elements of the first input, each at
+    some place or several. FILL: the same, or a given number. PICK: one out of several of the first
+    input's, by their size. JOIN: elements of several inputs.
+    """
+
+    VIEW = 1
+    PLACE = 2
+    FILL = 3
+    PICK = 4
+    JOIN = 5
+
+
 @dataclass(frozen=True)
 class Op:
     """One operator. An empty cell is explicit: None means that it does not exist.
@@ -67,6 +84,14 @@ class Op:
     `lower=None` means: exists in Models only; a pass removes it before planning.
     `reads`: the attributes that its cells (and ONNX's inference, for views) heed; a node with
     another one is refused unless that is at its default (`ops.guard`).
+
+    What others ask of it, as numbers of inputs (`ops.facts` asks for a node):
+    `weights`: what it multiplies sums of products with, `added`: what it adds to them, `learned`:
+    all that training learns, `states`: what its cells start from, for a recurrent layer,
+    `indices`: which rows, along `axis`, of the first input.
+    `moves`: see `Moves`, by the attributes where they decide; None computes. `even`: 256 even steps
+    describe its results well; `limits`: these lie between them whatever it reads. `codes`: it reads
+    or gives the codes of rounded numbers. `exact`: its floats come out the same of every build.
     """
 
     name: str
@@ -77,6 +102,16 @@ class Op:
     reference: Reference | None = None
     infer: Infer | None = None
     reads: tuple[str, ...] = ()
+    weights: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
+    learned: tuple[int, ...] = ()
+    states: tuple[int, ...] = ()
+    indices: int | None = None
+    moves: Moves | Callable[[Attrs], Moves | None] | None = None
+    even: bool = False
+    limits: tuple[float, float] = (-inf, inf)
+    codes: bool = False
+    exact: bool = False
 
     @property
     def key(self) -> tuple[str, str]:

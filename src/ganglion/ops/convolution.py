@@ -169,10 +169,11 @@ def _weight_grad_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
 
 
 ROWS = (
-    Op("Conv", source="ONNX Conv-11", reads=CONV_READS, lower=Kernel("conv"), vjp=_conv_vjp,
+    Op("Conv", source="ONNX Conv-11", reads=CONV_READS, lower=Kernel("conv"), weights=(1,),
+       added=(2,), learned=(1, 2), even=True, vjp=_conv_vjp,
        reference=conv),
     Op("ConvTranspose", source="ONNX ConvTranspose-11", reads=TRANSPOSED_READS,
-       lower=Kernel("conv_transpose"),
+       lower=Kernel("conv_transpose"), weights=(1,), added=(2,), learned=(1, 2), even=True,
        vjp=_conv_transpose_vjp, reference=conv_transpose),
     Op("ConvWeightGrad", source="inputs x, dy; attributes as Conv's, kernel_shape given; output dw",
        domain=GANGLION_DOMAIN, reads=CONV_READS, lower=Kernel("conv_weight_grad"),

@@ -77,6 +77,7 @@ def _infer(attrs: Attrs, inputs: Sequence[ir.Value | None]) -> list[tuple[ir.Dat
 
 ROWS = (
     Op(NAME, source="QuantizeLinear-21 and DequantizeLinear-21 as one; Jacob et al. 2018",
-       domain=GANGLION_DOMAIN, reads=("gain", "high", "low", "zero_point"), lower=Pointwise(_expr),
+       domain=GANGLION_DOMAIN, reads=("gain", "high", "low", "zero_point"),
+       lower=Pointwise(_expr), learned=(1,),
        vjp=_vjp, reference=_reference, infer=_infer),
 )

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_str
-from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op
 from ganglion.ops.gradients import rank, scatter_rows, source, stops, zeros
 from ganglion.ops.graph import GraphBuilder, attributes, dims, static_shape
 
@@ -135,19 +135,20 @@ def _one_hot_reference(attrs: Attrs, index: Array, depth: Array, values: Array
 ROWS = (
     Op("Gather", source="ONNX Gather-13",
        reads=("axis",),
-       lower=Kernel("gather"), vjp=_gather_vjp,
+       lower=Kernel("gather"), learned=(0,), indices=1, moves=Moves.PLACE, even=True,
+       vjp=_gather_vjp,
        reference=_gather_reference),
     Op("GatherElements", source="ONNX GatherElements-13",
        reads=("axis",),
-       lower=Kernel("gather_elements"),
+       lower=Kernel("gather_elements"), indices=1, moves=Moves.PLACE, even=True,
        vjp=_gather_elements_vjp, reference=_gather_elements_reference),
     Op("ScatterND", source="ONNX ScatterND-18",
        reads=("reduction",),
-       lower=Kernel("scatter_add"), vjp=_scatter_nd_vjp,
+       lower=Kernel("scatter_add"), indices=1, vjp=_scatter_nd_vjp,
        reference=_scatter_nd),
     Op("ScatterElements", source="ONNX ScatterElements-18",
        reads=("axis", "reduction"),
-       lower=Kernel("scatter_add"),
+       lower=Kernel("scatter_add"), indices=1,
        vjp=_scatter_elements_vjp, reference=_scatter_elements),
     Op("OneHot", source="ONNX OneHot-11",
        reads=("axis",),

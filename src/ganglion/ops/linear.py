@@ -95,10 +95,11 @@ def _gemm_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 
 
 ROWS = (
-    Op("MatMul", source="ONNX MatMul-13", lower=Kernel("matmul"), vjp=_matmul_vjp,
+    Op("MatMul", source="ONNX MatMul-13", lower=Kernel("matmul"), weights=(0, 1),
+       learned=(0, 1), even=True, vjp=_matmul_vjp,
        reference=lambda attrs, a, b: (np.matmul(a, b),)),
     Op("Gemm", source="ONNX Gemm-13",
        reads=("alpha", "beta", "transA", "transB"),
-       lower=Kernel("gemm"), vjp=_gemm_vjp,
+       lower=Kernel("gemm"), weights=(1,), added=(2,), learned=(1, 2), even=True, vjp=_gemm_vjp,
        reference=_gemm_reference),
 )

@@ -120,10 +120,10 @@ def _layer_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 ROWS = (
     Op("BatchNormalization", source="ONNX BatchNormalization-15",
        reads=("epsilon", "momentum", "training_mode"),
-       lower=Kernel("batch_norm"),
+       lower=Kernel("batch_norm"), added=(2,), learned=(1, 2),
        vjp=_batch_vjp, reference=batch_normalization),
     Op("LayerNormalization", source="ONNX LayerNormalization-17",
        reads=("axis", "epsilon"),
-       lower=Kernel("layer_norm"),
+       lower=Kernel("layer_norm"), added=(2,), learned=(1, 2),
        vjp=_layer_vjp, reference=layer_normalization),
 )

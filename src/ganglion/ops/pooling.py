@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.attr import get_int, get_ints
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Moves, Op
 from ganglion.ops.gradients import source, target
 from ganglion.ops.graph import GraphBuilder, attributes, static_shape
 from ganglion.ops.windows import (
@@ -183,14 +183,15 @@ def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 ROWS = (
     Op("MaxPool", source="ONNX MaxPool-12", reads=POOL_READS, lower=Kernel("pool"), vjp=_max_vjp,
+       moves=Moves.PICK, even=True,
        reference=max_pool, infer=partial(_pool_types, codes=True)),
     Op("AveragePool", source="ONNX AveragePool-19", reads=AVERAGE_READS,
-       lower=Kernel("pool"), vjp=_average_vjp,
+       lower=Kernel("pool"), vjp=_average_vjp, even=True,
        reference=average_pool, infer=_pool_types),
     Op("GlobalMaxPool", source="ONNX GlobalMaxPool-1", lower=Kernel("global_pool"),
-       vjp=_global_max_vjp, reference=_global_max),
+       moves=Moves.PICK, even=True, vjp=_global_max_vjp, reference=_global_max),
     Op("GlobalAveragePool", source="ONNX GlobalAveragePool-1", lower=Kernel("global_pool"),
-       vjp=_global_average_vjp, reference=_global_average),
+       even=True, vjp=_global_average_vjp, reference=_global_average),
     Op("MaxPoolGrad", source="inputs x, dy; attributes as MaxPool's; output dx",
        domain=GANGLION_DOMAIN, reads=POOL_READS, lower=Kernel("pool_grad"),
        reference=max_pool_grad,

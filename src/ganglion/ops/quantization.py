@@ -178,19 +178,20 @@ CLAMP_READS = ("lo", "hi")
 
 def _own(name: str, family: str, reference: Callable[..., tuple[Array, ...]], infer: Infer,
          source: str, reads: tuple[str, ...] = ()) -> Op:
-    return Op(name, source=source, domain=GANGLION_DOMAIN, reads=reads, lower=Kernel(family),
-              reference=reference, infer=infer)
+    return Op(name, source=source, domain=GANGLION_DOMAIN, codes=True, reads=reads,
+              lower=Kernel(family), reference=reference, infer=infer)
 
 
 ROWS = (
-    Op("QuantizeLinear", source="ONNX QuantizeLinear-21",
+    Op("QuantizeLinear", source="ONNX QuantizeLinear-21", codes=True,
        reads=("axis", "block_size", "output_dtype"), lower=Kernel("quantize"),
        reference=_quantize),
-    Op("DequantizeLinear", source="ONNX DequantizeLinear-21",
+    Op("DequantizeLinear", source="ONNX DequantizeLinear-21", codes=True,
        reads=("axis", "block_size"), lower=Kernel("dequantize"), reference=_dequantize),
-    Op("QLinearConv", source="ONNX QLinearConv-10", reads=CONV_READS, lower=Kernel("qlinear_conv"),
+    Op("QLinearConv", source="ONNX QLinearConv-10", codes=True, reads=CONV_READS,
+       lower=Kernel("qlinear_conv"),
        reference=_convolution(integer.conv_sums)),
-    Op("QLinearMatMul", source="ONNX QLinearMatMul-21", lower=Kernel("qlinear_matmul"),
+    Op("QLinearMatMul", source="ONNX QLinearMatMul-21", codes=True, lower=Kernel("qlinear_matmul"),
        reference=_matmul),
     # (x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, [bias]); attributes of Conv, lo, hi.
     _own("QLinearConv", "qlinear_conv", _convolution(integer.conv_sums),

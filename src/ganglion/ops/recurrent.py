@@ -187,6 +187,8 @@ def _rows(cell: str, grad: Reference) -> tuple[Op, Op, Op]:
     name, reads = cell.upper(), CELL_READS[cell]
     return (
         Op(name, source=f"ONNX {name}-14", reads=reads, lower=Kernel("recurrent"), vjp=_vjp(cell),
+           weights=(1, 2), added=(3,), learned=(1, 2, 3),
+           states=(5, 6) if cell == "lstm" else (5,),
            reference=_reference(cell, trace=False)),
         Op(f"{name}Trace", source=f"ONNX {name}-14, and what its gradient needs",
            domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent"),

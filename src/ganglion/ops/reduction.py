@@ -154,7 +154,7 @@ ROWS = (
        reads=REDUCE_READS,
        lower=KERNEL, reference=_reference(_sum),
        vjp=_vjp(lambda g, x, y, dy, axes: g.op("Expand", dy, target(g, x)))),
-    Op("ReduceMean", source="ONNX ReduceMean-18",
+    Op("ReduceMean", source="ONNX ReduceMean-18", even=True,
        reads=REDUCE_READS,
        lower=KERNEL, reference=_reference(_mean),
        vjp=_vjp(_mean_slope)),

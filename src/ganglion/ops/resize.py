@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op
 from ganglion.ops.gradients import optional, source, swapped
 from ganglion.ops.graph import GraphBuilder, attributes, static_shape
 
@@ -281,7 +281,12 @@ def _resize_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
 READS = ("antialias", "axes", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
          "extrapolation_value", "keep_aspect_ratio_policy", "mode", "nearest_mode")
 
+def _moves(attrs: Attrs) -> Moves | None:
+    return Moves.PLACE if get_str(attrs, "mode", "nearest") == "nearest" else None
+
+
 ROWS = (
-    Op("Resize", source="ONNX Resize-19", reads=READS, lower=Kernel("resize"), vjp=_resize_vjp,
+    Op("Resize", source="ONNX Resize-19", even=True, exact=True, moves=_moves, reads=READS,
+       lower=Kernel("resize"), vjp=_resize_vjp,
        reference=_resize_reference),
 )

@@ -44,7 +44,7 @@ def _log_softmax_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | No
 
 
 ROWS = (
-    Op("Softmax", source="ONNX Softmax-13",
+    Op("Softmax", source="ONNX Softmax-13", even=True, limits=(0, 1),
        reads=("axis",),
        lower=Kernel("softmax"), vjp=_softmax_vjp,
        reference=softmax),

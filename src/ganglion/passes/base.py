@@ -11,11 +11,6 @@ from ganglion.ops.base import Array, Kernel, View
 from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.registry import find
 
-RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
-                    "Multinomial", "Bernoulli", "Dropout"})
-"""Operators that may give something else each time: never folded, never merged."""
-
-
 AGAIN = "ganglion.again"
 """Mark of a node that computes on purpose what another one has computed before."""
 

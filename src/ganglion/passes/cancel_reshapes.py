@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.ops.facts import is_view
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import (
     Pass,
@@ -13,11 +14,7 @@ from ganglion.passes.base import (
     integers,
     known_shape,
     redirect,
-    standard,
 )
-
-VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-"""Operators that give the same elements, in the same order, another shape."""
 
 
 class CancelReshapes(Pass):
@@ -37,9 +34,10 @@ class CancelReshapes(Pass):
             if not (node.outputs[0].uses() or node.outputs[0].is_graph_output()):
                 continue
             rule = SAME.get(node.op_type)
-            if rule is not None and rule(self, node) and _only_first_output(node):
+            same = _same_shape if rule is None and is_view(node) else rule
+            if same is not None and same(self, node) and _only_first_output(node):
                 changed |= redirect(node.outputs[0], node.inputs[0])
-            elif standard(node, *VIEWS):
+            elif is_view(node):
                 changed |= self._merge(model, node)
         return changed
 
@@ -48,7 +46,7 @@ class CancelReshapes(Pass):
         costs nothing anyway: views move no bytes, so each reader may have its own."""
         inner = node.inputs[0].producer() if node.inputs[0] is not None else None
         shape = known_shape(node.outputs[0])
-        if inner is None or not standard(inner, *VIEWS) or shape is None or 0 in shape:
+        if inner is None or not is_view(inner) or shape is None or 0 in shape:
             return False
         source = inner.inputs[0]
         if source is None:
@@ -115,5 +113,5 @@ SAME: Mapping[str, Callable[[Pass, ir.Node], bool]] = {
     "Identity": _always, "Dropout": _not_training, "Cast": _same_type, "Pad": _pads_nothing,
     "Slice": _slices_forward, "Transpose": _keeps_order, "Concat": _single, "Sum": _single,
     "Max": _single, "Min": _single, "Mean": _single,
-    **dict.fromkeys((*VIEWS, "Expand", "Tile"), _same_shape)}
-"""When an operator gives back its first input."""
+    "Expand": _same_shape, "Tile": _same_shape}
+"""When an operator gives back its first input; a view does where the shape is the same."""

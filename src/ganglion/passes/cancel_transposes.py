@@ -4,13 +4,13 @@ import onnx_ir as ir
 
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass, before, elements, put, redirect, standard, sweep
-from ganglion.passes.transposable import RULES, Moved, Perm, Site, perm_of
+from ganglion.passes.transposable import Moved, Perm, Site, perm_of, rule_of
 
 
 class CancelTransposes(Pass):
     """Transpose(p) → Relu → Transpose(p⁻¹)  ⇒  Relu
 
-    Each Transpose is moved behind its readers as far as `transposable.RULES` allow: through
+    Each Transpose is moved behind its readers as far as `transposable.rule_of` allows: through
     element-wise operators (per-channel constants are permuted), Concat, Pad, Slice, reductions,
     Softmax and quantisation with their axes renamed. Where it meets another, the two become one,
     or none. The result is kept only when fewer elements are moved than before, so a Transpose
@@ -67,8 +67,8 @@ def _advance(g: GraphBuilder, node: ir.Node, reads: Pass) -> bool:
         if standard(reader, "Transpose"):
             joined = [perm[k] for k in perm_of(reader)]
             changed |= _replace(site, Moved([source], tuple(range(len(joined)))), joined)
-        elif reader.domain == "" and reader.op_type in RULES and _simple(reader):
-            moved = RULES[reader.op_type](site)
+        elif (rule := rule_of(reader)) is not None and _simple(reader):
+            moved = rule(site)
             changed |= moved is not None and _replace(site, moved)
     if not out.uses() and not out.is_graph_output():
         _drop(node)

@@ -4,7 +4,8 @@ import hashlib
 
 import onnx_ir as ir
 
-from ganglion.passes.base import AGAIN, RANDOM, Pass, redirect
+from ganglion.ops.facts import is_random
+from ganglion.passes.base import AGAIN, Pass, redirect
 
 
 class CommonSubexpressions(Pass):
@@ -39,7 +40,7 @@ class CommonSubexpressions(Pass):
         seen: dict[tuple[object, ...], ir.Node] = {}
         changed = False
         for node in list(model.graph):
-            if node.op_type in RANDOM:
+            if is_random(node):
                 continue
             first = seen.setdefault(_key(node), node)
             if first is node:

@@ -11,11 +11,12 @@ from onnx.reference import ReferenceEvaluator
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.base import OPSET, Array
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_random
 from ganglion.ops.graph import IR_VERSION, GraphBuilder
 from ganglion.ops.infer import infer_model
 from ganglion.ops.marks import CONSTANT
 from ganglion.ops.registry import find
-from ganglion.passes.base import RANDOM, Pass, before, elements, known_shape, redirect
+from ganglion.passes.base import Pass, before, elements, known_shape, redirect
 
 MAX_GROWN_BYTES = 1 << 20
 """A folded tensor may be this large, or as large as what it is computed from."""
@@ -79,7 +80,7 @@ class FoldConstants(Pass):
 
     def _fold(self, node: ir.Node) -> Sequence[Array] | None:
         """The node's outputs, None where it must stay."""
-        if node.op_type in RANDOM | KEPT or _names_output(node):
+        if is_random(node) or node.op_type in KEPT or _names_output(node):
             return None
         if node.domain == "" and node.op_type in ("Shape", "Size"):
             shape = known_shape(node.inputs[0])

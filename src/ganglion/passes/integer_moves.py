@@ -5,28 +5,29 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.ops.base import Moves
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_even, movement
 from ganglion.ops.graph import attributes
 from ganglion.passes.base import only_reader
 from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer
 
-MOVES = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Gather",
-         "Expand", "Tile", "DepthToSpace", "SpaceToDepth", "MaxPool", "GlobalMaxPool", "Pad",
-         "Resize", "Split")
-"""Single-input operators whose every output number is one of the input's (or a padding zero).
-Quantising is monotone, so a maximum may be taken before or after it."""
+
+def carries(node: ir.Node | None) -> bool:
+    """Whether every number that the node gives is one of its first input's, or a padding zero.
+
+    Quantising is monotone, so a maximum may be taken before or after it."""
+    return is_even(node) and movement(node) in (Moves.VIEW, Moves.PLACE, Moves.FILL, Moves.PICK)
 
 
 def _commutes(node: ir.Node) -> bool:
-    """Whether this node of `MOVES` gives the same on codes as on numbers."""
+    """Whether a node that `carries` gives the same on codes as on numbers."""
     attrs = attributes(node)
     if node.op_type == "MaxPool":
         return len([v for v in node.outputs if v.uses() or v.is_graph_output()]) == 1
     if node.op_type == "GlobalMaxPool":
         return _spatial(node) is not None
-    if node.op_type == "Resize":
-        return attrs.get("mode", "nearest") == "nearest"
-    if node.op_type == "Pad" and attrs.get("mode", "constant") == "constant":
+    if movement(node) is Moves.FILL and attrs.get("mode", "constant") == "constant":
         fill = node.inputs[2] if len(node.inputs) > 2 else None
         return fill is None or (is_constant(fill) and not array_of(fill).any())
     return True
@@ -59,7 +60,7 @@ def _on_codes(edit: Editor, node: ir.Node, codes: Codes) -> list[ir.Value]:
 
 def sink_dequantize(edit: Editor, node: ir.Node) -> bool:
     """DQ → move  ⇒  move on codes → DQ. Exact."""
-    if node.op_type not in MOVES or node.domain != "" or not _commutes(node):
+    if not carries(node) or not _commutes(node):
         return False
     codes = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
     if codes is None or (is_constant(codes.value) and node.op_type in ("Expand", "Tile")):
@@ -146,8 +147,9 @@ def table(edit: Editor, before: ir.Node, x: Codes, y: Codes,
 def raise_quantize(edit: Editor, quantize: ir.Node) -> bool:
     """move → Q  ⇒  Q → move on codes. Exact; so the operator above the move can end in integers."""
     goal = edit.target(quantize)
-    move = producer(quantize.inputs[0], *MOVES)
-    if goal is None or move is None or move.op_type == "Split" or not _commutes(move):
+    move = None if quantize.inputs[0] is None else quantize.inputs[0].producer()
+    if goal is None or move is None or not carries(move) or len(move.outputs) > 1 \
+            or not _commutes(move):
         return False
     source = move.inputs[0]
     if only_reader(move.outputs[0]) is None or source is None or source.producer() is None:

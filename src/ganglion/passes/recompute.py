@@ -15,11 +15,9 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import bindings
+from ganglion.ops.facts import is_random
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import AGAIN, RANDOM, bytes_of, shown, standard
-
-NEVER = RANDOM | {"Uniform"}
-"""Their second result would be another one, or would move a generator twice."""
+from ganglion.passes.base import AGAIN, bytes_of, shown, standard
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def forward_part(model: ir.Model, loss: str, keep: Callable[[ir.Node], bool] | N
     for k, node in enumerate(nodes):
         if any(v in roots for v in node.outputs):
             continue
-        may = not (node.op_type in NEVER or (keep is not None and keep(node))
+        may = not (is_random(node) or (keep is not None and keep(node))
                    or (any(v.name in moved for v in node.outputs) and not _normalises(node)))
         buffers += [Buffer(v, k, last.get(v, k), bytes_of(v), v in backward, may and v not in fixed)
                     for v in node.outputs if v.uses()]

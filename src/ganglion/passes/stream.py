@@ -7,13 +7,14 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import Binding, bindings, set_bindings
+from ganglion.ops.facts import is_recurrent
 from ganglion.ops.graph import FIX_SHAPES, GraphBuilder, infer_types
 from ganglion.ops.infer import infer_model
 from ganglion.passes.base import known_shape
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.infer import FixShapes
 from ganglion.passes.pipeline import run
-from ganglion.passes.time_axis import RECURRENT, Walk, one_step
+from ganglion.passes.time_axis import Walk, one_step
 
 PROBE_STEPS = 1009
 """Stands for a symbolic number of steps while shapes are inferred; a prime, to be recognised."""
@@ -50,7 +51,7 @@ def stream(model: ir.Model, batch: int = 1, time_axes: Mapping[str, int] | None 
     for value in copy.graph.outputs:
         value.shape = None
     infer_model(copy)
-    bound = [b for node in list(copy.graph) if node.op_type in RECURRENT
+    bound = [b for node in list(copy.graph) if is_recurrent(node)
              for b in _keep_state(g, node)]
     set_bindings(copy, [*bindings(copy), *bound])
     return copy

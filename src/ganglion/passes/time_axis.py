@@ -7,12 +7,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
+from ganglion.ops.facts import is_pointwise, is_recurrent, is_reduction, is_table
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass, integer, known_shape
-from ganglion.passes.transposable import NARY, REDUCTIONS, UNARY, perm_of
+from ganglion.passes.transposable import perm_of
 
 Axis = int | None
-RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 @dataclass
@@ -32,17 +32,15 @@ class Walk:
     def visit(self, node: ir.Node) -> None:
         """Finds the axes of the node's outputs; UnsupportedOp where it mixes time steps."""
         if not any(v in self.axes for v in node.inputs if v is not None):
-            if node.op_type in RECURRENT:
+            if is_recurrent(node):
                 raise self.refusal(node, "reads no time step")
             return
-        rule = RULES.get(node.op_type) if node.domain == "" else None
-        if node.domain != "" and node.op_type == "Table":
-            rule = _elementwise
+        rule = rule_of(node)
         if rule is None:
             raise self.refusal(node, "mixes time steps, or is not known not to")
         axis = rule(self, node)
         if axis is not None:
-            outputs = node.outputs[:1] if node.op_type in RECURRENT else node.outputs
+            outputs = node.outputs[:1] if is_recurrent(node) else node.outputs
             self.axes.update(dict.fromkeys(outputs, axis))
 
     def refusal(self, node: ir.Node, what: str) -> UnsupportedOp:
@@ -228,8 +226,8 @@ def _recurrent(walk: Walk, node: ir.Node) -> Axis:
 
 
 RULES: Mapping[str, Callable[[Walk, ir.Node], Axis]] = {
-    **dict.fromkeys((*UNARY, *NARY), _elementwise), **dict.fromkeys(RECURRENT, _recurrent),
-    **dict.fromkeys(REDUCTIONS, _reduce), **dict.fromkeys(("Reshape", "Flatten"), _reshape),
+    **dict.fromkeys(("Reshape", "Flatten"), _reshape),
+    **dict.fromkeys(("Identity", "Dropout"), _elementwise),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _not_along(-1)),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantise),
     "Split": _not_along(0), "Transpose": _transpose, "MatMul": _matmul, "Gemm": _gemm,
@@ -237,6 +235,17 @@ RULES: Mapping[str, Callable[[Walk, ir.Node], Axis]] = {
     "LayerNormalization": _layer_norm, "BatchNormalization": _batch_norm, "Gather": _gather,
     "Slice": _slice, "Pad": _pad}
 """The time axis of the outputs of an operator that works on each step alone."""
+
+
+def rule_of(node: ir.Node) -> Callable[[Walk, ir.Node], Axis] | None:
+    """The rule for an operator; None for one that mixes steps, or is not known not to."""
+    if is_pointwise(node) or is_table(node):
+        return _elementwise
+    if is_recurrent(node):
+        return _recurrent
+    if is_reduction(node):
+        return _reduce
+    return RULES.get(node.op_type) if node.domain == "" else None
 
 
 def one_step(walk: Walk, g: GraphBuilder) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.ops.facts import is_pointwise, is_reduction
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import (
     Pass,
@@ -80,8 +81,8 @@ def without(perm: Perm, axes: list[int]) -> Perm:
     return tuple(sorted(left).index(p) for p in left)
 
 
-def _unary(site: Site) -> Moved | None:
-    """f(x), further inputs being scalars: Relu, Clip, Cast ..."""
+def _first(site: Site) -> Moved | None:
+    """What gives back its first input: Identity, Dropout."""
     if site.index != 0:
         return None
     return Moved(site.inputs(), site.perm)
@@ -93,7 +94,8 @@ def _broadcast(site: Site) -> Moved | None:
     if out is None or len(out) != len(site.perm):
         return None
     inputs = [_ordered(site, value) for value in site.node.inputs]
-    return None if any(v is None for v in inputs) else Moved(inputs, site.perm)
+    lost = any(v is None and given is not None for v, given in zip(inputs, site.node.inputs))
+    return None if lost else Moved(inputs, site.perm)
 
 
 def _ordered(site: Site, value: ir.Value | None) -> ir.Value | None:
@@ -221,25 +223,16 @@ def perm_of(node: ir.Node) -> Perm:
     return tuple(reversed(range(0 if shape is None else len(shape))))
 
 
-UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu",
-    "Clip", "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
-    "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not",
-    "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
-    "Softsign", "Sqrt", "Tan", "Tanh", "ThresholdedRelu")
-"""Element by element from the first input; further ones are scalars."""
-NARY = (
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
-    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu",
-    "Pow", "Sub", "Sum", "Where", "Xor")
-"""Element by element from all inputs, with broadcasting."""
-REDUCTIONS = (
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")
-
 RULES: Mapping[str, Callable[[Site], Moved | None]] = {
-    **dict.fromkeys(UNARY, _unary), **dict.fromkeys(NARY, _broadcast),
-    **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _along(-1)), "Split": _along(0),
     "QuantizeLinear": _quantise, "DequantizeLinear": _quantise, "Concat": _concat, "Pad": _pad,
-    "Slice": _slice, "Squeeze": _squeeze, "Tile": _tile}
+    "Slice": _slice, "Squeeze": _squeeze, "Tile": _tile, "Identity": _first, "Dropout": _first}
+
+
+def rule_of(node: ir.Node) -> Callable[[Site], Moved | None] | None:
+    """The rule for an operator of ONNX's own; None where a Transpose stays before it."""
+    if node.domain != "":
+        return None
+    if is_pointwise(node):
+        return _broadcast
+    return _reduce if is_reduction(node) else RULES.get(node.op_type)

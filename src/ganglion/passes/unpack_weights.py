@@ -3,11 +3,9 @@
 import onnx_ir as ir
 
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_recurrent
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass, redirect
-
-READ_AS_CODES = frozenset({"LSTM", "GRU", "RNN"})
-"""Operators whose kernels read int8 weights as they are stored."""
 
 
 class UnpackWeights(Pass):
@@ -24,7 +22,7 @@ class UnpackWeights(Pass):
         for node in list(model.graph):
             value = node.outputs[0]
             if node.op_type != "DequantizeLinear" or value.is_graph_output() or any(
-                    use.node.op_type in READ_AS_CODES for use in value.uses()):
+                    is_recurrent(use.node) for use in value.uses()):
                 continue
             arrays = [self.constant(v) for v in node.inputs]
             if any(a is None and v is not None for a, v in zip(arrays, node.inputs)):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import GANGLION_DOMAIN
+from ganglion.ops.base import GANGLION_DOMAIN, Moves
+from ganglion.ops.facts import is_even, is_table, movement
 from ganglion.passes.base import Pass
 from ganglion.passes.qdq import Editor, array_of, is_constant
 
@@ -34,11 +35,6 @@ ROLES: Mapping[tuple[str, str], Role] = {
     (GANGLION_DOMAIN, "QLinearSoftmax"): Role(2, 4, tied=True),
     ("", "QuantizeLinear"): Role(None, 2),
     ("", "DequantizeLinear"): Role(2, None)}
-
-MOVES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice",
-                   "Concat", "MaxPool", "DepthToSpace", "SpaceToDepth", "Gather", "Split"})
-"""Operators whose outputs hold elements of their inputs, in their order of size."""
-
 
 class UnsignedCodes(Pass):
     """int8 codes with zero point z  ⇒  uint8 codes with zero point z + 128, each 128 higher
@@ -107,13 +103,14 @@ def _free(value: ir.Value) -> bool:
 
 
 def _moves(node: ir.Node) -> bool:
-    return node.domain == "" and node.op_type in MOVES
+    """Whether its outputs hold elements of its inputs alone, in their order of size."""
+    return is_even(node) and movement(node) in (Moves.VIEW, Moves.PLACE, Moves.PICK, Moves.JOIN)
 
 
 def _told(node: ir.Node, value: ir.Value, made: bool) -> bool:
     if _moves(node):
         return True
-    if (node.domain, node.op_type) == (GANGLION_DOMAIN, "Table"):
+    if is_table(node):
         return not made or is_constant(node.inputs[1])
     role = _role(node)
     if "output_dtype" in node.attributes:

@@ -16,7 +16,9 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ganglion.errors import DataError
+from ganglion.ops.base import Moves
 from ganglion.ops.exported import is_float
+from ganglion.ops.facts import added_to, is_conversion, is_rearranged, movement
 from ganglion.ops.marks import TRAINABLE
 from ganglion.training.weights import statistics, trainable
 
@@ -167,26 +169,20 @@ def _layers(model: ir.Model) -> set[str]:
 
 def _readers(weight: ir.Value) -> list[tuple[ir.Node, int]]:
     """The nodes that use a weight, and at which input, seen through what only moves it."""
-    moves = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Concat",
-             "Cast", "Slice", "Split", "Neg")
     found, stack = [], [weight]
     while stack:
         for use in stack.pop().uses():
-            if use.node.op_type in moves:
+            if is_rearranged(use.node) or movement(use.node) is Moves.JOIN \
+                    or is_conversion(use.node):
                 stack.extend(use.node.outputs)
             else:
                 found.append((use.node, use.idx))
     return found
 
 
-_ADDED = {"Add": (0, 1), "Conv": (2,), "ConvTranspose": (2,), "Gemm": (2,), "LSTM": (3,),
-          "GRU": (3,), "RNN": (3,), "BatchNormalization": (2,), "LayerNormalization": (2,)}
-"""Operator -> numbers of the inputs that it adds to something."""
-
-
 def _is_added(weight: ir.Value) -> bool:
     readers = _readers(weight)
-    return bool(readers) and all(k in _ADDED.get(n.op_type, ()) for n, k in readers)
+    return bool(readers) and all(k in added_to(n) for n, k in readers)
 
 
 def _last(model: ir.Model, weights: Sequence[ir.Value], count: int) -> set[ir.Value]:

@@ -15,11 +15,12 @@ from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.exported import KIND, is_float, separate_parameters
-from ganglion.ops.fake_quantization import NAME as FAKE_QUANTIZE
+from ganglion.ops.facts import is_conversion, is_rearranged, learned_by
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import CONSTANT, REGULARIZER, TRAINABLE, UNTRAINABLE
 from ganglion.ops.registry import find
+from ganglion.passes.base import standard
 
 STATISTIC = "a running statistic, which batches move, not gradients"
 PARAMETER = "PARAMETER"
@@ -30,18 +31,6 @@ _FOLDED = ("onnx::", "/")
 BUFFERS = frozenset({"mean", "std", "pixel_mean", "pixel_std", "image_mean", "image_std", "mask",
                      "attn_mask", "inv_freq", "pe", "running_mean", "running_var"})
 """Last parts of names that are buffers by convention, for files that do not tell them apart."""
-
-LEARNED_INPUTS: Mapping[str, tuple[int, ...]] = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "Add": (0, 1),
-    "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3), "BatchNormalization": (1, 2),
-    "LayerNormalization": (1, 2), "Gather": (0,), "PRelu": (1,), FAKE_QUANTIZE: (1,),
-}
-"""Operator -> numbers of the inputs that hold what is learned."""
-
-_MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity",
-                    FAKE_QUANTIZE, "Exp"})
-"""What may stand between an initializer and the operator that learns it: exporters move weights,
-quantisation rounds them and keeps the logarithm of a scale."""
 
 
 def trainable(model: ir.Model) -> list[ir.Value]:
@@ -66,7 +55,7 @@ def frozen(model: ir.Model) -> dict[ir.Value, str]:
                   ([v for v in floats if TRAINABLE not in v.metadata_props],
                    "a constant of its layer")]
     else:
-        products = {origin(v) for node in graph for k in LEARNED_INPUTS.get(node.op_type, ())
+        products = {origin(v) for node in graph for k in learned_by(node)
                     if k < len(node.inputs) and (v := node.inputs[k]) is not None}
         kinds = any(KIND in v.metadata_props for v in floats)
         rules += [
@@ -123,7 +112,8 @@ def _input_constants(model: ir.Model) -> set[ir.Value]:
     found: set[ir.Value] = set()
     for node in model.graph:
         first = node.inputs[0] if node.inputs else None
-        if first not in raw or node.op_type not in (*_MOVES, "Cast", "Sub", "Div", "Mul", "Add"):
+        scales = standard(node, "Sub", "Div", "Mul", "Add") or is_conversion(node)
+        if first not in raw or not (_shows(node) or scales):
             continue
         others = [v for v in node.inputs[1:] if v is not None and is_float(v)]
         if node.op_type in ("Sub", "Div"):
@@ -198,10 +188,16 @@ def write_back(model: ir.Model, values: Mapping[str, Array]) -> ir.Model:
 def origin(value: ir.Value) -> ir.Value:
     """The value that this one shows in another shape or order, or rounded."""
     node = value.producer()
-    while node is not None and node.op_type in _MOVES and node.inputs[0] is not None:
+    while node is not None and _shows(node) and node.inputs[0] is not None:
         value = node.inputs[0]
         node = value.producer()
     return value
+
+
+def _shows(node: ir.Node) -> bool:
+    """What may stand between an initializer and the operator that learns it: exporters move
+    weights, quantisation rounds them and keeps the logarithm of a scale."""
+    return is_rearranged(node) or is_fake_quantize(node) or standard(node, "Exp")
 
 
 def is_float_array(value: ir.Value) -> bool:

@@ -8,6 +8,8 @@ import onnx_ir as ir
 
 from ganglion.kernels.hybrid import HybridConvSpec, HybridMatMulSpec
 from ganglion.ops.attr import get_int
+from ganglion.ops.base import Moves
+from ganglion.ops.facts import is_average, limits_of, movement
 from ganglion.ops.graph import attributes, static_shape
 from ganglion.plan.lowerer import Fused, Lowerer
 from ganglion.plan.lowering.common import (
@@ -22,10 +24,6 @@ from ganglion.plan.lowering.linear import bias_row
 from ganglion.plan.lowering.spatial import window
 from ganglion.plan.views import View, row_major
 
-NOT_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Softplus"})
-KEEPS_SIGN = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Reshape",
-                        "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Concat"})
-
 
 def never_negative(value: ir.Value | None) -> bool:
     """Whether nothing below 0 can stand in `value`, by the operator that makes it."""
@@ -36,10 +34,11 @@ def never_negative(value: ir.Value | None) -> bool:
         least = node.inputs[1] if len(node.inputs) > 1 else None
         known = None if least is None or least.is_graph_input() else least.const_value
         return known is not None and bool((known.numpy() >= 0).all())
-    if node.op_type in KEEPS_SIGN:
-        read = node.inputs if node.op_type == "Concat" else node.inputs[:1]
+    moved = movement(node)
+    if (moved is not None and moved is not Moves.FILL) or is_average(node):
+        read = node.inputs if moved is Moves.JOIN else node.inputs[:1]
         return all(never_negative(v) for v in read)
-    return node.op_type in NOT_NEGATIVE
+    return limits_of(node)[0] >= 0
 
 
 def _scale(lowerer: Lowerer, node: ir.Node, columns: int) -> View:
