@@ -18,7 +18,7 @@ from ganglion.compression import quantize
 from ganglion.errors import UnsupportedOp
 from ganglion.exporters.tflite import export
 from ganglion.frontends import load, save
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.training.batch import fix_batch
 
 CALIBRATION_ROWS = 64

@@ -39,7 +39,7 @@ def main() -> None:
     from executorch.exir import to_edge_transform_and_lower
 
     from benchmarks.trainers_torch import graph
-    from ganglion.ops.graph import static_shape
+    from ganglion.ops.values import static_shape
     from ganglion.training.batch import fix_batch
 
     network = next(n for n in INFERENCE if n.name == sys.argv[1])

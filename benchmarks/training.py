@@ -24,7 +24,7 @@ from benchmarks.runtimes import version
 from benchmarks.timing import take_turns, turn_of
 from benchmarks.trainers import BATCH, TRAINERS
 from ganglion.errors import GanglionError
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.training.batch import fix_batch
 
 OURS = "ganglion"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 
 
 def macs(model: ir.Model) -> int:

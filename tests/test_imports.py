@@ -92,3 +92,23 @@ def test_the_runtime_needs_numpy_alone():
     for path in (SOURCE / "runtime").glob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
         assert tops - set(sys.stdlib_module_names) <= DEVICE, path
+
+
+def arrows() -> dict[str, set[str]]:
+    """Module -> the modules that it imports, wherever in it; the package's own front door, which
+    imports nothing until it is asked, apart."""
+    modules = {".".join(("ganglion", *path.relative_to(SOURCE).with_suffix("").parts))
+               .removesuffix(".__init__"): path for path in FILES}
+    return {module: {name if name in modules else name.rpartition(".")[0]
+                     for name in imported(path)} & set(modules) - {module}
+            for module, path in modules.items()}
+
+
+def test_no_module_comes_back_to_itself():
+    left = arrows()
+    while True:
+        leaves = {m for m, found in left.items() if not found & set(left)}
+        if not leaves:
+            break
+        left = {m: found for m, found in left.items() if m not in leaves}
+    assert left == {}

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.networks import TRAINING, Network
 from benchmarks.training import batch
 
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.training.batch import fix_batch
 from ganglion.training.weights import trainable
 

@@ -11,7 +11,8 @@ from tests.support.op_examples import Example
 
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
-from ganglion.ops.graph import GraphBuilder, dims
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.values import dims
 
 runtime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.onnxruntime

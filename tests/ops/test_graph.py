@@ -6,8 +6,9 @@ import pytest
 
 from ganglion.errors import ModelError
 from ganglion.ops.base import GANGLION_DOMAIN
-from ganglion.ops.graph import GraphBuilder, attributes, dims, static_shape
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.registry import find, rows
+from ganglion.ops.values import attributes, dims, static_shape
 
 
 def test_symbolic_dimensions_pass_through_inference() -> None:

@@ -8,9 +8,9 @@ from tests.support.op_examples import Example, all_examples
 
 from ganglion.ops.base import Pointwise
 from ganglion.ops.evaluate import evaluate
-from ganglion.ops.graph import attributes
 from ganglion.ops.pointwise import Program, operand, program, unary
 from ganglion.ops.registry import find
+from ganglion.ops.values import attributes
 
 EXAMPLES = [e for e in all_examples()
             if (row := find(e.domain, e.op)) is not None and isinstance(row.lower, Pointwise)]

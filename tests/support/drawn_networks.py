@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.values import static_shape
 
 T = TypeVar("T")
 MAX_ELEMENTS = 3000

@@ -21,7 +21,7 @@ import ganglion.build.compile  # noqa: F401
 from ganglion.build.artifact import Artifact
 from ganglion.build.samples import drawn, special
 from ganglion.errors import CheckError, GanglionError
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.plan.types import Constant, Plan, Ref, Step
 
 build = sys.modules["ganglion.build.compile"]

@@ -7,8 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.base import GANGLION_DOMAIN
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.registry import find
+from ganglion.ops.values import static_shape
 
 RNG = np.random.default_rng(20)
 

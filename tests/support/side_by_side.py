@@ -17,7 +17,8 @@ from ganglion.build.compile import ready_to_plan
 from ganglion.build.running import emulated_run, native_run
 from ganglion.emit.c import emit
 from ganglion.ops.base import OPSET
-from ganglion.ops.graph import IR_VERSION, GraphBuilder
+from ganglion.ops.dialect import IR_VERSION
+from ganglion.ops.graph import GraphBuilder
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import target

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from ganglion.build.noise import terms
 from ganglion.errors import DataError, TargetError
 from ganglion.ops.facts import weights_of
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.passes.recompute import Forward, forward_part, recompute
 from ganglion.passes.scale_earlier import ScaleEarlier
 from ganglion.passes.shorten_lives import ShortenLives

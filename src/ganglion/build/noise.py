@@ -20,9 +20,9 @@ import onnx_ir as ir
 from ganglion.ops.base import Array, Pointwise
 from ganglion.ops.facts import movement
 from ganglion.ops.fake_quantization import is_fake_quantize
-from ganglion.ops.graph import static_shape
 from ganglion.ops.limits import jumps
 from ganglion.ops.registry import find
+from ganglion.ops.values import static_shape
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.facts import indices_of, is_conversion, is_rearranged
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.tensors import as_array, is_tensor
 
 Arrays = Mapping[str, np.ndarray]

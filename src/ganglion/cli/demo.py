@@ -1,18 +1,16 @@
 """`ganglion demo`: the whole way on real handwritten digits, in one command."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion import layers as L
-from ganglion.build import Artifact, compile
+from ganglion.build import compile
 from ganglion.cli.bench import latency
 from ganglion.cli.build import spoken
 from ganglion.cli.progress import Bars, StageBar
-from ganglion.cli.report import write_report
+from ganglion.cli.report import Form, write_report
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import prune_channels, quantize
 from ganglion.frontends import save
@@ -23,16 +21,6 @@ from ganglion.training.optimizers import Adam
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 STAGES = ("train", "prune channels", "fine-tune", "quantise to int8", "compile and check float",
           "compile and check pruned", "compile and check int8", "cross-compile for raspberrypi4")
-
-
-@dataclass(frozen=True)
-class Form:
-    """One form of the network: what it is called, the Model, its build, its figures."""
-
-    name: str
-    model: ir.Model
-    artifact: Artifact
-    figures: Mapping[str, float]
 
 
 def digits(seed: int = 0) -> Digits:

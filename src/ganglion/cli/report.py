@@ -4,16 +4,15 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from ganglion.build import Artifact
 from ganglion.cli.build import spoken
 from ganglion.cli.show import plain
 from ganglion.files import write_atomic
-
-if TYPE_CHECKING:
-    from ganglion.cli.demo import Form
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse}
@@ -21,7 +20,17 @@ td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
 td:first-child,th:first-child{text-align:left}img{max-width:100%}"""
 
 
-def write_report(folder: Path, forms: Sequence["Form"], pi: Artifact,
+@dataclass(frozen=True)
+class Form:
+    """One form of the network: what it is called, the Model, its build, its figures."""
+
+    name: str
+    model: ir.Model
+    artifact: Artifact
+    figures: Mapping[str, float]
+
+
+def write_report(folder: Path, forms: Sequence[Form], pi: Artifact,
                  history: Mapping[str, Sequence[float]]) -> Path:
     """Writes `report.html`; returns its path."""
     head = ("network", "accuracy", "file bytes", "constants bytes", "arena bytes", "MACs",

@@ -24,8 +24,9 @@ from ganglion.compression.sites import (
 )
 from ganglion.ops.facts import learned_by
 from ganglion.ops.fake_quantization import is_fake_quantize
-from ganglion.ops.graph import require_model, static_shape
+from ganglion.ops.graph import require_model
 from ganglion.ops.marks import PRUNED, TRAINABLE
+from ganglion.ops.values import static_shape
 from ganglion.passes.common_subexpressions import CommonSubexpressions
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes

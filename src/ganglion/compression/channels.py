@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from ganglion.ops.base import Pointwise
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import static_shape
 from ganglion.ops.registry import find
+from ganglion.ops.values import static_shape
 from ganglion.passes.base import integer, integers
 from ganglion.passes.infer import fix_shapes, require_static
 from ganglion.passes.qdq import array_of, is_constant

@@ -10,7 +10,7 @@ from ganglion.compression.scales import LEAST_SCALE, Scale
 from ganglion.compression.sites import Place, Rounding, WeightRounding, take_output
 from ganglion.errors import ModelError
 from ganglion.ops.fake_quantization import codes_of, is_fake_quantize
-from ganglion.ops.graph import attributes
+from ganglion.ops.values import attributes
 from ganglion.passes.base import sweep
 from ganglion.passes.qdq import Editor, array_of, is_constant
 

@@ -8,7 +8,7 @@ from ganglion.errors import ModelError
 from ganglion.exporters.products import padded
 from ganglion.exporters.site import Rule, Site, constant_of, plain
 from ganglion.ops.attr import get_str
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 
 
 def alias(site: Site) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from ganglion.exporters.flat import Options, Quant
 from ganglion.exporters.site import Array, Perm, Rule, Site, Stored, activation_of, plain
 from ganglion.ops.attr import get_str
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 
 UNIT = Quant((1 / 256,), (-128,))
 SIGNED = Quant((1 / 128,), (0,))

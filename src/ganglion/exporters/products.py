@@ -7,7 +7,7 @@ import numpy as np
 
 from ganglion.exporters.flat import Options, Quant
 from ganglion.exporters.site import Array, Perm, Rule, Site, constant_of, last
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.ops.windows import Window, window
 from ganglion.passes.base import only_reader, standard
 from ganglion.passes.sums import INT32_MAX, steps

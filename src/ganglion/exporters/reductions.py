@@ -7,7 +7,7 @@ import numpy as np
 from ganglion.exporters.moves import axis_of
 from ganglion.exporters.pointwise import UNIT, apply, arithmetic
 from ganglion.exporters.site import Perm, Rule, Site, plain
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 
 
 def reduction(name: str, *, integer: bool = False, moving: bool = False) -> Rule:

@@ -16,7 +16,7 @@ from ganglion.exporters.codes import SHIFT, parameters
 from ganglion.exporters.flat import FlatNetwork, Options, Quant
 from ganglion.ops.attr import get_float, get_int, get_ints
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.passes.base import only_reader, standard
 from ganglion.passes.qdq import array_of, is_constant
 

@@ -10,8 +10,8 @@ from ganglion.exporters.products import LEAST, Image, image, padded, padding, pu
 from ganglion.exporters.site import Rule, Site, last
 from ganglion.ops.attr import get_str
 from ganglion.ops.base import Attrs
-from ganglion.ops.graph import static_shape
 from ganglion.ops.resize import Axis, interpolation, resize_plan
+from ganglion.ops.values import static_shape
 from ganglion.ops.windows import Window, window
 from ganglion.passes.base import only_reader, standard
 

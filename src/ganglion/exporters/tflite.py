@@ -11,7 +11,8 @@ from ganglion.exporters.flat import FlatNetwork, Quant
 from ganglion.exporters.rows import ROWS
 from ganglion.exporters.site import Site, Stored, Values, constant_of, plain
 from ganglion.files import write_atomic
-from ganglion.ops.graph import require_numbers, static_shape
+from ganglion.ops.graph import require_numbers
+from ganglion.ops.values import static_shape
 from ganglion.passes.base import only_reader, standard
 from ganglion.passes.pipeline import prepare
 

@@ -17,8 +17,8 @@ from ganglion.frontends.onnx_floats import checked, single_precision
 from ganglion.frontends.onnx_opset import convert_opset
 from ganglion.frontends.onnx_safety import MAX_BYTES, secure
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
+from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.exported import mark_constants, separate_parameters
-from ganglion.ops.graph import IR_VERSION
 from ganglion.ops.infer import infer_model
 from ganglion.ops.registry import find, rows
 

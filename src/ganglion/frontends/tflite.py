@@ -19,8 +19,9 @@ from ganglion.frontends.tflite_file import Network, Operator, Quantization, Tens
 from ganglion.frontends.tflite_rows import ROWS
 from ganglion.frontends.tflite_site import Site, Values
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
+from ganglion.ops.values import static_shape
 
 MAX_FILE_BYTES = 1 << 32
 """Largest file that is read."""

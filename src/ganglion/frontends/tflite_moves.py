@@ -7,8 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.frontends.tflite_site import Site
-from ganglion.ops.graph import static_shape
 from ganglion.ops.infer import MAX_ELEMENTS
+from ganglion.ops.values import static_shape
 
 Rule = Callable[[Site], None]
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_schema import Table
 from ganglion.frontends.tflite_site import Move, Site
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 
 SAME, VALID = 0, 1
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)

@@ -15,7 +15,7 @@ from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_schema import Table
 from ganglion.frontends.tflite_site import ACTIVATIONS, Site
 from ganglion.ops.attr import get_int
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 
 Array = np.ndarray
 

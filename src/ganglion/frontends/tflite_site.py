@@ -14,7 +14,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.frontends.tflite_file import Network, Operator, Quantization, Tensor
 from ganglion.frontends.tflite_schema import Table
-from ganglion.ops.graph import AttrValue, GraphBuilder, static_shape
+from ganglion.ops.building import AttrValue
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.values import static_shape
 
 Array = np.ndarray
 Move = Callable[[ir.Value], ir.Value]

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from ganglion.frontends.tflite_file import Quantization
 from ganglion.frontends.tflite_products import FIRST, channels_first, channels_last, pads, positive
 from ganglion.frontends.tflite_site import Site
-from ganglion.ops.graph import static_shape
 from ganglion.ops.resize import Axis, nearest
+from ganglion.ops.values import static_shape
 
 Rule = Callable[[Site], None]
 

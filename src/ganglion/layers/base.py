@@ -17,7 +17,8 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.layers import arguments, initializers, regularizers
-from ganglion.ops.graph import AttrValue, GraphBuilder
+from ganglion.ops.building import AttrValue
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import REGULARIZER, TRAINABLE
 
 Array = np.ndarray

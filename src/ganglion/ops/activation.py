@@ -8,9 +8,10 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_float, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, unbroadcast
-from ganglion.ops.graph import GraphBuilder, attributes
 from ganglion.ops.pointwise import Expr, binary, extreme, unary, where
+from ganglion.ops.values import attributes
 
 SELU_ALPHA = 1.67326319217681884765625
 SELU_GAMMA = 1.05070102214813232421875
@@ -18,7 +19,7 @@ SQRT_HALF = math.sqrt(0.5)
 SQRT_2_PI = math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715
 
-Slope = Callable[[GraphBuilder, Attrs, ir.Value, ir.Value, ir.Value], ir.Value]
+Slope = Callable[[Builder, Attrs, ir.Value, ir.Value, ir.Value], ir.Value]
 """`slope(g, attrs, x, y, dy) -> dx`."""
 
 
@@ -73,10 +74,10 @@ def _clip(attrs: Attrs, x: Expr, low: Expr | None = None, high: Expr | None = No
 
 # ---------------------------------------------------------------------------- gradients
 
-def _vjp(slope: Slope) -> Callable[[GraphBuilder, ir.Node, Sequence[ir.Value | None]],
+def _vjp(slope: Slope) -> Callable[[Builder, ir.Node, Sequence[ir.Value | None]],
                                    list[ir.Value | None]]:
     """The gradient of a one-argument function from its slope."""
-    def vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
             ) -> list[ir.Value | None]:
         dy = dys[0]
         if dy is None:
@@ -85,22 +86,22 @@ def _vjp(slope: Slope) -> Callable[[GraphBuilder, ir.Node, Sequence[ir.Value | N
     return vjp
 
 
-def _elu_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
+def _elu_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
     alpha = get_float(attrs, "alpha", 1.0)
     return g.where(g.less(x, 0), g.mul(dy, g.add(y, alpha)), dy)
 
 
-def _celu_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
+def _celu_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
     alpha = get_float(attrs, "alpha", 1.0)
     return g.where(g.less(x, 0), g.mul(dy, g.add(g.mul(y, 1 / alpha), 1)), dy)
 
 
-def _selu_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
+def _selu_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
     alpha, gamma = get_float(attrs, "alpha", SELU_ALPHA), get_float(attrs, "gamma", SELU_GAMMA)
     return g.where(g.greater(x, 0), g.mul(dy, gamma), g.mul(dy, g.add(y, alpha * gamma)))
 
 
-def _gelu_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
+def _gelu_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
     square = g.mul(x, x)
     if get_str(attrs, "approximate", "none") == "tanh":
         inner = g.mul(x, g.add(g.mul(square, SQRT_2_PI * GELU_CUBIC), SQRT_2_PI))
@@ -113,31 +114,31 @@ def _gelu_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.
     return g.mul(dy, g.add(area, g.mul(x, density)))
 
 
-def _hard_sigmoid_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value,
+def _hard_sigmoid_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value,
                         dy: ir.Value) -> ir.Value:
     inside = g.op("And", g.greater(y, 0), g.less(y, 1))
     return g.where(inside, g.mul(dy, get_float(attrs, "alpha", 0.2)), 0)
 
 
-def _hard_swish_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value,
+def _hard_swish_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value,
                       dy: ir.Value) -> ir.Value:
     inside = g.mul(dy, g.add(g.mul(x, 1 / 3), 0.5))
     return g.where(g.less(x, -3), 0, g.where(g.greater(x, 3), dy, inside))
 
 
-def _softsign_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value,
+def _softsign_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value,
                     dy: ir.Value) -> ir.Value:
     rest = g.sub(1, g.op("Abs", y))
     return g.mul(dy, g.mul(rest, rest))
 
 
-def _mish_slope(g: GraphBuilder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
+def _mish_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
     t = g.op("Tanh", g.op("Softplus", x))
     bend = g.mul(g.mul(x, g.op("Sigmoid", x)), g.sub(1, g.mul(t, t)))
     return g.mul(dy, g.add(t, bend))
 
 
-def _prelu_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _prelu_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                ) -> list[ir.Value | None]:
     x, slope, dy = source(node, 0), source(node, 1), dys[0]
     if dy is None:
@@ -147,7 +148,7 @@ def _prelu_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
             unbroadcast(g, g.where(negative, g.mul(dy, x), 0), slope)]
 
 
-def _clip_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _clip_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
               ) -> list[ir.Value | None]:
     """Gradient flows strictly between the bounds and not into them."""
     x, dy = source(node, 0), dys[0]

@@ -9,30 +9,30 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise, Vjp
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import source, stops, unbroadcast
-from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.pointwise import BINARY as INSTRUCTIONS
 from ganglion.ops.pointwise import INTEGERS, Expr, binary, cast, const, extreme, unary, where
 
-Slope = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value], ir.Value]
+Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value], ir.Value]
 """`slope(g, x, y, dy) -> dx` of a function of one argument."""
 
 
 def _one(slope: Slope) -> Vjp:
-    def vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
             ) -> list[ir.Value | None]:
         dy = dys[0]
         return [None if dy is None else slope(g, source(node, 0), node.outputs[0], dy)]
     return vjp
 
 
-Slopes = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value, ir.Value],
+Slopes = Callable[[Builder, ir.Value, ir.Value, ir.Value, ir.Value],
                   tuple[ir.Value, ir.Value]]
 """`slopes(g, a, b, y, dy) -> da, db` in the output's shape, for a function of two arguments."""
 
 
 def _two(slopes: Slopes) -> Vjp:
-    def vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
             ) -> list[ir.Value | None]:
         dy = dys[0]
         if dy is None:
@@ -43,7 +43,7 @@ def _two(slopes: Slopes) -> Vjp:
     return vjp
 
 
-def _pow_slopes(g: GraphBuilder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
+def _pow_slopes(g: Builder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
                 ) -> tuple[ir.Value, ir.Value]:
     """The exponent's gradient counts as 0 where the base is not positive (no logarithm there)."""
     if a.dtype != b.dtype and a.dtype is not None:
@@ -54,7 +54,7 @@ def _pow_slopes(g: GraphBuilder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.V
     return da, g.where(positive, g.mul(dy, g.mul(y, log)), 0)
 
 
-def _extreme(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _extreme(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
              ) -> list[ir.Value | None]:
     """Max and Min: the gradient goes to the first input that attains the extreme."""
     dy = dys[0]
@@ -73,7 +73,7 @@ def _extreme(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
     return found
 
 
-def _sum_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _sum_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
              ) -> list[ir.Value | None]:
     dy = dys[0]
     if dy is None:
@@ -83,7 +83,7 @@ def _sum_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
     return [unbroadcast(g, dy, source(node, k)) for k in range(len(node.inputs))]
 
 
-def _where_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _where_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                ) -> list[ir.Value | None]:
     dy = dys[0]
     if dy is None:
@@ -96,7 +96,7 @@ def _is_float(dtype: ir.DataType | None) -> bool:
     return dtype is not None and dtype.is_floating_point()
 
 
-def _cast_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _cast_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
               ) -> list[ir.Value | None]:
     x, dy = source(node, 0), dys[0]
     none: list[ir.Value | None] = [None] * len(node.inputs)
@@ -244,7 +244,7 @@ def _shift(attrs: Attrs, a: Expr, b: Expr) -> Expr:
     return binary("shl" if get_str(attrs, "direction", "LEFT") == "LEFT" else "shr", a, b)
 
 
-def _mod_slopes(g: GraphBuilder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
+def _mod_slopes(g: Builder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
                 ) -> tuple[ir.Value, ir.Value]:
     times = g.op("Round", g.div(g.sub(a, y), b))
     return dy, g.op("Neg", g.mul(dy, times))

@@ -1,31 +1,24 @@
 """The operator row: the one place where an operator's reference, lowering and gradient stand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
-if TYPE_CHECKING:
-    from ganglion.ops.graph import GraphBuilder
-    from ganglion.ops.pointwise import Expr
-
-GANGLION_DOMAIN = "ai.ganglion"
-OPSET = 21
-"""The ONNX opset in which every Model of this project is written."""
-
-Array = np.ndarray
-Attrs = Mapping[str, object]
-"""An operator's attributes as plain Python values (int, float, str, list, ndarray)."""
+from ganglion.ops.building import Builder
+from ganglion.ops.dialect import GANGLION_DOMAIN as GANGLION_DOMAIN
+from ganglion.ops.dialect import OPSET as OPSET
+from ganglion.ops.dialect import Array as Array
+from ganglion.ops.dialect import Attrs as Attrs
+from ganglion.ops.pointwise import Expr
 
 Reference = Callable[..., tuple[Array, ...]]
 """`reference(attrs, *inputs) -> outputs`; an absent optional input is None. Works in the dtype of
 its inputs: float64 in, float64 out, so that one definition serves as oracle and error estimate."""
 
-Vjp = Callable[["GraphBuilder", ir.Node, Sequence[ir.Value | None]], list[ir.Value | None]]
+Vjp = Callable[[Builder, ir.Node, Sequence[ir.Value | None]], list[ir.Value | None]]
 """`vjp(g, node, dys) -> dxs`: gradients of the node's inputs, None where none flows.
 `dys[i]` is None when no gradient reaches output i."""
 
@@ -42,7 +35,7 @@ class Pointwise:
     `expr(attrs, *inputs) -> Expr` describes the arithmetic (see `ops.pointwise`).
     """
 
-    expr: Callable[..., "Expr"]
+    expr: Callable[..., Expr]
 
 
 @dataclass(frozen=True)

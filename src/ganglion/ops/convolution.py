@@ -9,8 +9,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_ints, get_str
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, source
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.ops.windows import (
     CONV_READS,
     TRANSPOSED_READS,
@@ -120,13 +121,13 @@ def _explicit(win: Window, group: int) -> dict[str, int | list[int]]:
             "dilations": list(win.dilations), "pads": list(win.pads)}
 
 
-def _bias_grad(g: GraphBuilder, node: ir.Node, dy: ir.Value) -> list[ir.Value | None]:
+def _bias_grad(g: Builder, node: ir.Node, dy: ir.Value) -> list[ir.Value | None]:
     if optional(node, 2) is None:
         return [None] * (len(node.inputs) - 2)
     return [g.total(dy, [0, *range(2, rank(dy))], keepdims=False)]
 
 
-def _conv_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _conv_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
               ) -> list[ir.Value | None]:
     x, w, dy = source(node, 0), source(node, 1), dys[0]
     if dy is None:
@@ -142,7 +143,7 @@ def _conv_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
     return [dx, dw, *_bias_grad(g, node, dy)]
 
 
-def _conv_transpose_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _conv_transpose_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                         ) -> list[ir.Value | None]:
     x, w, dy = source(node, 0), source(node, 1), dys[0]
     if dy is None:

@@ -9,9 +9,10 @@ from onnx.reference import ReferenceEvaluator
 
 from ganglion.errors import DataError, ModelError, UnsupportedOp
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET, Array
-from ganglion.ops.graph import IR_VERSION, attributes
+from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find
+from ganglion.ops.values import attributes
 
 OnNode = Callable[[ir.Node, tuple[Array, ...]], tuple[Array, ...]]
 Before = Callable[[ir.Node, list[Array | None]], list[Array | None]]

@@ -4,9 +4,9 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.base import Kernel, Moves, Op, Pointwise, View
-from ganglion.ops.graph import attributes
 from ganglion.ops.pointwise import operand, program
 from ganglion.ops.registry import find
+from ganglion.ops.values import attributes
 
 ROUNDED_ANYHOW = frozenset({"exp", "log", "tanh", "erf", "sin", "cos", "sigmoid", "pow"})
 """Float instructions that IEEE 754 leaves open: each target rounds them in its own way."""

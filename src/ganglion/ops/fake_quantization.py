@@ -25,9 +25,10 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Op, Pointwise
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import source, unbroadcast
-from ganglion.ops.graph import GraphBuilder, attributes, dims
 from ganglion.ops.pointwise import Expr, binary, unary
+from ganglion.ops.values import attributes, dims
 
 NAME = "FakeQuantize"
 
@@ -55,7 +56,7 @@ def _reference(attrs: Attrs, x: Array, scale: Array) -> tuple[Array]:
     return ((steps * scale).astype(x.dtype),)
 
 
-def _vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
+def _vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
     x, scale, dy = source(node, 0), source(node, 1), dys[0]
     if dy is None:
         return [None, None]

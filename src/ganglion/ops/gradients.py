@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
-from ganglion.ops.graph import GraphBuilder, dims, static_shape
+from ganglion.ops.building import Builder
+from ganglion.ops.values import dims, static_shape
 
 
 def source(node: ir.Node, index: int) -> ir.Value:
@@ -22,7 +23,7 @@ def optional(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def stops(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
+def stops(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
     """The gradient of what is constant almost everywhere: none flows to any input."""
     return [None] * len(node.inputs)
 
@@ -32,7 +33,7 @@ def rank(value: ir.Value) -> int:
     return len(dims(value))
 
 
-def target(g: GraphBuilder, value: ir.Value) -> ir.Value:
+def target(g: Builder, value: ir.Value) -> ir.Value:
     """The shape of `value` as an int64 vector: a constant, or Shape where a dimension is open."""
     found = dims(value)
     if all(isinstance(d, int) for d in found):
@@ -40,12 +41,12 @@ def target(g: GraphBuilder, value: ir.Value) -> ir.Value:
     return g.op("Shape", value)
 
 
-def reshape_like(g: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Value:
+def reshape_like(g: Builder, value: ir.Value, like: ir.Value) -> ir.Value:
     """`value` in the shape of `like`; the number of elements is the same."""
     return value if dims(value) == dims(like) else g.op("Reshape", value, target(g, like))
 
 
-def unbroadcast(g: GraphBuilder, dy: ir.Value, like: ir.Value) -> ir.Value:
+def unbroadcast(g: Builder, dy: ir.Value, like: ir.Value) -> ir.Value:
     """Sums dy over the axes along which `like` was repeated: the gradient of broadcasting."""
     wide, narrow = dims(dy), dims(like)
     if wide == narrow:
@@ -55,7 +56,7 @@ def unbroadcast(g: GraphBuilder, dy: ir.Value, like: ir.Value) -> ir.Value:
     return reshape_like(g, g.total(dy, axes) if axes else dy, like)
 
 
-def zeros(g: GraphBuilder, like: ir.Value) -> ir.Value:
+def zeros(g: Builder, like: ir.Value) -> ir.Value:
     """Zeros of the shape and dtype of `like`."""
     if like.dtype is None:
         raise ModelError(f"value {like.name!r} has no dtype")
@@ -78,7 +79,7 @@ def swapped(first: int, second: int, count: int) -> list[int]:
     return perm
 
 
-def scatter_rows(g: GraphBuilder, dy: ir.Value, index: ir.Value, axis: int,
+def scatter_rows(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
                  like: ir.Value) -> ir.Value:
     """The gradient of Gather(x, index, axis) for x shaped as `like`: dy's rows added into zeros.
 

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.base import OPSET, Op
-from ganglion.ops.graph import attributes
 from ganglion.ops.registry import find
+from ganglion.ops.values import attributes
 
 
 def check_attributes(nodes: Iterable[ir.Node]) -> None:

@@ -28,9 +28,9 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
-from ganglion.ops.graph import static_shape
 from ganglion.ops.integer import conv_sums
 from ganglion.ops.quantization import like_float, present
+from ganglion.ops.values import static_shape
 from ganglion.ops.windows import CONV_READS, window
 
 LEAST_RANGE = np.float32(1e-30)

@@ -8,13 +8,14 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import rank, scatter_rows, source, stops, zeros
-from ganglion.ops.graph import GraphBuilder, attributes, dims, static_shape
+from ganglion.ops.values import attributes, dims, static_shape
 
 Values = list[ir.Value | None]
 
 
-def _gather_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _gather_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     x, index, dy = source(node, 0), source(node, 1), dys[0]
     if dy is None:
         return [None, None]
@@ -22,7 +23,7 @@ def _gather_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) 
     return [scatter_rows(g, dy, index, axis, x), None]
 
 
-def _gather_elements_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _gather_elements_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     """One index a row (labels against scores) needs no scatter: dy where the index is met."""
     x, index, dy = source(node, 0), source(node, 1), dys[0]
     if dy is None:
@@ -53,7 +54,7 @@ def _added(node: ir.Node) -> bool:
     return reduction == "add"
 
 
-def _scatter_nd_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _scatter_nd_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     """For whole rows: indices [..., 1]."""
     index, updates, dy = source(node, 1), source(node, 2), dys[0]
     if dy is None:
@@ -68,7 +69,7 @@ def _scatter_nd_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | Non
     return [g.op("ScatterND", dy, index, zeros(g, updates)), None, picked]
 
 
-def _scatter_elements_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _scatter_elements_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                           ) -> Values:
     index, updates, dy = source(node, 1), source(node, 2), dys[0]
     if dy is None:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs
-from ganglion.ops.graph import attributes
+from ganglion.ops.values import attributes
 
 Arrays = list[Array | None]
 Open = tuple[Arrays, Array | None]

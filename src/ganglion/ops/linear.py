@@ -8,11 +8,12 @@ import onnx_ir as ir
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, reshape_like, source, swapped, unbroadcast
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 
 
-def _matmul_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _matmul_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                 ) -> list[ir.Value | None]:
     """Vectors count as a row (a) or a column (b), as in NumPy's matmul."""
     a, b, dy = source(node, 0), source(node, 1), dys[0]
@@ -33,7 +34,7 @@ def _matmul_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
             reshape_like(g, unbroadcast(g, db, columns), b)]
 
 
-def _by_one_matrix(g: GraphBuilder, a: ir.Value, b: ir.Value, dy: ir.Value
+def _by_one_matrix(g: Builder, a: ir.Value, b: ir.Value, dy: ir.Value
                    ) -> tuple[ir.Value, ir.Value]:
     """a: [..., M, K]; b: [K, N]. All rows of a form one matrix, so no transpose is needed."""
     k, n = static_shape(b)
@@ -43,7 +44,7 @@ def _by_one_matrix(g: GraphBuilder, a: ir.Value, b: ir.Value, dy: ir.Value
     return reshape_like(g, da, a), g.op("Gemm", tall, dtall, transA=1)
 
 
-def _transposed(g: GraphBuilder, x: ir.Value) -> ir.Value:
+def _transposed(g: Builder, x: ir.Value) -> ir.Value:
     """The last two axes exchanged."""
     return g.op("Transpose", x, perm=swapped(rank(x) - 2, rank(x) - 1, rank(x)))
 
@@ -70,7 +71,7 @@ def _gemm_reference(attrs: Attrs, a: Array, b: Array, c: Array | None = None
     return (y,)
 
 
-def _gemm_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _gemm_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
               ) -> list[ir.Value | None]:
     dy = dys[0]
     if dy is None:

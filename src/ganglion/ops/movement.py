@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
 from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op, View
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import (
     constant_ints,
     optional,
@@ -21,12 +22,12 @@ from ganglion.ops.gradients import (
     unbroadcast,
     zeros,
 )
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 
 Values = list[ir.Value | None]
 
 
-def _view_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _view_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     dy = dys[0]
     dx = None if dy is None else reshape_like(g, dy, source(node, 0))
     return [dx, *[None] * (len(node.inputs) - 1)]
@@ -37,7 +38,7 @@ def _permutation(node: ir.Node) -> list[int]:
     return get_ints(attributes(node), "perm", list(range(count - 1, -1, -1)))
 
 
-def _transpose_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _transpose_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     dy = dys[0]
     if dy is None:
         return [None]
@@ -45,7 +46,7 @@ def _transpose_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None
     return [g.op("Transpose", dy, perm=back)]
 
 
-def _concat_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _concat_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     dy = dys[0]
     if dy is None:
         return [None] * len(node.inputs)
@@ -70,7 +71,7 @@ def _split_reference(attrs: Attrs, x: Array, sizes: Array | None = None) -> tupl
     return tuple(np.split(x, cuts, axis=axis))
 
 
-def _split_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _split_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     rest: Values = [None] * (len(node.inputs) - 1)
     if all(dy is None for dy in dys):
         return [None, *rest]
@@ -108,7 +109,7 @@ def _slice_reference(attrs: Attrs, x: Array, starts: Array, ends: Array,
     return (x,)
 
 
-def _slice_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _slice_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     x, dy = source(node, 0), dys[0]
     rest: Values = [None] * (len(node.inputs) - 1)
     if dy is None:
@@ -126,7 +127,7 @@ def _slice_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -
     return [dy, *rest]
 
 
-def _spread(g: GraphBuilder, dy: ir.Value, index: Sequence[int], axis: int, size: int) -> ir.Value:
+def _spread(g: Builder, dy: ir.Value, index: Sequence[int], axis: int, size: int) -> ir.Value:
     """The gradient of picking `index` along one axis of `size` elements."""
     like = ir.Value(type=dy.type, shape=ir.Shape(
         [size if k == axis else d for k, d in enumerate(static_shape(dy))]))
@@ -173,7 +174,7 @@ def _pad_reference(attrs: Attrs, x: Array, pads: Array, value: Array | None = No
     return (np.pad(x[crop], grow, mode=mode),)
 
 
-def _pad_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _pad_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     """The padding value takes no gradient."""
     x, dy = source(node, 0), dys[0]
     rest: Values = [None] * (len(node.inputs) - 1)
@@ -201,12 +202,12 @@ def _pad_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> 
     return [dy, *rest]
 
 
-def _expand_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _expand_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     dy = dys[0]
     return [None if dy is None else unbroadcast(g, dy, source(node, 0)), None]
 
 
-def _tile_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
+def _tile_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     x, dy = source(node, 0), dys[0]
     if dy is None:
         return [None, None]

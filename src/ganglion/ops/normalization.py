@@ -9,8 +9,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, source, unbroadcast
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 
 
 def _along_channels(x: Array, like: Array) -> Array:
@@ -38,7 +39,7 @@ def batch_normalization(attrs: Attrs, x: Array, scale: Array, bias: Array, mean:
     return (y.astype(x.dtype), *running)
 
 
-def _batch_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _batch_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                ) -> list[ir.Value | None]:
     """The running statistics take no gradient in training mode."""
     x, scale, dy = source(node, 0), source(node, 1), dys[0]
@@ -97,7 +98,7 @@ def layer_normalization(attrs: Attrs, x: Array, scale: Array, bias: Array | None
     return ((y if bias is None else y + bias).astype(x.dtype), mean, inverse.astype(x.dtype))
 
 
-def _layer_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _layer_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                ) -> list[ir.Value | None]:
     """Uses the outputs Mean and InvStdDev, which the node is given if it lacks them."""
     x, scale, dy = source(node, 0), source(node, 1), dys[0]

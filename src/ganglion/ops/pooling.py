@@ -10,8 +10,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Moves, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import source, target
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.ops.windows import (
     AVERAGE_READS,
     POOL_READS,
@@ -105,7 +106,7 @@ def _pool_attrs(node: ir.Node) -> dict[str, int | list[int]]:
     return found
 
 
-def _max_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _max_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
              ) -> list[ir.Value | None]:
     dy = dys[0]
     if dy is None:
@@ -114,7 +115,7 @@ def _max_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
                  attrs=_pool_attrs(node))]
 
 
-def _average_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _average_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                  ) -> list[ir.Value | None]:
     dy = dys[0]
     if dy is None:
@@ -124,7 +125,7 @@ def _average_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
                  attrs=_pool_attrs(node))]
 
 
-def _global_max_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _global_max_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                     ) -> list[ir.Value | None]:
     x, dy = source(node, 0), dys[0]
     if dy is None:
@@ -133,7 +134,7 @@ def _global_max_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | Non
                  kernel_shape=list(static_shape(x)[2:]))]
 
 
-def _global_average_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _global_average_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                         ) -> list[ir.Value | None]:
     x, dy = source(node, 0), dys[0]
     if dy is None:

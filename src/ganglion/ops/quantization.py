@@ -12,11 +12,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.ops import integer
+from ganglion.ops import convolution, integer, pooling
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Infer, Kernel, Op
-from ganglion.ops.graph import infer_types, static_shape
+from ganglion.ops.inference import infer_by
 from ganglion.ops.integer import requant_multiplier
+from ganglion.ops.values import static_shape
 from ganglion.ops.windows import AVERAGE_READS, CONV_READS, TRANSPOSED_READS
 
 __all__ = ["ROWS", "requant_multiplier"]
@@ -130,6 +131,9 @@ def _table(attrs: Attrs, x: Array, table: Array) -> tuple[Array]:
     return (table[x.astype(np.int64) - np.iinfo(x.dtype).min],)
 
 
+FLOAT = {row.name: row for row in (*convolution.ROWS, *pooling.ROWS)}
+
+
 def like_float(name: str, operands: Sequence[int], keep: Sequence[str], dtype: int) -> Infer:
     """Shapes as ONNX infers them for the float operator `name`; dtype of input number `dtype`."""
     def infer(attrs: Attrs, inputs: Inputs) -> Types:
@@ -137,7 +141,7 @@ def like_float(name: str, operands: Sequence[int], keep: Sequence[str], dtype: i
         kept = {k: v for k, v in attrs.items() if k in keep}
         node = ir.node(name, floats, kept)  # type: ignore[arg-type]
         node.outputs[0].name = "y"
-        infer_types(node)
+        infer_by(FLOAT[name].infer, node)
         return [(_dtype(inputs[dtype]), static_shape(node.outputs[0]))]
 
     return infer

@@ -9,8 +9,9 @@ import onnx_ir as ir
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_ints
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op, View
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, stops
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.values import static_shape
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -61,7 +62,7 @@ def _uniform_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
     return [(ir.DataType.FLOAT, tuple(get_ints(attrs, "shape", []))), (ir.DataType.UINT32, (4,))]
 
 
-def dropout(g: GraphBuilder, x: ir.Value, rate: float, state: ir.Value
+def dropout(g: Builder, x: ir.Value, rate: float, state: ir.Value
             ) -> tuple[ir.Value, ir.Value]:
     """x with each element zeroed with probability `rate`, the others divided by 1 - rate, and the
     generator's state after it. The shape of x must be static."""
@@ -79,7 +80,7 @@ def _dropout_reference(attrs: Attrs, x: Array, ratio: Array | None = None,
     return x, np.ones(x.shape, bool)
 
 
-def _dropout_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _dropout_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                  ) -> list[ir.Value | None]:
     mode = optional(node, 2)
     if mode is not None and (mode.const_value is None or mode.const_value.numpy().any()):

@@ -28,9 +28,10 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Infer, Kernel, Op, Reference, Vjp
+from ganglion.ops.building import Builder
 from ganglion.ops.cells import Trace, backward, check, directions, forward
 from ganglion.ops.gradients import optional
-from ganglion.ops.graph import GraphBuilder, attributes
+from ganglion.ops.values import attributes
 
 Types = list[tuple[ir.DataType, Dims]]
 
@@ -151,7 +152,7 @@ def _vjp(cell: str) -> Vjp:
     """The node's Trace operator takes its place, so that the forward pass runs once."""
     name = cell.upper()
 
-    def vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
             ) -> list[ir.Value | None]:
         if all(dy is None for dy in dys):
             return [None] * len(node.inputs)

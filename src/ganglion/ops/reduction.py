@@ -9,10 +9,11 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import Array, Attrs, Kernel, Op, Reference, Vjp
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import constant_ints, optional, rank, source, stops, target
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 
-Slope = Callable[[GraphBuilder, ir.Value, ir.Value, ir.Value, list[int]], ir.Value]
+Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value, list[int]], ir.Value]
 """`slope(g, x, y, dy, axes) -> dx`; y and dy have the reduced axes as 1."""
 
 
@@ -44,7 +45,7 @@ def _reference(compute: Callable[..., Array]) -> Reference:
 
 
 def _vjp(slope: Slope) -> Vjp:
-    def vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
             ) -> list[ir.Value | None]:
         x, y, dy = source(node, 0), node.outputs[0], dys[0]
         rest: list[ir.Value | None] = [None] * (len(node.inputs) - 1)
@@ -57,13 +58,13 @@ def _vjp(slope: Slope) -> Vjp:
     return vjp
 
 
-def _mean_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
+def _mean_slope(g: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
                 ) -> ir.Value:
     count = prod(static_shape(x)[a] for a in axes)
     return g.op("Expand", g.mul(dy, 1 / count), target(g, x))
 
 
-def _extreme_slope(g: GraphBuilder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
+def _extreme_slope(g: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axes: list[int]
                    ) -> ir.Value:
     """Elements that share the extreme share the gradient."""
     if not axes:

@@ -2,31 +2,30 @@
 
 from functools import cache
 
+from ganglion.ops import (
+    activation,
+    arithmetic,
+    convolution,
+    fake_quantization,
+    hybrid,
+    indexing,
+    linear,
+    movement,
+    normalization,
+    pooling,
+    quantization,
+    random,
+    recurrent,
+    reduction,
+    resize,
+    softmax,
+)
 from ganglion.ops.base import Op
 
 
 @cache
 def rows() -> dict[tuple[str, str], Op]:
     """Every operator row. Raises ValueError when two families claim one operator."""
-    from ganglion.ops import (
-        activation,
-        arithmetic,
-        convolution,
-        fake_quantization,
-        hybrid,
-        indexing,
-        linear,
-        movement,
-        normalization,
-        pooling,
-        quantization,
-        random,
-        recurrent,
-        reduction,
-        resize,
-        softmax,
-    )
-
     table: dict[tuple[str, str], Op] = {}
     for family in (activation, arithmetic, linear, convolution, pooling, normalization, reduction,
                    softmax, movement, indexing, resize, recurrent, random, quantization,

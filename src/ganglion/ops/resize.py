@@ -14,8 +14,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
 from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, swapped
-from ganglion.ops.graph import GraphBuilder, attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 
 MODES = ("nearest", "linear", "cubic")
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -247,7 +248,7 @@ def repeats(node: ir.Node) -> list[int] | None:
     return found
 
 
-def _resize_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _resize_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                 ) -> list[ir.Value | None]:
     """Repeated pixels are summed; otherwise every axis takes its transposed matrix."""
     x, dy = source(node, 0), dys[0]

@@ -7,8 +7,9 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.building import Builder
 from ganglion.ops.gradients import rank, source
-from ganglion.ops.graph import GraphBuilder, attributes
+from ganglion.ops.values import attributes
 
 
 def softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:
@@ -25,7 +26,7 @@ def log_softmax(attrs: Attrs, x: Array) -> tuple[Array, ...]:
     return (low - np.log(np.exp(low).sum(axis=axis, keepdims=True)),)
 
 
-def _softmax_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _softmax_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                  ) -> list[ir.Value | None]:
     y, dy = node.outputs[0], dys[0]
     if dy is None:
@@ -34,7 +35,7 @@ def _softmax_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
     return [g.mul(y, g.sub(dy, g.total(g.mul(dy, y), [axis])))]
 
 
-def _log_softmax_vjp(g: GraphBuilder, node: ir.Node, dys: Sequence[ir.Value | None]
+def _log_softmax_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
                      ) -> list[ir.Value | None]:
     y, dy = node.outputs[0], dys[0]
     if dy is None:

@@ -10,9 +10,10 @@ from onnx.reference import ReferenceEvaluator
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.base import OPSET, Array
+from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.facts import is_random
-from ganglion.ops.graph import IR_VERSION, GraphBuilder
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
 from ganglion.ops.marks import CONSTANT
 from ganglion.ops.registry import find

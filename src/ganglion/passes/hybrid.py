@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.graph import attributes
+from ganglion.ops.values import attributes
 from ganglion.passes.base import Pass, integer, known_shape, standard, sweep
 from ganglion.passes.integer_products import Weights, weights
 from ganglion.passes.qdq import Editor, array_of, is_constant, producer

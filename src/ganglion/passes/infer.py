@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
-from ganglion.ops.graph import FIX_SHAPES
 from ganglion.ops.infer import infer_model
+from ganglion.ops.values import FIX_SHAPES
 from ganglion.passes.base import Pass
 
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ganglion.ops.base import Moves
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.facts import is_even, movement
-from ganglion.ops.graph import attributes
+from ganglion.ops.values import attributes
 from ganglion.passes.base import only_reader
 from ganglion.passes.qdq import Codes, Editor, array_of, is_constant, producer
 

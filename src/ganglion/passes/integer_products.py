@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.convolution import transpose_window
-from ganglion.ops.graph import attributes
 from ganglion.ops.integer import requant_multiplier
+from ganglion.ops.values import attributes
 from ganglion.passes.base import integer, only_reader
 from ganglion.passes.qdq import (
     Codes,

@@ -2,8 +2,9 @@
 
 import onnx_ir as ir
 
-from ganglion.ops.graph import GraphBuilder, attributes
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.linear import whole_factors
+from ganglion.ops.values import attributes
 from ganglion.passes.base import Pass, before, integer, known_shape, redirect, standard
 
 

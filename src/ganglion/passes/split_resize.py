@@ -7,8 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.ops.graph import GraphBuilder, attributes
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.resize import MAX_WEIGHTS, Axis, interpolation, offset, resize_plan
+from ganglion.ops.values import attributes
 from ganglion.passes.base import Pass, before, known_shape, redirect, standard
 
 MAX_RESIZED = 1 << 27

@@ -8,8 +8,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import Binding, bindings, set_bindings
 from ganglion.ops.facts import is_recurrent
-from ganglion.ops.graph import FIX_SHAPES, GraphBuilder, infer_types
+from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.infer import infer_model
+from ganglion.ops.values import FIX_SHAPES
 from ganglion.passes.base import known_shape
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.infer import FixShapes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from ganglion.ops.bindings import bindings
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.base import CTYPES, Variant
 from ganglion.kernels.move import CopySpec
 from ganglion.kernels.registry import families
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.plan.choices import NO_CHOICES, Choices, candidates
 from ganglion.plan.views import Storage, View, collapse, dense_strides, row_major
 

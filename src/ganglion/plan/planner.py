@@ -11,9 +11,10 @@ from ganglion.kernels.base import CTYPES
 from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
-from ganglion.ops.graph import UNFIT, static_shape
 from ganglion.ops.guard import check_attributes
+from ganglion.ops.inference import UNFIT
 from ganglion.ops.registry import find, rows
+from ganglion.ops.values import static_shape
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.finish import finish
 from ganglion.plan.fusion import Unit, absorb, group, schedule

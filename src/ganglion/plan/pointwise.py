@@ -9,7 +9,7 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
-from ganglion.ops.graph import UNFIT, attributes, static_shape
+from ganglion.ops.inference import UNFIT
 from ganglion.ops.pointwise import (
     INTEGERS,
     Expr,
@@ -25,6 +25,7 @@ from ganglion.ops.pointwise import (
     unary,
 )
 from ganglion.ops.registry import find
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.codes import Codes, codes
 from ganglion.plan.fusion import Unit
 from ganglion.plan.lowerer import Fused, Lowerer, lowered_dtype

@@ -14,7 +14,7 @@ from ganglion.runtime import _ctypes
 from ganglion.runtime.library import Loaded
 
 try:
-    from ganglion.runtime import _session
+    import ganglion.runtime._session as _session
 except ImportError:  # not built for this Python: the pure one serves
     EXTENSION = False
 else:

@@ -4,7 +4,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
-from ganglion.ops.graph import GraphBuilder, infer_types, static_shape
+from ganglion.ops.graph import GraphBuilder, infer_types
+from ganglion.ops.values import static_shape
 from ganglion.passes.fold_constants import FoldSettings
 
 

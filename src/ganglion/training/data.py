@@ -14,7 +14,7 @@ from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.classes import class_names
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.tensors import as_array, is_tensor
 from ganglion.training.losses import Loss
 

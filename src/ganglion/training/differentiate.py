@@ -12,9 +12,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find
+from ganglion.ops.values import static_shape
 
 
 def differentiate(model: ir.Model, loss: str, wrt: Sequence[str]) -> ir.Model:

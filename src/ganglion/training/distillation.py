@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.values import static_shape
 from ganglion.training.losses import EPSILON, Loss, logits_of
 
 

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.fake_quantization import is_fake_quantize
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.values import static_shape
 from ganglion.training.settings import ABOVE_0, FLAG, require
 
 EPSILON = 1e-7

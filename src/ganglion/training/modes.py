@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.exported import separate_parameters
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import TRAINABLE
 from ganglion.ops.random import dropout
+from ganglion.ops.values import static_shape
 from ganglion.training.state import State
 from ganglion.training.weights import PYTORCH
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
-from ganglion.ops.graph import static_shape
+from ganglion.ops.values import static_shape
 from ganglion.tensors import as_array, is_tensor
 from ganglion.training.data import Arrays, Dataset
 

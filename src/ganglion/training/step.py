@@ -21,8 +21,9 @@ from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.exported import is_float
-from ganglion.ops.graph import GraphBuilder, static_shape
+from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import CONSTANT, PRUNED
+from ganglion.ops.values import static_shape
 from ganglion.training.batch import fix_batch
 from ganglion.training.differentiate import gradients
 from ganglion.training.losses import Loss

@@ -10,7 +10,7 @@ from ganglion.kernels.hybrid import HybridConvSpec, HybridMatMulSpec
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import Moves
 from ganglion.ops.facts import is_average, limits_of, movement
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Fused, Lowerer
 from ganglion.plan.lowering.common import (
     CHANNELS_LAST,

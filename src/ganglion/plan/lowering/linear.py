@@ -10,7 +10,7 @@ from ganglion.errors import UnsupportedOp
 from ganglion.kernels.matmul import MatMulSpec
 from ganglion.kernels.matmul_whole import WholeMatMulSpec
 from ganglion.ops.attr import get_float, get_int
-from ganglion.ops.graph import attributes
+from ganglion.ops.values import attributes
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering.common import epilogue, extras, result_of
 from ganglion.plan.views import View, row_major

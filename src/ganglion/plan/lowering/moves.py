@@ -16,7 +16,7 @@ from ganglion.kernels.move import (
     ScatterAddSpec,
 )
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
 

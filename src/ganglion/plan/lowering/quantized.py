@@ -14,8 +14,8 @@ from ganglion.kernels.rescale import ISAS as RESCALED
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.kernels.table import TableSpec
 from ganglion.ops.attr import get_int
-from ganglion.ops.graph import attributes, static_shape
 from ganglion.ops.integer import clamp_range, requant_multiplier, softmax_table
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering.common import CHANNELS_LAST, images, new_image
 from ganglion.plan.lowering.linear import matrix, product

@@ -10,7 +10,7 @@ from ganglion.errors import UnsupportedOp
 from ganglion.kernels.recurrent import DEFAULTS, VALUES, RecurrentSpec
 from ganglion.kernels.recurrent_grad import RecurrentGradSpec
 from ganglion.ops.attr import get_floats, get_int, get_str, get_strs
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
 

@@ -12,10 +12,10 @@ from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
 from ganglion.kernels.reduce import ARGS, ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.graph import attributes, static_shape
 from ganglion.ops.normalization import first_axis
 from ganglion.ops.reduction import identity
 from ganglion.ops.resize import nearest, repeats, resize_plan
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View, dense_strides, row_major
 

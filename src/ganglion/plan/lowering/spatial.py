@@ -12,7 +12,7 @@ from ganglion.kernels.conv_transpose import ConvTransposeSpec
 from ganglion.kernels.pool import PoolSpec
 from ganglion.kernels.pool_grad import PoolGradSpec
 from ganglion.ops.attr import get_int, get_str
-from ganglion.ops.graph import attributes, static_shape
+from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering.common import (
     CHANNELS_LAST,
