@@ -97,9 +97,13 @@ def test_the_runtime_needs_numpy_alone():
 def arrows() -> dict[str, set[str]]:
     """Module -> the modules that it imports, wherever in it; the package's own front door, which
     imports nothing until it is asked, apart."""
-    modules = {".".join(("ganglion", *path.relative_to(SOURCE).with_suffix("").parts))
-               .removesuffix(".__init__"): path for path in FILES}
-    return {module: {name if name in modules else name.rpartition(".")[0]
+    def name_of(path: Path) -> str:
+        parts = ("ganglion", *path.relative_to(SOURCE).with_suffix("").parts)
+        return ".".join(parts).removesuffix(".__init__")
+
+    modules = {name_of(path): path for path in FILES}
+    known = {*modules, *map(name_of, SOURCE.rglob("*.pyx"))}
+    return {module: {name if name in known else name.rpartition(".")[0]
                      for name in imported(path)} & set(modules) - {module}
             for module, path in modules.items()}
 
