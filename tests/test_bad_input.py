@@ -46,8 +46,8 @@ def sequences_of_any_length() -> ir.Model:
 
 def with_unknown_operator() -> ir.Model:
     g = GraphBuilder("odd")
-    x = g.input("x", ir.DataType.FLOAT, (2, 3))
-    g.output("y", g.op("Hardmax", x, hint="the_odd_one"))
+    x = g.input("x", ir.DataType.FLOAT, (3, 3))
+    g.output("y", g.op("Det", x, hint="the_odd_one"))
     return g.model()
 
 
@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Callable[[], object], type[GanglionError], str]] = {
         r"dynamic shape \[1,.*\].*shapes=.*--shape"),
     "an operator without a row": (
         lambda: gg.compile(with_unknown_operator()), UnsupportedOp,
-        "'the_odd_one' uses the operator ai.onnx.Hardmax.*not supported"),
+        "'the_odd_one' uses the operator ai.onnx.Det.*not supported"),
     "NaN among the calibration rows of a check": (
         lambda: gg.compile(net(), calibration=ROWS * np.nan), DataError,
         "'input_layer' holds 32 NaN or infinite elements; remove those rows"),
@@ -169,13 +169,13 @@ def test_what_is_given_wrong_is_refused_with_advice(name: str) -> None:
 
 
 def test_an_operator_of_a_file_is_refused_by_node_and_name(tmp_path: Path) -> None:
-    node = onnx.helper.make_node("Hardmax", ["x"], ["y"], name="the_odd_one")
-    ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 4])
-             for n in ("x", "y")]
+    node = onnx.helper.make_node("Det", ["x"], ["y"], name="the_odd_one")
+    ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape)
+             for n, shape in (("x", [4, 4]), ("y", []))]
     graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:])
     onnx.save(onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", 21)]), tmp_path / "odd.onnx")
-    with pytest.raises(UnsupportedOp, match=r"'the_odd_one'.*Hardmax"):
+    with pytest.raises(UnsupportedOp, match=r"'the_odd_one'.*Det"):
         gg.compile(gg.load(tmp_path / "odd.onnx"))
 
 

@@ -278,6 +278,9 @@ def reduction() -> list[Example]:
                           note="ties"),
                   Example(name, [np.zeros((2, 3), np.float32)],
                           {"axis": -1, "select_last_index": 1}, note="last")]
+    found += [Example("Hardmax", [distinct(2, 3, 4)], note="last axis"),
+              Example("Hardmax", [distinct(2, 3, 4)], {"axis": 1}),
+              Example("Hardmax", [np.zeros((2, 3), np.float32)], kink=True, note="ties")]
     for name in ("Softmax", "LogSoftmax"):
         found += [Example(name, [f(3, 5) * 20]), Example(name, [f(2, 3, 4)], {"axis": 1},
                                                          note="axis")]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_float, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise
 from ganglion.ops.building import Builder
@@ -55,8 +56,15 @@ def _elu(attrs: Attrs, x: Expr) -> Expr:
     return where(binary("lt", x, 0.0), get_float(attrs, "alpha", 1.0) * _exp_minus_1(x), x)
 
 
-def _celu(attrs: Attrs, x: Expr) -> Expr:
+def _celu_alpha(attrs: Attrs) -> float:
     alpha = get_float(attrs, "alpha", 1.0)
+    if alpha == 0:
+        raise UnsupportedOp("Celu with alpha=0, by which it divides; Relu is its limit")
+    return alpha
+
+
+def _celu(attrs: Attrs, x: Expr) -> Expr:
+    alpha = _celu_alpha(attrs)
     return where(binary("lt", x, 0.0), alpha * _exp_minus_1(x / alpha), x)
 
 
@@ -92,7 +100,7 @@ def _elu_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value)
 
 
 def _celu_slope(g: Builder, attrs: Attrs, x: ir.Value, y: ir.Value, dy: ir.Value) -> ir.Value:
-    alpha = get_float(attrs, "alpha", 1.0)
+    alpha = _celu_alpha(attrs)
     return g.where(g.less(x, 0), g.mul(dy, g.add(g.mul(y, 1 / alpha), 1)), dy)
 
 
@@ -191,7 +199,7 @@ def _elu_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 
 def _celu_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
-    alpha = get_float(attrs, "alpha", 1.0)
+    alpha = _celu_alpha(attrs)
     return (np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x),)
 
 

@@ -82,6 +82,7 @@ class Op:
     `weights`: what it multiplies sums of products with, `added`: what it adds to them, `learned`:
     all that training learns, `states`: what its cells start from, for a recurrent layer,
     `indices`: which rows, along `axis`, of the first input.
+    `along`: the default of `axis`, the one axis that it works along.
     `moves`: see `Moves`, by the attributes where they decide; None computes. `even`: 256 even steps
     describe its results well; `limits`: these lie between them whatever it reads. `codes`: it reads
     or gives the codes of rounded numbers. `exact`: its floats come out the same of every build.
@@ -100,6 +101,7 @@ class Op:
     learned: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
     indices: int | None = None
+    along: int | None = None
     moves: Moves | Callable[[Attrs], Moves | None] | None = None
     even: bool = False
     limits: tuple[float, float] = (-inf, inf)

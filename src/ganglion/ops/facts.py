@@ -85,6 +85,14 @@ def indices_of(node: ir.Node) -> int | None:
     return None if row is None else row.indices
 
 
+def worked_along(node: ir.Node | None) -> int | None:
+    """The axis that the node works along, be it negative; None where there is not just one."""
+    row = row_of(node)
+    if node is None or row is None or row.along is None:
+        return None
+    return node.attributes.get_int("axis", row.along)
+
+
 def is_recurrent(node: ir.Node | None) -> bool:
     """Whether the node walks along a sequence with a state."""
     row = row_of(node)

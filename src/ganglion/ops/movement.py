@@ -251,7 +251,7 @@ ROWS = (
     Op("Concat", source="ONNX Concat-13",
        reads=("axis",),
        lower=Kernel("concat"), moves=Moves.JOIN, even=True, vjp=_concat_vjp),
-    Op("Split", source="ONNX Split-18",
+    Op("Split", source="ONNX Split-18", along=0,
        reads=("axis", "num_outputs"),
        lower=Kernel("split"), moves=Moves.PLACE, even=True, vjp=_split_vjp,
        reference=_split_reference),

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import Array, Attrs, Kernel, Op
 from ganglion.ops.building import Builder
-from ganglion.ops.gradients import rank, source
+from ganglion.ops.gradients import rank, source, stops
 from ganglion.ops.values import attributes
 
 
@@ -45,12 +45,16 @@ def _log_softmax_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
 
 
 ROWS = (
-    Op("Softmax", source="ONNX Softmax-13", even=True, limits=(0, 1),
+    Op("Softmax", source="ONNX Softmax-13", along=-1, even=True, limits=(0, 1),
        reads=("axis",),
        lower=Kernel("softmax"), vjp=_softmax_vjp,
        reference=softmax),
-    Op("LogSoftmax", source="ONNX LogSoftmax-13",
+    Op("LogSoftmax", source="ONNX LogSoftmax-13", along=-1,
        reads=("axis",),
        lower=Kernel("softmax"), vjp=_log_softmax_vjp,
        reference=log_softmax),
+    Op("Hardmax", source="ONNX Hardmax-13 (the first of several largest)", along=-1, even=True,
+       limits=(0, 1),
+       reads=("axis",),
+       lower=Kernel("hardmax"), vjp=stops),
 )

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.ops.facts import is_pointwise, is_recurrent, is_reduction, is_table
+from ganglion.ops.facts import is_pointwise, is_recurrent, is_reduction, is_table, worked_along
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass, integer, known_shape
 from ganglion.passes.transposable import perm_of
@@ -103,14 +103,12 @@ def _gemm(walk: Walk, node: ir.Node) -> Axis:
     return axis
 
 
-def _not_along(default: int) -> Callable[[Walk, ir.Node], Axis]:
+def _not_along(walk: Walk, node: ir.Node) -> Axis:
     """One axis is worked along: Softmax, Split. It must not be time."""
-    def rule(walk: Walk, node: ir.Node) -> Axis:
-        axis = walk.only_first(node)
-        if integer(node, "axis", default) % walk.rank(node.inputs[0]) == axis:
-            raise walk.refusal(node, "works along time")
-        return axis
-    return rule
+    axis, along = walk.only_first(node), worked_along(node)
+    if along is None or along % walk.rank(node.inputs[0]) == axis:
+        raise walk.refusal(node, "works along time")
+    return axis
 
 
 def _quantise(walk: Walk, node: ir.Node) -> Axis:
@@ -228,9 +226,8 @@ def _recurrent(walk: Walk, node: ir.Node) -> Axis:
 RULES: Mapping[str, Callable[[Walk, ir.Node], Axis]] = {
     **dict.fromkeys(("Reshape", "Flatten"), _reshape),
     **dict.fromkeys(("Identity", "Dropout"), _elementwise),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _not_along(-1)),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantise),
-    "Split": _not_along(0), "Transpose": _transpose, "MatMul": _matmul, "Gemm": _gemm,
+    "Transpose": _transpose, "MatMul": _matmul, "Gemm": _gemm,
     "Concat": _concat, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "LayerNormalization": _layer_norm, "BatchNormalization": _batch_norm, "Gather": _gather,
     "Slice": _slice, "Pad": _pad}
@@ -245,6 +242,8 @@ def rule_of(node: ir.Node) -> Callable[[Walk, ir.Node], Axis] | None:
         return _recurrent
     if is_reduction(node):
         return _reduce
+    if worked_along(node) is not None:
+        return _not_along
     return RULES.get(node.op_type) if node.domain == "" else None
 
 

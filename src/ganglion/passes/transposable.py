@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.facts import is_pointwise, is_reduction
+from ganglion.ops.facts import is_pointwise, is_reduction, worked_along
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import (
     Pass,
@@ -195,14 +195,12 @@ def _tile(site: Site) -> Moved | None:
     return Moved(inputs, site.perm)
 
 
-def _along(default: int) -> Callable[[Site], Moved | None]:
+def _along(site: Site) -> Moved | None:
     """Operators with one `axis`: Softmax, Split."""
-    def rule(site: Site) -> Moved | None:
-        if site.index != 0:
-            return None
-        axis = site.axis(integer(site.node, "axis", default))
-        return Moved(site.inputs(), site.perm, {"axis": axis})
-    return rule
+    axis = worked_along(site.node)
+    if site.index != 0 or axis is None:
+        return None
+    return Moved(site.inputs(), site.perm, {"axis": site.axis(axis)})
 
 
 def _quantise(site: Site) -> Moved | None:
@@ -224,7 +222,6 @@ def perm_of(node: ir.Node) -> Perm:
 
 
 RULES: Mapping[str, Callable[[Site], Moved | None]] = {
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _along(-1)), "Split": _along(0),
     "QuantizeLinear": _quantise, "DequantizeLinear": _quantise, "Concat": _concat, "Pad": _pad,
     "Slice": _slice, "Squeeze": _squeeze, "Tile": _tile, "Identity": _first, "Dropout": _first}
 
@@ -235,4 +232,6 @@ def rule_of(node: ir.Node) -> Callable[[Site], Moved | None] | None:
         return None
     if is_pointwise(node):
         return _broadcast
+    if worked_along(node) is not None:
+        return _along
     return _reduce if is_reduction(node) else RULES.get(node.op_type)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.move import FillSpec, GatherSpec
+from ganglion.kernels.move import FillSpec, GatherSpec, OneHotSpec
 from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
 from ganglion.kernels.reduce import ARGS, ReduceSpec
 from ganglion.kernels.softmax import SoftmaxSpec
@@ -121,6 +121,16 @@ def lower_softmax(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "softmax", spec, [x, y])
 
 
+def lower_hardmax(lowerer: Lowerer, node: ir.Node) -> None:
+    """Hardmax-13: 1 at the first largest element along the axis, else 0."""
+    x, y = lowerer.dense(lowerer.view(node.inputs[0])), lowerer.new(node.outputs[0])
+    axis = get_int(attributes(node), "axis", -1) % len(x.shape)
+    outer, n, inner = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:])
+    place = lowerer.buffer(f"{node.name}_place", "int64", (outer, inner))
+    lowerer.emit(node, "reduce", ReduceSpec("argmax", x.dtype, outer, n, inner), [x, place])
+    lowerer.emit(node, "one_hot", OneHotSpec("int64", outer, n, inner, dtype=y.dtype), [place, y])
+
+
 def lower_layer_norm(lowerer: Lowerer, node: ir.Node) -> None:
     """LayerNormalization-17; with its Mean and InvStdDev outputs where somebody reads them."""
     attrs = attributes(node)
@@ -202,6 +212,7 @@ def _gather_pixels(lowerer: Lowerer, node: ir.Node, view: View) -> None:
 
 
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
-    "reduce": lower_reduce, "softmax": lower_softmax, "layer_norm": lower_layer_norm,
+    "reduce": lower_reduce, "softmax": lower_softmax,
+    "hardmax": lower_hardmax, "layer_norm": lower_layer_norm,
     "batch_norm": lower_batch_norm,
     "resize": lower_resize}
