@@ -68,7 +68,7 @@ def test_integer_networks_give_the_same_bits_on_every_instruction_set(name: str,
 @pytest.mark.emulator
 @pytest.mark.parametrize(("name", "goal"), [
     *((name, goal) for name in INTEGER for goal in ("raspberrypi4", "wasm32")),
-    ("cnn", "raspberrypi5"), ("dense", "raspberrypi5")])
+    ("cnn", "raspberrypi5"), ("dense", "raspberrypi5"), ("cnn", "riscv64"), ("dense", "riscv64")])
 def test_integer_networks_give_the_same_bits_on_other_processors(name: str, goal: str) -> None:
     if not available(target(goal)):
         pytest.skip(f"no emulator for {goal}")
@@ -76,7 +76,7 @@ def test_integer_networks_give_the_same_bits_on_other_processors(name: str, goal
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("goal", ["raspberrypi4", "wasm32"])
+@pytest.mark.parametrize("goal", ["raspberrypi4", "riscv64", "wasm32"])
 @pytest.mark.parametrize("name", ["cnn", "lstm", "attention"])
 def test_float_networks_agree_on_other_processors(name: str, goal: str) -> None:
     if not available(target(goal)):

@@ -12,7 +12,7 @@ from ganglion.errors import ToolchainError
 from ganglion.toolchain import compile_sources, host, target
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-ELF_MACHINES = {"x86-64-v3": 62, "raspberrypi4": 183, "raspberrypi5": 183,
+ELF_MACHINES = {"x86-64-v3": 62, "raspberrypi4": 183, "raspberrypi5": 183, "riscv64": 243,
                 "cortex-m4": 40}
 
 

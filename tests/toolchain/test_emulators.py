@@ -15,6 +15,7 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not i
 
 
 @pytest.fixture(params=["host", pytest.param("raspberrypi4", marks=pytest.mark.emulator),
+                        pytest.param("riscv64", marks=pytest.mark.emulator),
                         pytest.param("wasm32", marks=pytest.mark.emulator)])
 def machine(request):
     row = target(request.param)
@@ -106,7 +107,8 @@ def test_a_target_without_emulator_says_what_to_do(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("ganglion.cpu.machine", lambda: "x86_64")
     monkeypatch.setattr("ganglion.cpu.isas", lambda: ("scalar",))
-    for name, hint in (("raspberrypi4", "qemu-user"), ("wasm32", "pip install wasmtime"),
+    for name, hint in (("raspberrypi4", "qemu-user"), ("riscv64", "qemu-riscv64"),
+                       ("wasm32", "pip install wasmtime"),
                        ("cortex-m4", "on the device"), ("generic", "on the device"),
                        ("x86-64-v3", "with_isas")):
         assert not available(target(name))

@@ -8,8 +8,8 @@ from ganglion.kernels.isa import ISAS
 from ganglion.toolchain import host, target, targets
 from ganglion.toolchain.targets import ISA_FLAGS
 
-NAMES = ["host", "x86-64-v3", "x86-64-v4", "raspberrypi4", "raspberrypi5", "wasm32", "cortex-m4",
-         "generic"]
+NAMES = ["host", "x86-64-v3", "x86-64-v4", "raspberrypi4", "raspberrypi5", "riscv64", "wasm32",
+         "cortex-m4", "generic"]
 
 
 def test_every_target_is_listed_under_its_name():

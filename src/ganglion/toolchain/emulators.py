@@ -1,7 +1,7 @@
 """Running a build for another machine here, to see that it answers alike.
 
-For the host, and for Arm under qemu, the network and `harness.c` become a program; WebAssembly is
-loaded into wasmtime. Rows go in and come out as raw bytes, little-endian like every target.
+For the host, and for Arm and RISC-V under qemu, the network and `harness.c` become a program;
+WebAssembly is loaded into wasmtime. Rows go in and come out as raw bytes, little-endian like every target.
 """
 
 import importlib.util
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import wasmtime
 
 ALIGNMENT = 64
-QEMU = ("qemu-aarch64", "qemu-aarch64-static")
+QEMU: Mapping[str, str] = {"qemu-aarch64": "aarch64", "qemu-riscv64": "riscv64"}
+"""Emulators of another processor's Linux programs, and the machine that needs none for them."""
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
             "-fno-omit-frame-pointer")
 PAGE_BYTES = 65536
@@ -63,8 +64,8 @@ def available(target: Target) -> bool:
     """Whether `run_emulated` can run this target's code on this machine."""
     if target.emulator == "native":
         return target.triple == host().triple and set(target.isas) <= set(cpu.isas())
-    if target.emulator == "qemu-aarch64":
-        return sys.platform == "linux" and (cpu.machine() == "aarch64" or _qemu() is not None)
+    if target.emulator in QEMU:
+        return sys.platform == "linux" and (not _is_foreign(target) or _qemu(target) is not None)
     if target.emulator == "wasmtime":
         return importlib.util.find_spec("wasmtime") is not None
     return False
@@ -99,7 +100,7 @@ class Emulated:
         if self.target.emulator == "wasmtime":
             raw = _run_wasm(self.binary, name, self.function, rows)
         else:
-            raw = _run_program(self.binary, name, rows, _is_foreign(self.target), self.timeout)
+            raw = _run_program(self.binary, name, rows, _started_by(self.target), self.timeout)
         row_bytes = rows.count * sum(rows.out_bytes)
         if len(raw) < row_bytes:
             raise ToolchainError(f"the emulated network wrote {len(raw)} bytes, expected "
@@ -157,7 +158,7 @@ def _how_to(target: Target) -> str:
         return (f"this machine ({host().triple}) has {', '.join(cpu.isas())}, target "
                 f"{target.name!r} ({target.triple}) may use {', '.join(target.isas)}: narrow the "
                 f"target with with_isas(), or run it there")
-    missing = {"qemu-aarch64": "install qemu-user (it brings qemu-aarch64)",
+    missing = {**{name: f"install qemu-user (it brings {name})" for name in QEMU},
                "wasmtime": "`pip install wasmtime`"}.get(target.emulator or "")
     if missing is None:
         return f"there is no emulator for target {target.name!r}: run its build on the device"
@@ -166,11 +167,16 @@ def _how_to(target: Target) -> str:
 
 def _is_foreign(target: Target) -> bool:
     """Whether the target's program runs here only under an emulator of its processor."""
-    return target.emulator == "qemu-aarch64" and cpu.machine() != "aarch64"
+    return cpu.machine() != QEMU.get(target.emulator or "", cpu.machine())
 
 
-def _qemu() -> str | None:
-    return next((found for name in QEMU if (found := shutil.which(name))), None)
+def _started_by(target: Target) -> list[str]:
+    """The words in front of the program's own."""
+    return [_qemu(target) or str(target.emulator)] if _is_foreign(target) else []
+
+
+def _qemu(target: Target) -> str | None:
+    return shutil.which(f"{target.emulator}") or shutil.which(f"{target.emulator}-static")
 
 
 def _rows(description: Mapping[str, object], inputs: Sequence[Array]) -> tuple[Rows, bool]:
@@ -229,10 +235,10 @@ def _state(description: Mapping[str, object], block: bytes) -> dict[str, Array]:
     return found
 
 
-def _run_program(program: bytes, name: str, rows: Rows, foreign: bool, timeout: float) -> bytes:
+def _run_program(program: bytes, name: str, rows: Rows, emulator: Sequence[str], timeout: float
+                 ) -> bytes:
     """Run a program made of the network and the harness, natively or under qemu."""
     sizes = [len(rows.in_bytes), *rows.in_bytes, len(rows.out_bytes), *rows.out_bytes]
-    emulator = [_qemu() or QEMU[0]] if foreign else []
     # The generated code takes no memory of its own, so there are no leaks to look for.
     env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
     with working_folder("run") as folder:
@@ -249,7 +255,7 @@ def _program(files: Mapping[str, str], target: Target, name: str, function: str,
     harness = (resources.files("ganglion.toolchain") / "harness.c").read_text(encoding="utf-8")
     command = compiler_command(cc, target)
     extra: tuple[str, ...] = SANITIZE if sanitize else ()
-    if target.emulator == "qemu-aarch64":
+    if target.emulator in QEMU:
         command = [word.replace("-linux-gnu", "-linux-musl") for word in command]
         extra = ("-static",)
     sources = sorted(file for file in files if file.endswith(".c"))

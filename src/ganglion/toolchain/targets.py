@@ -67,7 +67,8 @@ class Target:
     """One row. `isas`: best first, names of `kernels.isa`.
 
     `triple`, `cpu`: zig's names of the machine, None where zig is not told. `flags`: for every
-    compiler. `emulator`: "native" (this machine may run it), "qemu-aarch64", "wasmtime" or None.
+    compiler. `emulator`: "native" (this machine may run it), "wasmtime", a name of
+    `emulators.QEMU`, or None.
     `flash_bytes`, `ram_bytes`: the memory that code and constants, arena and state must fit;
     None where it is plenty. `cores`: how many one inference may use.
     """
@@ -125,6 +126,9 @@ FIXED = (
     Target("raspberrypi5", "aarch64-linux-gnu", ("dotprod", "neon", "scalar"), ELF,
            "Raspberry Pi 5: Cortex-A76 with dot products, 64-bit Linux", cpu="cortex_a76",
            emulator="qemu-aarch64", cores=4),
+    Target("riscv64", "riscv64-linux-gnu", ("scalar",), ELF,
+           "64-bit RISC-V Linux: RV64GC, single boards such as VisionFive 2",
+           cpu="baseline_rv64", emulator="qemu-riscv64", cores=4),
     Target("wasm32", "wasm32-freestanding", ("simd128", "scalar"), WASM,
            "WebAssembly with 128-bit vectors: browsers, Node.js, wasmtime", emulator="wasmtime"),
     Target("cortex-m4", "thumb-freestanding-eabihf", ("scalar",), OBJECT,
