@@ -278,6 +278,13 @@ def reduction() -> list[Example]:
                           note="ties"),
                   Example(name, [np.zeros((2, 3), np.float32)],
                           {"axis": -1, "select_last_index": 1}, note="last")]
+    found += [Example("Einsum", [f(2, 3, 4), f(2, 4, 5)], {"equation": "bij,bjk->bik"},
+                      note="batches"),
+              Example("Einsum", [f(2, 3, 4)], {"equation": "ijk -> ki"}, note="one operand"),
+              Example("Einsum", [f(3, 4), f(4), f(5, 4)], {"equation": "ij,j,kj"}, note="implied"),
+              Example("Einsum", [f(2, 2, 3, 4), f(2, 4, 5)], {"equation": "...ij,...jk->...ki"},
+                      peer=False, note="dots"),
+              Example("Einsum", [f(3), f(4)], {"equation": "i,j->ij"}, note="outer")]
     found += [Example("Hardmax", [distinct(2, 3, 4)], note="last axis"),
               Example("Hardmax", [distinct(2, 3, 4)], {"axis": 1}),
               Example("Hardmax", [np.zeros((2, 3), np.float32)], kink=True, note="ties")]

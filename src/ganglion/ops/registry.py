@@ -6,6 +6,7 @@ from ganglion.ops import (
     activation,
     arithmetic,
     convolution,
+    einsum,
     fake_quantization,
     hybrid,
     indexing,
@@ -27,8 +28,8 @@ from ganglion.ops.base import Op
 def rows() -> dict[tuple[str, str], Op]:
     """Every operator row. Raises ValueError when two families claim one operator."""
     table: dict[tuple[str, str], Op] = {}
-    for family in (activation, arithmetic, linear, convolution, pooling, normalization, reduction,
-                   softmax, movement, indexing, resize, recurrent, random, quantization,
+    for family in (activation, arithmetic, linear, einsum, convolution, pooling, normalization,
+                   reduction, softmax, movement, indexing, resize, recurrent, random, quantization,
                    fake_quantization, hybrid):
         for row in family.ROWS:
             if row.key in table:

@@ -17,6 +17,7 @@ from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchN
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.fold_pad import FoldPad
 from ganglion.passes.infer import FixShapes, require_static
+from ganglion.passes.split_einsum import SplitEinsum
 from ganglion.passes.split_gemm import SplitGemm
 from ganglion.passes.split_resize import SplitResize
 
@@ -67,7 +68,7 @@ def require_rows(model: ir.Model) -> None:
 
 def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
-    return (CastLikeToCast(), FoldConstants(), CancelReshapes(), CancelTransposes(),
+    return (CastLikeToCast(), SplitEinsum(), FoldConstants(), CancelReshapes(), CancelTransposes(),
             FoldBatchNorm(), FoldBias(), FoldPad(), CommonSubexpressions(), DeadCode())
 
 

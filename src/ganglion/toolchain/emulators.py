@@ -1,7 +1,8 @@
 """Running a build for another machine here, to see that it answers alike.
 
 For the host, and for Arm and RISC-V under qemu, the network and `harness.c` become a program;
-WebAssembly is loaded into wasmtime. Rows go in and come out as raw bytes, little-endian like every target.
+WebAssembly is loaded into wasmtime. Rows go in and come out as raw bytes, little-endian like every
+target.
 """
 
 import importlib.util
