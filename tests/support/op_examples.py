@@ -278,6 +278,12 @@ def reduction() -> list[Example]:
                           note="ties"),
                   Example(name, [np.zeros((2, 3), np.float32)],
                           {"axis": -1, "select_last_index": 1}, note="last")]
+    grid = RNG.uniform(-1.3, 1.3, (2, 5, 4, 2)).astype(np.float32)
+    found += [Example("GridSample", [f(2, 3, 6, 7), grid], {"mode": mode, "padding_mode": padding,
+                                                            "align_corners": align},
+                      note=f"{mode} {padding} {align}")
+              for mode in ("nearest", "linear", "cubic")
+              for padding in ("zeros", "border", "reflection") for align in (0, 1)]
     found += [Example("Einsum", [f(2, 3, 4), f(2, 4, 5)], {"equation": "bij,bjk->bik"},
                       note="batches"),
               Example("Einsum", [f(2, 3, 4)], {"equation": "ijk -> ki"}, note="one operand"),

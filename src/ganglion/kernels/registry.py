@@ -11,6 +11,7 @@ MODULES = (
     "conv_grad",
     "conv_transpose",
     "depthwise",
+    "grid_sample",
     "hybrid",
     "matmul",
     "matmul_whole",

@@ -8,6 +8,7 @@ from ganglion.ops import (
     convolution,
     einsum,
     fake_quantization,
+    grid_sample,
     hybrid,
     indexing,
     linear,
@@ -30,7 +31,7 @@ def rows() -> dict[tuple[str, str], Op]:
     table: dict[tuple[str, str], Op] = {}
     for family in (activation, arithmetic, linear, einsum, convolution, pooling, normalization,
                    reduction, softmax, movement, indexing, resize, recurrent, random, quantization,
-                   fake_quantization, hybrid):
+                   fake_quantization, hybrid, grid_sample):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")

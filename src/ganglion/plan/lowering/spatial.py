@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import onnx_ir as ir
 
@@ -9,9 +10,11 @@ from ganglion.errors import UnsupportedOp
 from ganglion.kernels.conv2d import Conv2dSpec
 from ganglion.kernels.conv_grad import ConvWeightGradSpec
 from ganglion.kernels.conv_transpose import ConvTransposeSpec
+from ganglion.kernels.grid_sample import GridSampleSpec
 from ganglion.kernels.pool import PoolSpec
 from ganglion.kernels.pool_grad import PoolGradSpec
 from ganglion.ops.attr import get_int, get_str
+from ganglion.ops.grid_sample import settings
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.lowering.common import (
@@ -202,7 +205,19 @@ def lower_pool_grad(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "pool_grad", PoolGradSpec(spec), [*operands, new_image(lowerer, dx)])
 
 
+def lower_grid_sample(lowerer: Lowerer, node: ir.Node) -> None:
+    """GridSample-20 of images."""
+    x, grid = (lowerer.dense(lowerer.view(v)) for v in node.inputs)
+    if len(x.shape) != 4:
+        raise UnsupportedOp(f"node {node.name!r} (GridSample): the input is {list(x.shape)}; "
+                            "expected images [N, C, H, W]")
+    mode, padding, align = settings(attributes(node))
+    y = lowerer.new(node.outputs[0])
+    spec = GridSampleSpec(*x.shape, prod(grid.shape[1:3]), mode, padding, align)
+    lowerer.emit(node, "grid_sample", spec, [x, grid, y])
+
+
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     "conv": lower_conv, "conv_transpose": lower_conv_transpose,
     "conv_weight_grad": lower_conv_weight_grad, "pool": lower_pool, "global_pool": lower_pool,
-    "pool_grad": lower_pool_grad}
+    "pool_grad": lower_pool_grad, "grid_sample": lower_grid_sample}
