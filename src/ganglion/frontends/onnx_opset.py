@@ -1,11 +1,11 @@
 """Other opsets into the project's own, as a table of the operators whose meaning changed.
 
-Upwards (13 to 21) an operator not in `UPWARDS` only gained element types or attributes whose
+Upwards (7 to 21) an operator not in `UPWARDS` only gained element types or attributes whose
 default is the old meaning. Downwards (22 to 28) an operator is accepted when all that it uses
 existed in opset 21. Source: the changelog of the ONNX operators.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
 from ganglion.ops.graph import GraphBuilder
 
-OLDEST = 13
+OLDEST = 7
+"""Broadcasting as NumPy does it begins here."""
 NEWEST = 28
 
 
@@ -33,11 +34,11 @@ def convert_opset(model: ir.Model) -> None:
     for node in list(model.graph):
         if node.domain != "":
             continue
-        rule = UPWARDS.get(node.op_type)
         if version > OPSET:
             _downwards(node, version)
-        elif rule is not None and version < rule.until:
-            rule.rewrite(g, node)
+        for rule in UPWARDS.get(node.op_type, ()):
+            if version < rule.until:
+                rule.rewrite(g, node)
     model.graph.opset_imports.clear()
     model.graph.opset_imports.update({"": OPSET, GANGLION_DOMAIN: 1})
 
@@ -91,17 +92,128 @@ def _axis_to_input(g: GraphBuilder, node: ir.Node) -> None:
     node.replace_input_with(2, g.constant(np.asarray(1 if axis is None else axis.as_int())))
 
 
+def _moved(g: GraphBuilder, node: ir.Node, name: str, place: int, default: Sequence[int] | None
+           ) -> None:
+    """The attribute `name`, a list of integers, as input number `place`."""
+    given = node.attributes.pop(name, None)
+    values = default if given is None else given.as_ints()
+    if values is not None:
+        node.resize_inputs(max(place + 1, len(node.inputs)))
+        node.replace_input_with(place, g.ints(*values))
+
+
+def _axes_to_second(g: GraphBuilder, node: ir.Node) -> None:
+    """Squeeze(x, axes=[a])  ⇒  Squeeze(x, [a]), Unsqueeze and ReduceSum alike"""
+    _moved(g, node, "axes", 1, None)
+
+
+def _parts_to_input(g: GraphBuilder, node: ir.Node) -> None:
+    """Split(x, split=[a, b])  ⇒  Split(x, [a, b])"""
+    _moved(g, node, "split", 1, None)
+
+
+def _slice_to_inputs(g: GraphBuilder, node: ir.Node) -> None:
+    """Slice(x, starts=, ends=, axes=)  ⇒  Slice(x, starts, ends, axes)"""
+    for place, name in enumerate(("starts", "ends", "axes"), 1):
+        _moved(g, node, name, place, None)
+
+
+def _pad_to_inputs(g: GraphBuilder, node: ir.Node) -> None:
+    """Pad(x, pads=, value=v)  ⇒  Pad(x, pads, v)"""
+    _moved(g, node, "pads", 1, None)
+    _scalars_to_inputs(g, node, {"value": 2})
+
+
+def _bounds_to_inputs(g: GraphBuilder, node: ir.Node) -> None:
+    """Clip(x, min=a, max=b)  ⇒  Clip(x, a, b)"""
+    _scalars_to_inputs(g, node, {"min": 1, "max": 2})
+
+
+def _scalars_to_inputs(g: GraphBuilder, node: ir.Node, places: Mapping[str, int]) -> None:
+    for name, place in places.items():
+        given = node.attributes.pop(name, None)
+        if given is not None:
+            node.resize_inputs(max(place + 1, len(node.inputs)))
+            node.replace_input_with(place, g.constant(np.asarray(given.as_float(), np.float32)))
+
+
+def _drop_ratio(g: GraphBuilder, node: ir.Node) -> None:
+    """Dropout(x, ratio=r)  ⇒  Dropout(x): before opset 12 it was the identity of inference"""
+    node.attributes.pop("ratio", None)
+
+
+def _refuse_by_position(g: GraphBuilder, node: ir.Node) -> None:
+    """BatchNormalization(spatial=1)  ⇒  BatchNormalization; statistics of each position are refused
+    """
+    spatial = node.attributes.pop("spatial", None)
+    if spatial is not None and spatial.as_int() != 1:
+        raise UnsupportedOp(f"node {node.name!r} (BatchNormalization, spatial=0) has statistics of "
+                            "every position; export with opset 9 or newer")
+
+
+def _scales_to_input(g: GraphBuilder, node: ir.Node) -> None:
+    """Upsample(x, scales=[s])  ⇒  Upsample(x, [s])"""
+    scales = node.attributes.pop("scales", None)
+    if scales is not None:
+        node.resize_inputs(2)
+        node.replace_input_with(1, g.constant(np.asarray(scales.as_floats(), np.float32)))
+
+
+def _without_region(g: GraphBuilder, node: ir.Node) -> None:
+    """Resize(x, scales), Upsample(x, scales)  ⇒  Resize(x, , scales) from the upper left corner"""
+    node.op_type = "Resize"
+    scales = node.inputs[1]
+    node.resize_inputs(3)
+    node.replace_input_with(1, None)
+    node.replace_input_with(2, scales)
+    node.attributes.add(ir.AttrString("coordinate_transformation_mode", "asymmetric"))
+    node.attributes.add(ir.AttrString("nearest_mode", "floor"))
+
+
+def _of_two_axes(g: GraphBuilder, node: ir.Node) -> None:
+    """Softmax(x, axis=a)  ⇒  Reshape(Softmax(Flatten(x, a), axis=-1), Shape(x)): all axes from `a`
+    on were one; the default was 1"""
+    given = node.attributes.pop("axis", None)
+    axis = 1 if given is None else given.as_int()
+    x, y = node.inputs[0], node.outputs[0]
+    node.attributes.add(ir.AttrInt64("axis", -1))
+    rank = None if x is None or x.shape is None else len(x.shape)
+    if x is None or (rank is not None and axis % max(rank, 1) == rank - 1):
+        return
+    flat = ir.node("Flatten", [x], {"axis": axis}, name=g.fresh(f"{node.name}_flat"))
+    shape = ir.node("Shape", [x], name=g.fresh(f"{node.name}_shape"))
+    back = ir.node("Reshape", [y, shape.outputs[0]], name=g.fresh(f"{node.name}_back"))
+    node.replace_input_with(0, flat.outputs[0])
+    for made in (flat, shape):
+        made.outputs[0].name = g.fresh(f"{made.name}_out")
+        g.graph.insert_before(node, made)
+    g.graph.insert_after(node, back)
+    name, y.name = y.name, g.fresh(f"{node.name}_two_axes")
+    back.outputs[0].name, back.outputs[0].type = name, y.type
+    ir.convenience.replace_all_uses_with(y, back.outputs[0], replace_graph_outputs=True)
+    back.replace_input_with(0, y)
+
+
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
                "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare")
 
-UPWARDS: Mapping[str, Rule] = {
-    **{name: Rule(18, _axes_to_input) for name in _REDUCTIONS},
-    "Split": Rule(18, _equal_split),
-    "BatchNormalization": Rule(14, _refuse_training),
-    "RoiAlign": Rule(16, _half_pixel_off),
-    "GridSample": Rule(20, _rename_mode),
-    "DFT": Rule(20, _axis_to_input),
+UPWARDS: Mapping[str, tuple[Rule, ...]] = {
+    **{name: (Rule(18, _axes_to_input),) for name in _REDUCTIONS},
+    **{name: (Rule(13, _axes_to_second),) for name in ("Squeeze", "Unsqueeze", "ReduceSum")},
+    **{name: (Rule(13, _of_two_axes),) for name in ("Softmax", "LogSoftmax", "Hardmax")},
+    "Split": (Rule(13, _parts_to_input), Rule(18, _equal_split)),
+    "BatchNormalization": (Rule(9, _refuse_by_position), Rule(14, _refuse_training)),
+    "RoiAlign": (Rule(16, _half_pixel_off),),
+    "GridSample": (Rule(20, _rename_mode),),
+    "DFT": (Rule(20, _axis_to_input),),
+    "Slice": (Rule(10, _slice_to_inputs),),
+    "Pad": (Rule(11, _pad_to_inputs),),
+    "Clip": (Rule(11, _bounds_to_inputs),),
+    "Dropout": (Rule(12, _drop_ratio),),
+    "Upsample": (Rule(9, _scales_to_input), Rule(NEWEST + 1, _without_region)),
+    "Resize": (Rule(11, _without_region),),
 }
+"""By the opsets, the oldest change first."""
 
 
 def _downwards(node: ir.Node, version: int) -> None:
