@@ -283,7 +283,7 @@ def twice(m: onnx.ModelProto) -> None:
 
 
 def old(m: onnx.ModelProto) -> None:
-    m.opset_import[0].version = 7
+    m.opset_import[0].version = 6
 
 
 def future(m: onnx.ModelProto) -> None:

@@ -86,3 +86,13 @@ def test_older_and_unknown_opsets_are_refused(version: int, tmp_path: Path) -> N
     (tmp_path / "old.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(GanglionError, match="7 to 28"):
         gg.load(tmp_path / "old.onnx")
+
+
+def test_minus_one_is_a_size_left_open(tmp_path: Path) -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [-1, 3]) for n in "xy"]
+    model = helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:]), ir_version=8,
+                              opset_imports=[helper.make_opsetid("", 17)])
+    (tmp_path / "open.onnx").write_bytes(model.SerializeToString())
+    built = gg.compile(gg.load(tmp_path / "open.onnx"), isas=("scalar",), batch=4)
+    assert built.session().inputs[0].shape == (4, 3)

@@ -148,6 +148,33 @@ def test_a_shape_that_the_operator_does_not_give_is_refused(tmp_path: Path) -> N
         read(file.build([x], [y]), tmp_path)
 
 
+@pytest.mark.parametrize("declared", [[], [1, 4, 4, 1]])
+def test_shapes_between_that_converters_left_as_they_were_are_computed_anew(
+        declared: list[int], tmp_path: Path) -> None:
+    """No shape at all, and the one row of a batch that blocks of pixels were dealt out to."""
+    file = TfliteFile()
+    x, y = file.tensor([1, 8, 8, 1]), file.tensor([1, 8, 8, 1])
+    dealt, made = file.tensor(declared), file.tensor(declared)
+    block, none = file.constant(np.int32([2, 2])), file.constant(np.zeros((2, 2), np.int32))
+    file.op("SPACE_TO_BATCH_ND", [x, block, none], [dealt])
+    file.op("RELU", [dealt], [made])
+    file.op("BATCH_TO_SPACE_ND", [made, block, none], [y])
+    model = read(file.build([x], [y]), tmp_path)
+    given = np.random.default_rng(0).normal(size=(1, 8, 8, 1)).astype(np.float32)
+    found, = evaluate(model, {str(model.graph.inputs[0].name): given}).values()
+    np.testing.assert_array_equal(found, np.maximum(given, 0))
+
+
+def test_the_scales_of_a_vector_lie_along_its_only_axis(tmp_path: Path) -> None:
+    """Early converters wrote the axis of the weights."""
+    file = TfliteFile()
+    x, y = file.tensor([3], "int8", scale=[0.5, 1.0, 2.0], zero=[0, 0, 0], axis=3), file.tensor([3])
+    file.op("DEQUANTIZE", [x], [y])
+    model = read(file.build([x], [y]), tmp_path)
+    found, = evaluate(model, {str(model.graph.inputs[0].name): np.int8([4, 4, 4])}).values()
+    np.testing.assert_array_equal(found, [2, 4, 8])
+
+
 @pytest.mark.parametrize(("shape", "text"), [
     ([2, 4], "holds 24 bytes, expected 32"), ([2, -3], "must not be negative"),
     ([2**30, 2**30, 2**30], "at most"), ([65536, 65536], "at most")])

@@ -234,7 +234,8 @@ def _quantization(owner: str, tensor: Table, declared: int, shape: tuple[int, ..
     zero = table.array("zero_point").astype(np.int64)
     zero = np.zeros(scale.shape, np.int64) if zero.size == 0 else zero
     zero = np.repeat(zero, scale.size) if zero.size == 1 else zero
-    axis = table.integer("quantized_dimension")
+    # Of a vector there is one axis; early converters wrote that of the weights here.
+    axis = 0 if len(shape) == 1 else table.integer("quantized_dimension")
     if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
         raise ModelError(f"{owner} of shape {list(shape)} has {scale.size} scales along axis "
                          f"{axis}; expected one, or one for each index of that axis")

@@ -260,7 +260,7 @@ class Site:
         wanted = ir.DataType.FLOAT if tensor.dtype == ir.DataType.FLOAT16 else tensor.dtype
         if y.dtype != wanted:
             raise self.error(f"gives {y.dtype} for its output {tensor.name!r}, declared {wanted}")
-        if tensor.shape is not None and tensor.shape != static_shape(y):
+        if tensor.shape is not None and not _fits(static_shape(y), tensor.shape):
             raise self.error(f"gives the shape {list(static_shape(y))} for its output "
                              f"{tensor.name!r}, declared {list(tensor.shape)}")
         if tensor.index in self.values.made or tensor.data is not None:
@@ -281,3 +281,12 @@ class Site:
             self.put(move(self.value(k)))
         else:
             self.finish(self.real(k, move))
+
+
+def _fits(given: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    """Whether a file that declares this shape may mean the given one.
+
+    Interpreters compute the shapes of what lies between anew, so that converters leave some as they
+    were: [] where none was known, and 1 for a batch that blocks of pixels were dealt out to."""
+    stale = len(given) == len(declared) > 1 and declared[0] == 1 and given[1:] == declared[1:]
+    return given == declared or stale or declared == ()
