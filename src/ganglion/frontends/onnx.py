@@ -13,6 +13,7 @@ from onnx_ir.passes import common
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.files import read_regular, write_atomic
 from ganglion.frontends.limits import DEFAULT, Limits
+from ganglion.frontends.onnx_contrib import lay_open
 from ganglion.frontends.onnx_floats import checked, single_precision
 from ganglion.frontends.onnx_opset import convert_opset
 from ganglion.frontends.onnx_safety import MAX_BYTES, secure
@@ -123,6 +124,10 @@ def _normalise(model: ir.Model, path: Path) -> None:
     _drop_default_inputs(model, state)
     separate_parameters(model)
     convert_opset(model)
+    try:
+        lay_open(model)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: a node of com.microsoft is malformed: {error}") from error
     single_precision(model, state)
     model.ir_version = IR_VERSION
 
