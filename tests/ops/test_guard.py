@@ -69,7 +69,8 @@ def _sources() -> str:
     """The text of all that reads attributes: rows, their arithmetic, lowerings."""
     names = ("activation", "arithmetic", "cells", "convolution", "fake_quantization", "indexing",
              "integer", "linear", "movement", "normalization", "pooling", "quantization", "random",
-             "recurrent", "reduction", "resize", "softmax", "windows")
+             "recurrent", "reduction", "resize", "softmax", "windows", "compound",
+             "einsum", "grid_sample")
     return "\n".join(inspect.getsource(import_module(f"ganglion.ops.{n}")) for n in names)
 
 

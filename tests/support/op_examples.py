@@ -90,6 +90,14 @@ class Example:
                 if a is not None and k not in self.constants}
 
 
+LATER = np.random.default_rng(21)
+"""Of examples that came later: those before keep what they drew."""
+
+
+def later(*shape: int) -> np.ndarray:
+    return LATER.normal(size=shape).astype(np.float32)
+
+
 def f(*shape: int) -> np.ndarray:
     """Normal numbers at least 0.05 away from 0."""
     x = RNG.standard_normal(shape)
@@ -278,25 +286,59 @@ def reduction() -> list[Example]:
                           note="ties"),
                   Example(name, [np.zeros((2, 3), np.float32)],
                           {"axis": -1, "select_last_index": 1}, note="last")]
-    grid = RNG.uniform(-1.3, 1.3, (2, 5, 4, 2)).astype(np.float32)
-    found += [Example("GridSample", [f(2, 3, 6, 7), grid], {"mode": mode, "padding_mode": padding,
-                                                            "align_corners": align},
-                      note=f"{mode} {padding} {align}")
-              for mode in ("nearest", "linear", "cubic")
-              for padding in ("zeros", "border", "reflection") for align in (0, 1)]
-    found += [Example("Einsum", [f(2, 3, 4), f(2, 4, 5)], {"equation": "bij,bjk->bik"},
-                      note="batches"),
-              Example("Einsum", [f(2, 3, 4)], {"equation": "ijk -> ki"}, note="one operand"),
-              Example("Einsum", [f(3, 4), f(4), f(5, 4)], {"equation": "ij,j,kj"}, note="implied"),
-              Example("Einsum", [f(2, 2, 3, 4), f(2, 4, 5)], {"equation": "...ij,...jk->...ki"},
-                      peer=False, note="dots"),
-              Example("Einsum", [f(3), f(4)], {"equation": "i,j->ij"}, note="outer")]
-    found += [Example("Hardmax", [distinct(2, 3, 4)], note="last axis"),
-              Example("Hardmax", [distinct(2, 3, 4)], {"axis": 1}),
-              Example("Hardmax", [np.zeros((2, 3), np.float32)], kink=True, note="ties")]
     for name in ("Softmax", "LogSoftmax"):
         found += [Example(name, [f(3, 5) * 20]), Example(name, [f(2, 3, 4)], {"axis": 1},
                                                          note="axis")]
+    found += compounds()
+    grid = LATER.uniform(-1.3, 1.3, (2, 5, 4, 2)).astype(np.float32)
+    found += [Example("GridSample", [later(2, 3, 6, 7), grid],
+                      {"mode": mode, "padding_mode": padding, "align_corners": align},
+                      note=f"{mode} {padding} {align}")
+              for mode in ("nearest", "linear", "cubic")
+              for padding in ("zeros", "border", "reflection") for align in (0, 1)]
+    found += [Example("Einsum", [later(2, 3, 4), later(2, 4, 5)], {"equation": "bij,bjk->bik"},
+                      note="batches"),
+              Example("Einsum", [later(2, 3, 4)], {"equation": "ijk -> ki"}, note="one operand"),
+              Example("Einsum", [later(3, 4), later(4), later(5, 4)], {"equation": "ij,j,kj"},
+                      note="implied"),
+              Example("Einsum", [later(2, 2, 3, 4), later(2, 4, 5)],
+                      {"equation": "...ij,...jk->...ki"}, peer=False, note="dots"),
+              Example("Einsum", [later(3), later(4)], {"equation": "i,j->ij"}, note="outer")]
+    found += [Example("Hardmax", [distinct(2, 3, 4)], note="last axis"),
+              Example("Hardmax", [distinct(2, 3, 4)], {"axis": 1}),
+              Example("Hardmax", [np.zeros((2, 3), np.float32)], kink=True, note="ties")]
+    return found
+
+
+def compounds() -> list[Example]:
+    """Operators that are made of others."""
+    x, axes = later(2, 4, 3, 4), i64(1, 3)
+    codes = LATER.integers(0, 255, (3, 4)).astype(np.uint8)
+    weights = LATER.integers(-99, 99, (4, 5)).astype(np.int8)
+    found = [
+        Example("InstanceNormalization", [x, later(4), later(4)], {"epsilon": 0.01}),
+        Example("GroupNormalization", [x, later(4), later(4)], {"num_groups": 2}, peer=False),
+        Example("MeanVarianceNormalization", [x]),
+        Example("LpNormalization", [x], {"axis": 1}), Example("LpNormalization", [x], {"p": 1},
+                                                              note="sizes"),
+        Example("LRN", [x], {"size": 3, "alpha": 0.5}),
+        Example("LRN", [x], {"size": 2, "beta": 0.5}, peer=False, note="even"),
+        Example("DepthToSpace", [x], {"blocksize": 2}),
+        Example("DepthToSpace", [x], {"blocksize": 2, "mode": "CRD"}, note="columns"),
+        Example("SpaceToDepth", [later(2, 3, 4, 6)], {"blocksize": 2}),
+        Example("CumSum", [x, np.int64(2)], constants=C1),
+        Example("CumSum", [x, np.int64(-1)], {"exclusive": 1, "reverse": 1}, constants=C1,
+                note="behind"),
+        Example("Trilu", [x]), Example("Trilu", [x, np.int64(-1)], {"upper": 0}, constants=C1,
+                                       note="lower"),
+        Example("DynamicQuantizeLinear", [later(3, 5)], outputs=3),
+        Example("MatMulInteger", [codes, weights]),
+        Example("MatMulInteger", [codes, weights, np.asarray(7, np.uint8),
+                                  np.asarray(-3, np.int8)], note="zero points"),
+        *(Example(name, [later(3, 5)]) for name in ("Tan", "Sinh", "Cosh"))]
+    for name in ("ReduceL1", "ReduceLogSum", "ReduceLogSumExp"):
+        found += [Example(name, [np.abs(x) + np.float32(0.1), axes], constants=C1),
+                  Example(name, [np.abs(x) + np.float32(0.1)], {"keepdims": 0}, note="all")]
     return found
 
 

@@ -74,7 +74,8 @@ class Op:
 
     `reference=None` means: ONNX's own reference implementation is the definition.
     `vjp=None` means: not differentiable or no gradient written (the docs' table shows it).
-    `lower=None` means: exists in Models only; a pass removes it before planning.
+    `lower=None` means: exists in Models only; a pass removes it before planning. `made_of`: the
+    outputs as the work of other operators, None while a size that it needs is open.
     `reads`: the attributes that its cells (and ONNX's inference, for views) heed; a node with
     another one is refused unless that is at its default (`ops.guard`).
 
@@ -107,6 +108,7 @@ class Op:
     limits: tuple[float, float] = (-inf, inf)
     codes: bool = False
     exact: bool = False
+    made_of: Callable[[Builder, ir.Node], Sequence[ir.Value] | None] | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -37,7 +37,7 @@ def _axis_shaped(parameter: Array, x: Array, attrs: Attrs) -> Array:
     return parameter.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
 
 
-def _quantize(attrs: Attrs, x: Array, scale: Array, zero_point: Array | None = None
+def quantize_linear(attrs: Attrs, x: Array, scale: Array, zero_point: Array | None = None
               ) -> tuple[Array]:
     if zero_point is None:
         code = get_int(attrs, "output_dtype", 0) or int(ir.DataType.UINT8)
@@ -189,7 +189,7 @@ def _own(name: str, family: str, reference: Callable[..., tuple[Array, ...]], in
 ROWS = (
     Op("QuantizeLinear", source="ONNX QuantizeLinear-21", codes=True,
        reads=("axis", "block_size", "output_dtype"), lower=Kernel("quantize"),
-       reference=_quantize),
+       reference=quantize_linear),
     Op("DequantizeLinear", source="ONNX DequantizeLinear-21", codes=True,
        reads=("axis", "block_size"), lower=Kernel("dequantize"), reference=_dequantize),
     Op("QLinearConv", source="ONNX QLinearConv-10", codes=True, reads=CONV_READS,

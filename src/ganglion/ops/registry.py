@@ -5,6 +5,7 @@ from functools import cache
 from ganglion.ops import (
     activation,
     arithmetic,
+    compound,
     convolution,
     einsum,
     fake_quantization,
@@ -29,9 +30,9 @@ from ganglion.ops.base import Op
 def rows() -> dict[tuple[str, str], Op]:
     """Every operator row. Raises ValueError when two families claim one operator."""
     table: dict[tuple[str, str], Op] = {}
-    for family in (activation, arithmetic, linear, einsum, convolution, pooling, normalization,
-                   reduction, softmax, movement, indexing, resize, recurrent, random, quantization,
-                   fake_quantization, hybrid, grid_sample):
+    for family in (activation, arithmetic, compound, linear, einsum, convolution, pooling,
+                   normalization, reduction, softmax, movement, indexing, resize, recurrent,
+                   random, quantization, fake_quantization, hybrid, grid_sample):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")

@@ -17,6 +17,7 @@ from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchN
 from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.fold_pad import FoldPad
 from ganglion.passes.infer import FixShapes, require_static
+from ganglion.passes.lay_open import LayOpen
 from ganglion.passes.split_einsum import SplitEinsum
 from ganglion.passes.split_gemm import SplitGemm
 from ganglion.passes.split_resize import SplitResize
@@ -68,8 +69,9 @@ def require_rows(model: ir.Model) -> None:
 
 def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
-    return (CastLikeToCast(), SplitEinsum(), FoldConstants(), CancelReshapes(), CancelTransposes(),
-            FoldBatchNorm(), FoldBias(), FoldPad(), CommonSubexpressions(), DeadCode())
+    return (CastLikeToCast(), LayOpen(), SplitEinsum(), FoldConstants(), CancelReshapes(),
+            CancelTransposes(), FoldBatchNorm(), FoldBias(), FoldPad(), CommonSubexpressions(),
+            DeadCode())
 
 
 def _static(model: ir.Model, batch: int, sizes: Mapping[str, int] | None) -> ir.Model:

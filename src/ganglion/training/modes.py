@@ -13,6 +13,8 @@ from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import TRAINABLE
 from ganglion.ops.random import dropout
 from ganglion.ops.values import static_shape
+from ganglion.passes.infer import InferShapes
+from ganglion.passes.lay_open import LayOpen
 from ganglion.training.state import State
 from ganglion.training.weights import PYTORCH
 
@@ -40,6 +42,8 @@ def deployed_form(model: ir.Model) -> ir.Model:
     """A copy with a value of its own for each parameter and all nodes as they are deployed: what
     training starts from and gives back."""
     copy = model.clone()
+    InferShapes()(copy)
+    LayOpen()(copy)
     separate_parameters(copy)
     _leave_training(copy)
     return copy
