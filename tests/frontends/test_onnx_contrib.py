@@ -96,8 +96,40 @@ def test_it_answers_as_onnx_runtime_does(name: str, tmp_path: Path) -> None:
     assert gg.compile(read, isas=("scalar",)).manifest["check"]["status"] == "passed"
 
 
+@pytest.mark.parametrize("by_unit", [False, True])
+def test_an_lstm_of_int8_weights_keeps_them(by_unit: bool, tmp_path: Path) -> None:
+    """ONNX Runtime rounds the input and the state of every step besides."""
+    hidden, size = 16, 12
+    x = RNG.normal(size=(7, 1, size)).astype(np.float32)
+    held: dict[str, np.ndarray] = {"b": f(1, 8 * hidden) * F(0.1)}
+    for name, rows in (("w", size), ("r", hidden)):
+        held[name] = RNG.integers(-127, 128, (1, rows, 4 * hidden)).astype(Q)
+        shape = (1, 4 * hidden) if by_unit else (1,)
+        held[f"{name}_scale"] = RNG.uniform(0.002, 0.004, shape).astype(np.float32)
+        held[f"{name}_zero"] = np.zeros(shape, Q)
+    node = helper.make_node("DynamicQuantizeLSTM", [
+        "x", "w", "r", "b", "", "", "", "", "w_scale", "w_zero", "r_scale", "r_zero"],
+        ["y", "h", "c"], "n", domain="com.microsoft", hidden_size=hidden)
+    port = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node], "g", [port("x", TensorProto.FLOAT, x.shape)],
+        [port("y", TensorProto.FLOAT, (7, 1, 1, hidden)),
+         *(port(n, TensorProto.FLOAT, (1, 1, hidden)) for n in "hc")],
+        [numpy_helper.from_array(a, n) for n, a in held.items()])
+    data = helper.make_model(graph, ir_version=8, opset_imports=[
+        helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]).SerializeToString()
+    (tmp_path / "net.onnx").write_bytes(data)
+    read = gg.load(tmp_path / "net.onnx")
+    for found, wanted in zip(evaluate(read, {"x": x}).values(),
+                             ort.InferenceSession(data).run(None, {"x": x}), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.02)
+    built = gg.compile(read, isas=("scalar",))
+    assert built.manifest["check"]["status"] == "passed"
+    assert built.const_bytes < 2 * (size + hidden) * 4 * hidden
+
+
 def test_every_rule_has_a_case() -> None:
-    plain = {"QuantizeLinear", "DequantizeLinear"}
+    plain = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLSTM"}
     assert {case[0] for case in CASES.values()} | plain == set(RULES)
 
 

@@ -35,11 +35,16 @@ class _Site:
         return self.node.attributes.get_float(name, default)
 
     def op(self, name: str, inputs: Inputs, attrs: Sequence[ir.Attr] = ()) -> ir.Value:
-        made = ir.Node("", name, list(inputs), list(attrs), num_outputs=1,
+        return self.ops(name, inputs, attrs, 1)[0]
+
+    def ops(self, name: str, inputs: Inputs, attrs: Sequence[ir.Attr], outputs: int
+            ) -> Sequence[ir.Value]:
+        made = ir.Node("", name, list(inputs), list(attrs), num_outputs=outputs,
                        name=self._fresh(f"{self.node.name}_{name.lower()}"))
-        made.outputs[0].name = self._fresh(f"{made.name}_out")
+        for value in made.outputs:
+            value.name = self._fresh(f"{made.name}_out")
         self._graph.insert_before(self.node, made)
-        return made.outputs[0]
+        return made.outputs
 
     def constant(self, array: np.ndarray, name: str) -> ir.Value:
         name = self._fresh(f"{self.node.name}_{name}")
@@ -159,11 +164,34 @@ def _quantised_gemm(s: _Site) -> ir.Value:
     return y if s.input(7) is None else s.codes(y, 7)
 
 
+def _dynamic_lstm(s: _Site) -> Sequence[ir.Value]:
+    """Its weights stay int8; what ONNX Runtime rounds at every step stays float here."""
+    kept = ("activation_alpha", "activation_beta", "activations", "clip", "direction",
+            "hidden_size", "input_forget")
+    weights = [_transposed_codes(s, codes, 8 + 2 * k) for k, codes in enumerate((1, 2))]
+    return s.ops("LSTM", [s.input(0), *weights, *(s.input(k) for k in range(3, 8))],
+                 s.attrs(*kept), len(s.node.outputs))
+
+
+def _transposed_codes(s: _Site, place: int, scale: int) -> ir.Value:
+    """[directions, inputs, 4·units] codes as the weights [directions, 4·units, inputs]."""
+    step, zero = s.input(scale), s.input(scale + 1)
+    array = None if step is None or step.const_value is None else step.const_value.numpy()
+    if array is None or (array.ndim > 1 and len(array) > 1):
+        raise UnsupportedOp(f"node {s.node.name!r} (DynamicQuantizeLSTM): its scales are no "
+                            "constants, or of each unit in both directions")
+    codes = s.op("Transpose", [s.input(place)], [ir.AttrInt64s("perm", [0, 2, 1])])
+    shape = s.constant(np.array([-1] if array.size > 1 else [], np.int64), "shape")
+    parameters = [None if v is None else s.op("Reshape", [v, shape]) for v in (step, zero)]
+    axis = 1 if array.ndim > 1 else 0
+    return s.op("DequantizeLinear", [codes, *parameters], [ir.AttrInt64("axis", axis)])
+
+
 def _same(s: _Site) -> ir.Value:
     return s.op(s.node.op_type, list(s.node.inputs), list(s.node.attributes.values()))
 
 
-RULES: Mapping[str, Callable[[_Site], ir.Value]] = {
+RULES: Mapping[str, Callable[[_Site], ir.Value | Sequence[ir.Value]]] = {
     "FusedConv": _fused_conv, "FusedGemm": _fused_gemm, "Gelu": _gelu, "BiasGelu": _gelu,
     "FastGelu": _gelu, "QuickGelu": _quick_gelu, "SkipLayerNormalization": _skip_norm,
     "QLinearAdd": _quantised_pair("Add"), "QLinearMul": _quantised_pair("Mul"),
@@ -171,8 +199,9 @@ RULES: Mapping[str, Callable[[_Site], ir.Value]] = {
     "QLinearGlobalAveragePool": _quantised("GlobalAveragePool"),
     "QLinearSigmoid": _quantised("Sigmoid"), "QLinearLeakyRelu": _quantised("LeakyRelu", "alpha"),
     "QLinearSoftmax": _quantised_softmax, "QLinearConcat": _quantised_concat,
-    "QGemm": _quantised_gemm, "QuantizeLinear": _same, "DequantizeLinear": _same}
-"""The value that takes the place of a node's first output."""
+    "QGemm": _quantised_gemm, "DynamicQuantizeLSTM": _dynamic_lstm, "QuantizeLinear": _same,
+    "DequantizeLinear": _same}
+"""What takes the place of a node's first output, or of all."""
 
 
 def lay_open(model: ir.Model) -> None:
@@ -185,8 +214,9 @@ def lay_open(model: ir.Model) -> None:
         rule = RULES.get(node.op_type) if node.domain == DOMAIN else None
         if rule is None:
             continue
-        old, new = node.outputs[0], rule(_Site(model, node, names))
-        new.type, new.shape = old.type, old.shape
-        old.name, new.name = new.name, old.name
-        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        made = rule(_Site(model, node, names))
+        for old, new in zip(node.outputs, [made] if isinstance(made, ir.Value) else made):
+            new.type, new.shape = old.type, old.shape
+            old.name, new.name = new.name, old.name
+            ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
