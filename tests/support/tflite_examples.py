@@ -148,6 +148,7 @@ def _products(rng: np.random.Generator) -> list[Example]:
                          depthwise(x, d, e, (2, 2)),
                          ("DepthwiseConv2DOptions", {"padding": SAME, "stride_h": 2, "stride_w": 2,
                                                      "depth_multiplier": 2})))
+    found += [_mediapipe(f(1, 4, 3, 2), f(5, 3, 2, 2), f(5), padding) for padding in (SAME, VALID)]
     found += [_transposed(f(1, 4, 3, 2), f(3, *kernel, 2), shape, strides, padding)
               for kernel, shape, strides, padding in (
                   ((3, 3), (1, 8, 6, 3), (2, 2), SAME), ((3, 3), (1, 9, 7, 3), (2, 2), VALID),
@@ -164,6 +165,15 @@ def _products(rng: np.random.Generator) -> list[Example]:
                          a.transpose(0, 2, 1) @ c.transpose(0, 2, 1),
                          ("BatchMatMulOptions", {"adj_x": True, "adj_y": True})))
     return found
+
+
+def _mediapipe(x: Array, w: Array, b: Array, padding: int) -> Example:
+    """Its own transposed convolution: SAME is 1 there, VALID 2."""
+    wide = [n * 2 if padding == SAME else (n - 1) * 2 + k
+            for n, k in zip(x.shape[1:3], w.shape[1:3])]
+    expected = transpose_conv(x, w, (1, *wide, len(w)), (2, 2), padding) + b
+    return example(f"mediapipe {padding}", "CUSTOM 'Convolution2DTransposeBias'",
+                   [x, Const(w), Const(b)], expected, np.int32([padding + 1, 2, 2]).tobytes())
 
 
 def _transposed(x: Array, w: Array, shape: tuple[int, ...], strides: tuple[int, int],

@@ -8,7 +8,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-Options = tuple[str, Mapping[str, object]]
+Options = tuple[str, Mapping[str, object]] | bytes
 TYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "uint8": "UINT8",
          "int64": "INT64", "bool": "BOOL", "int16": "INT16", "int8": "INT8"}
 
@@ -55,7 +55,8 @@ class TfliteFile:
 
     def op(self, name: str, inputs: Sequence[int], outputs: Sequence[int],
            options: Options | None = None) -> None:
-        """`options`: the options table's name and its fields in the schema's spelling."""
+        """`options`: the options table's name and its fields in the schema's spelling; the bytes of
+        a custom operator, "CUSTOM 'its name'"."""
         self.operators.append((name, inputs, outputs, options))
 
     def build(self, inputs: Sequence[int], outputs: Sequence[int], version: int = 3) -> bytes:
@@ -71,8 +72,10 @@ class TfliteFile:
         return bytes(b.Output())
 
     def _code(self, b: flatbuffers.Builder, name: str) -> int:
-        number = getattr(tflite.BuiltinOperator, name)
-        custom = {"custom_code": b.CreateString(self.custom)} if name == "CUSTOM" else {}
+        kind, _, own = name.partition(" ")
+        number = getattr(tflite.BuiltinOperator, kind)
+        text = own.strip("'") or self.custom
+        custom = {"custom_code": b.CreateString(text)} if kind == "CUSTOM" else {}
         return _table(b, "OperatorCode", {"builtin_code": number,
                                           "deprecated_builtin_code": min(number, 127), **custom})
 
@@ -87,7 +90,9 @@ class TfliteFile:
         for name, reads, writes, options in self.operators:
             fields: dict[str, object] = {"opcode_index": kinds.index(name),
                                          "inputs": _ints(b, reads), "outputs": _ints(b, writes)}
-            if options is not None:
+            if isinstance(options, bytes):
+                fields["custom_options"] = b.CreateNumpyVector(np.frombuffer(options, np.uint8))
+            elif options is not None:
                 made = {n: _ints(b, v) if isinstance(v, list | tuple) else v
                         for n, v in options[1].items()}
                 fields["builtin_options_type"] = getattr(tflite.BuiltinOptions, options[0])

@@ -20,6 +20,8 @@ from ganglion.frontends.tflite_schema import ROWS, Table
 from ganglion.ops.infer import MAX_ELEMENTS
 
 MAX_AXES = 32
+MAX_CUSTOM = 64
+"""Bytes of a custom operator's options that are read."""
 """Axes of a tensor, as in the C of a build."""
 MAX_SHARING = 8
 """Constants may be this many times larger than the file (several tensors may share one buffer)."""
@@ -81,13 +83,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator. `inputs` holds -1 for an absent optional input."""
+    """One operator. `inputs` holds -1 for an absent optional input; `custom`: the options of one
+    that is not TensorFlow Lite's own, in its own form."""
 
     index: int
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Table | None
+    custom: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,8 @@ def _operators(model: Table, graph: Table, tensors: int, limits: Limits) -> list
         if any(not -1 <= i < tensors for i in inputs) or any(not 0 <= i < tensors for i in outputs):
             raise ModelError(f"operator {k} {codes[code]} reads {list(inputs[:30])} and writes "
                              f"{list(outputs[:30])}; the network has {tensors} tensors")
-        found.append(Operator(k, codes[code], inputs, outputs, _options(table)))
+        found.append(Operator(k, codes[code], inputs, outputs, _options(table),
+                              table.array("custom_options").tobytes()[:MAX_CUSTOM]))
     return found
 
 

@@ -1,5 +1,6 @@
 """Convolutions and matrix products. TensorFlow is channels-last, ONNX channels-first."""
 
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -150,28 +151,50 @@ def transpose_conv(site: Site) -> None:
     """TRANSPOSE_CONV: (output shape, weights [O, H, W, C], x, [bias])."""
     options = site.options("TransposeConvOptions")
     wanted = site.known(0, "output shape")
-    if image_shape(site, 1)[3] != image_shape(site, 2)[3]:
-        raise site.error(f"its weights {list(site.shape(1))} do not fit the channels of "
-                         f"{list(site.shape(2))}")
-    x, w = operands(site, 2, 1, (3, 0, 1, 2), 0, 1, first(site))
-    strides = positive(site, options, "stride_h", "stride_w")
-    sizes, kernel, outputs = static_shape(x)[2:], static_shape(w)[2:], static_shape(w)[1]
     if len(wanted) != 4:
         raise site.error(f"its output shape is {wanted}, expected four sizes")
+    strides = positive(site, options, "stride_h", "stride_w")
+    y = _transposed(site, (2, 1, 3), wanted[1:3], options.integer("padding") == SAME, strides)
+    channels_last(site, y, options.integer("fused_activation_function"))
+
+
+def transpose_conv_bias(site: Site) -> None:
+    """MediaPipe's Convolution2DTransposeBias: (x, weights [O, H, W, C], bias); its options are the
+    numbers padding (1: SAME, 2: VALID), stride across, stride down. Source: MediaPipe,
+    util/tflite/operations/transpose_conv_bias.cc."""
+    data = site.operator.custom
+    padding, across, down = struct.unpack_from("<3i", data) if len(data) >= 12 else (0, 0, 0)
+    if padding not in (1, 2) or across < 1 or down < 1:
+        raise site.error(f"its options {list(data[:12])} are no padding and strides")
+    strides = [down, across]
+    sizes = [n * s if padding == 1 else (n - 1) * s + k for n, s, k in zip(
+        image_shape(site, 0)[1:3], strides, image_shape(site, 1)[1:3])]
+    channels_last(site, _transposed(site, (0, 1, 2), sizes, padding == 1, strides), 0)
+
+
+def _transposed(site: Site, places: tuple[int, int, int], wanted: Sequence[int], same: bool,
+                strides: Sequence[int]) -> ir.Value:
+    """The transposed convolution of the inputs x, weights and bias at these `places`."""
+    at, weights, added = places
+    if image_shape(site, weights)[3] != image_shape(site, at)[3]:
+        raise site.error(f"its weights {list(site.shape(weights))} do not fit the channels of "
+                         f"{list(site.shape(at))}")
+    x, w = operands(site, at, weights, (3, 0, 1, 2), 0, 1, first(site))
+    sizes, kernel, outputs = static_shape(x)[2:], static_shape(w)[2:], static_shape(w)[1]
     begins, ends, extras = [], [], []
-    for size, k, s, want in zip(sizes, kernel, strides, wanted[1:3]):
+    for size, k, s, want in zip(sizes, kernel, strides, wanted):
         full = (size - 1) * s + k
-        total = max((size - 1) * s + k - want, 0) if options.integer("padding") == SAME else 0
+        total = max(full - want, 0) if same else 0
         end = full - total // 2 - want
         if -end >= s or end > full:
-            raise site.error(f"its output shape {wanted} does not fit an input of {list(sizes)}, "
-                             f"kernel {list(kernel)} and strides {list(strides)}")
+            raise site.error(f"its output of {list(wanted)} pixels does not fit an input of "
+                             f"{list(sizes)}, kernel {list(kernel)} and strides {list(strides)}")
         begins.append(total // 2)
         ends.append(max(end, 0))
         extras.append(max(-end, 0))
-    y = site.op("ConvTranspose", x, w, bias(site, 3, 2, 1, outputs), kernel_shape=kernel,
-                strides=strides, pads=[*begins, *ends], output_padding=extras)
-    channels_last(site, y, options.integer("fused_activation_function"))
+    return site.op("ConvTranspose", x, w, bias(site, added, at, weights, outputs),
+                   kernel_shape=kernel, strides=list(strides), pads=[*begins, *ends],
+                   output_padding=extras)
 
 
 def fully_connected(site: Site) -> None:

@@ -16,6 +16,7 @@ ROWS: Mapping[str, Rule] = {
     "CONV_2D": products.conv_2d,
     "DEPTHWISE_CONV_2D": products.depthwise_conv_2d,
     "TRANSPOSE_CONV": products.transpose_conv,
+    "CUSTOM 'Convolution2DTransposeBias'": products.transpose_conv_bias,
     "FULLY_CONNECTED": products.fully_connected,
     "BATCH_MATMUL": products.batch_matmul,
     **spatial.ROWS,

@@ -37,7 +37,7 @@ ROWS: Mapping[str, str] = {
                               "details_type:u8 details:table quantized_dimension:i32",
     "SparsityParameters": "",
     "Operator": "opcode_index:u32 inputs:ints outputs:ints builtin_options_type:u8 "
-                "builtin_options:table",
+                "builtin_options:table custom_options:bytes",
     "Buffer": "data:bytes offset:u64 size:u64",
     "AddOptions": _ACTIVATED,
     "ArgMaxOptions": "output_type:i8",
