@@ -34,6 +34,8 @@ class TfliteFile:
     operators: list[tuple[str, Sequence[int], Sequence[int], Options | None]] = field(
         default_factory=list)
     custom: str = ""
+    inner: list["TfliteFile"] = field(default_factory=list)
+    """Further subgraphs, without inputs and outputs."""
 
     def tensor(self, shape: Sequence[int], dtype: str = "float32", *,
                data: np.ndarray | bytes | None = None, scale: float | Sequence[float] = (),
@@ -62,11 +64,17 @@ class TfliteFile:
     def build(self, inputs: Sequence[int], outputs: Sequence[int], version: int = 3) -> bytes:
         """The file."""
         b = flatbuffers.Builder(1024)
-        kinds = list(dict.fromkeys(name for name, *_ in self.operators))
+        graphs = [self, *self.inner]
+        kinds = list(dict.fromkeys(name for g in graphs for name, *_ in g.operators))
         codes = [self._code(b, name) for name in kinds]
-        buffers = [self._buffer(b, None), *(self._buffer(b, t.data) for t in self.tensors)]
-        graph = self._graph(b, kinds, inputs, outputs)
-        parts = {"operator_codes": codes, "subgraphs": [graph], "buffers": buffers}
+        buffers = [self._buffer(b, None),
+                   *(self._buffer(b, t.data) for g in graphs for t in g.tensors)]
+        made = [self._graph(b, kinds, inputs, outputs)]
+        start = len(self.tensors)
+        for each in self.inner:
+            made.append(each._graph(b, kinds, [], [], start))
+            start += len(each.tensors)
+        parts = {"operator_codes": codes, "subgraphs": made, "buffers": buffers}
         vectors = {n: _offsets(b, v) for n, v in parts.items()}
         b.Finish(_table(b, "Model", {"version": version, **vectors}), b"TFL3")
         return bytes(b.Output())
@@ -84,8 +92,8 @@ class TfliteFile:
             "data": b.CreateNumpyVector(np.frombuffer(data, np.uint8))})
 
     def _graph(self, b: flatbuffers.Builder, kinds: list[str], inputs: Sequence[int],
-               outputs: Sequence[int]) -> int:
-        tensors = [self._tensor(b, k, t) for k, t in enumerate(self.tensors)]
+               outputs: Sequence[int], start: int = 0) -> int:
+        tensors = [self._tensor(b, start + k, t) for k, t in enumerate(self.tensors)]
         operators = []
         for name, reads, writes, options in self.operators:
             fields: dict[str, object] = {"opcode_index": kinds.index(name),
@@ -93,7 +101,8 @@ class TfliteFile:
             if isinstance(options, bytes):
                 fields["custom_options"] = b.CreateNumpyVector(np.frombuffer(options, np.uint8))
             elif options is not None:
-                made = {n: _ints(b, v) if isinstance(v, list | tuple) else v
+                made = {n: _ints(b, v) if isinstance(v, list | tuple) else
+                        b.CreateString(v) if isinstance(v, str) else v
                         for n, v in options[1].items()}
                 fields["builtin_options_type"] = getattr(tflite.BuiltinOptions, options[0])
                 fields["builtin_options"] = _table(b, options[0], made)

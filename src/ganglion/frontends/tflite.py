@@ -18,6 +18,7 @@ from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.tflite_file import Network, Operator, Quantization, Tensor, read_network
 from ganglion.frontends.tflite_rows import ROWS
 from ganglion.frontends.tflite_site import Site, Values
+from ganglion.frontends.tflite_variables import bind
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
@@ -55,6 +56,7 @@ def convert(network: Network, name: str, limits: Limits = DEFAULT) -> ir.Model:
     for index in network.outputs:
         _output(values, network.tensors[index])
     model = values.g.model()
+    bind(values, model)
     RemoveUnusedNodesPass()(model)
     infer_model(model)
     return model

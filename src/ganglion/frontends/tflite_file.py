@@ -6,7 +6,7 @@ index is checked, and every constant's bytes are compared with its shape.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import ml_dtypes
@@ -96,7 +96,8 @@ class Operator:
 
 @dataclass(frozen=True)
 class Network:
-    """The first subgraph of a file."""
+    """The first subgraph of a file. `started`: those that CALL_ONCE runs before the first call, by
+    their numbers."""
 
     name: str
     tensors: Sequence[Tensor]
@@ -105,6 +106,7 @@ class Network:
     outputs: tuple[int, ...]
     size: int = 0
     """Bytes of the file."""
+    started: Mapping[int, "Network"] = field(default_factory=dict)
 
 
 def read_network(data: bytes, limits: Limits = DEFAULT) -> Network:
@@ -116,19 +118,32 @@ def read_network(data: bytes, limits: Limits = DEFAULT) -> Network:
     graphs = model.tables("subgraphs", "SubGraph")
     if not graphs:
         raise ModelError("the file holds no subgraph, so no network")
-    graph = graphs[0]
     buffers = _buffers(model, data)
-    tensors = _tensors(graph, buffers, len(data))
+    first = _subgraph(model, graphs[0], buffers, len(data), limits)
+    if not first.outputs:
+        raise ModelError("the network has no outputs")
+    started = {}
+    for operator in first.operators:
+        if operator.name == "CALL_ONCE" and operator.options is not None:
+            number = operator.options.integer("init_subgraph_index")
+            if not 0 < number < len(graphs):
+                raise ModelError(f"operator {operator.index} CALL_ONCE names subgraph {number}; "
+                                 f"the file has {len(graphs)}")
+            if number not in started:
+                started[number] = _subgraph(model, graphs[number], buffers, len(data), limits)
+    return replace(first, started=started)
+
+
+def _subgraph(model: Table, graph: Table, buffers: Sequence[np.ndarray], size: int,
+              limits: Limits) -> Network:
+    tensors = _tensors(graph, buffers, size)
     inputs, outputs = graph.integers("inputs"), graph.integers("outputs")
     for index in (*inputs, *outputs):
         if not 0 <= index < len(tensors):
             raise ModelError(f"the network names tensor {index} as input or output; it has "
                              f"{len(tensors)} tensors")
-    if not outputs:
-        raise ModelError("the network has no outputs")
     operators = _operators(model, graph, len(tensors), limits)
-    return Network(graph.text("name") or "main", tensors, operators, inputs, outputs,
-                   len(data))
+    return Network(graph.text("name") or "main", tensors, operators, inputs, outputs, size)
 
 
 def _buffers(model: Table, data: bytes) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from ganglion.frontends import tflite_products as products
 from ganglion.frontends import tflite_recurrent as recurrent
 from ganglion.frontends import tflite_reductions as reductions
 from ganglion.frontends import tflite_spatial as spatial
+from ganglion.frontends import tflite_variables as variables
 from ganglion.frontends.tflite_site import Site
 
 Rule = Callable[[Site], None]
@@ -24,4 +25,5 @@ ROWS: Mapping[str, Rule] = {
     **moves.ROWS,
     **reductions.ROWS,
     **recurrent.ROWS,
+    **variables.ROWS,
 }

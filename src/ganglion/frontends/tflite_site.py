@@ -28,14 +28,26 @@ CLAMPS = {"ReluN1To1": (-1.0, 1.0), "Relu6": (0.0, 6.0), "Relu0To1": (0.0, 1.0)}
 
 
 @dataclass
+class Variables:
+    """By name: the first values, the value as it is so far, the Model's input that it began as."""
+
+    first: dict[str, np.ndarray] = field(default_factory=dict)
+    now: dict[str, ir.Value] = field(default_factory=dict)
+    inputs: dict[str, ir.Value] = field(default_factory=dict)
+
+
+@dataclass
 class Values:
-    """What has been made so far: the value of each tensor, and each one's real numbers."""
+    """What has been made so far: the value of each tensor, and each one's real numbers; the
+    variables, and which tensors stand for them."""
 
     g: GraphBuilder
     network: Network
     made: dict[int, ir.Value] = field(default_factory=dict)
     reals: dict[int, ir.Value] = field(default_factory=dict)
     weights: dict[tuple[int, tuple[int, ...], int | None], ir.Value] = field(default_factory=dict)
+    handles: dict[int, str] = field(default_factory=dict)
+    variables: Variables = field(default_factory=Variables)
 
     def value(self, tensor: Tensor) -> ir.Value | None:
         """The tensor's own elements (codes where it is quantised), None if nothing gave them yet.
