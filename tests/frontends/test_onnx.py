@@ -180,7 +180,7 @@ def test_subgraph_is_refused_by_node(tmp_path: Path) -> None:
         load(model, tmp_path)
 
 
-@pytest.mark.parametrize(("op", "domain"), [("Relux", ""), ("Gelu", "com.microsoft"),
+@pytest.mark.parametrize(("op", "domain"), [("Relux", ""), ("Attention", "com.microsoft"),
                                             ("Upsample", "")])
 def test_unknown_operator_is_named_with_what_exists(tmp_path: Path, op: str, domain: str) -> None:
     model = proto([helper.make_node("Relu", ["x"], ["y"], "odd")], [info("x", [2])],

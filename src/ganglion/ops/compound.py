@@ -57,7 +57,9 @@ def _lp_norm(g: Builder, node: ir.Node) -> Made:
     name = {1: "ReduceL1", 2: "ReduceL2"}.get(get_int(attrs, "p", 2))
     if name is None:
         raise UnsupportedOp(f"node {node.name!r} (LpNormalization): p is neither 1 nor 2")
-    return [g.div(x, g.op(name, x, g.ints(get_int(attrs, "axis", -1))))]
+    size = g.op(name, x, g.ints(get_int(attrs, "axis", -1)))
+    none = g.op("Equal", size, g.scalar(0.0, x))
+    return [g.op("Where", none, g.scalar(0.0, x), g.div(x, size))]
 
 
 def _local_response_norm(g: Builder, node: ir.Node) -> Made:
@@ -223,9 +225,10 @@ def _mean_variance_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 
 def _lp_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
-    """ONNX's own does not take the sizes of the elements for p = 1."""
-    return (np.asarray(x / np.linalg.norm(x, get_int(attrs, "p", 2), get_int(attrs, "axis", -1),
-                                          keepdims=True), x.dtype),)
+    """ONNX's own does not take the sizes of the elements for p = 1. Zeros stay zeros."""
+    size = np.linalg.norm(x, get_int(attrs, "p", 2), get_int(attrs, "axis", -1), keepdims=True)
+    with np.errstate(all="ignore"):
+        return (np.asarray(np.where(size == 0, 0, x / size), x.dtype),)
 
 
 def _response_reference(attrs: Attrs, x: Array) -> tuple[Array, ...]:
