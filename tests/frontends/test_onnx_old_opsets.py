@@ -96,3 +96,25 @@ def test_minus_one_is_a_size_left_open(tmp_path: Path) -> None:
     (tmp_path / "open.onnx").write_bytes(model.SerializeToString())
     built = gg.compile(gg.load(tmp_path / "open.onnx"), isas=("scalar",), batch=4)
     assert built.session().inputs[0].shape == (4, 3)
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (0, 2, 1)])
+def test_nodes_may_stand_in_any_order(order: tuple[int, ...], tmp_path: Path) -> None:
+    nodes = [helper.make_node(op, [a], [b], op) for op, a, b in (
+        ("Exp", "x", "u"), ("Neg", "u", "v"), ("Abs", "v", "y"))]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in "xy"]
+    graph = helper.make_graph([nodes[k] for k in order], "g", ports[:1], ports[1:])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    read = gg.load(tmp_path / "net.onnx")
+    assert [n.op_type for n in read.graph] == ["Exp", "Neg", "Abs"]
+
+
+def test_nodes_that_wait_for_each_other_are_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"])]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in "xb"]
+    model = helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:]), ir_version=8,
+                              opset_imports=[helper.make_opsetid("", 17)])
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(GanglionError):
+        gg.load(tmp_path / "net.onnx")

@@ -98,7 +98,8 @@ class Noise:
             if any(is_fake_quantize(u.node) and u.idx == 1 for u in value.uses()):
                 self._steps[value] = y
             if any(u.node.op_type in REDUCED for u in value.uses()):
-                self._reduced[value] = float(np.abs(y).mean()) if y.size else 0.0
+                sizes = np.abs(y[np.isfinite(y)])
+                self._reduced[value] = float(sizes.mean()) if sizes.size else 0.0
         inherited = max((self._size_of(v) for v in node.inputs), default=0.0)
         if movement(node) is not None and not inherited:
             if self._as_given(node.inputs[0]):
@@ -153,9 +154,10 @@ class Noise:
         return moved
 
     def _disturb(self, y: Array, scale: Array | float, size: float) -> Array:
+        """Infinity, as in a mask, stays what it is."""
         noise = self._noise.uniform(-1, 1, y.shape)
         with np.errstate(invalid="ignore"):
-            return y.astype(np.float64) + size * scale * noise
+            return np.where(np.isinf(y), y, y.astype(np.float64) + size * scale * noise)
 
 
 def largest(array: Array) -> float:

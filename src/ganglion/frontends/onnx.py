@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from heapq import heappop, heappush
 from pathlib import Path
 
 import onnx
@@ -39,6 +40,7 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     path = Path(path)
     proto = _parse(read_regular(path, ModelError, MAX_BYTES), path)
     secure(proto, path.parent, limits)
+    _sort(proto.graph)
     try:
         onnx.checker.check_model(proto)
         proto = _inlined(proto)
@@ -81,6 +83,33 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path} ({len(data)} bytes) holds no graph with outputs; "
                          "it is not an ONNX model, or it is cut short")
     return proto
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Nodes behind what they read, in the order of the file as far as that goes; some tools append
+    theirs. A circle is left for the checker to name."""
+    maker = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
+    waiting = [{maker[n] for n in node.input if n in maker} - {k}
+               for k, node in enumerate(graph.node)]
+    if all(j < k for k, needed in enumerate(waiting) for j in needed):
+        return
+    readers: dict[int, list[int]] = {}
+    for k, needed in enumerate(waiting):
+        for j in needed:
+            readers.setdefault(j, []).append(k)
+    ready = [k for k, needed in enumerate(waiting) if not needed]
+    order = []
+    while ready:
+        k = heappop(ready)
+        order.append(k)
+        for reader in readers.get(k, ()):
+            waiting[reader].discard(k)
+            if not waiting[reader]:
+                heappush(ready, reader)
+    if len(order) == len(graph.node):
+        nodes = [graph.node[k] for k in order]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:

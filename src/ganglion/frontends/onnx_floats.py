@@ -126,7 +126,7 @@ def _attributes(node: ir.Node) -> None:
 
 def checked(tensor: ir.TensorProtocol, owner: str) -> ir.TensorProtocol:
     """The tensor, float32 if it is of another width of floats. Raises ModelError for NaN, numbers
-    beyond float32, and an infinity that does not stand alone."""
+    beyond float32, and an infinity that does not stand alone; -infinity may, as masks hold it."""
     if not tensor.dtype.is_floating_point():
         return tensor
     array = tensor.numpy()
@@ -142,7 +142,7 @@ def checked(tensor: ir.TensorProtocol, owner: str) -> ir.TensorProtocol:
         if np.isfinite(array[tuple(where)]):
             raise ModelError(f"{owner} holds {array[tuple(where)]} at {where}, beyond float32's "
                              "range; scale the weights")
-        if single.size > 1:
-            raise ModelError(f"{owner} of shape {list(array.shape)} holds infinity at {where}; in "
-                             "a mask, use a large finite number such as -1e9")
+        if single.size > 1 and np.isposinf(single).any():
+            raise ModelError(f"{owner} of shape {list(array.shape)} holds infinity at {where}; "
+                             "a mask holds -infinity or 0")
     return tensor if tensor.dtype == ir.DataType.FLOAT else ir.tensor(single, name=tensor.name)

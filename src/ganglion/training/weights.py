@@ -49,7 +49,8 @@ def frozen(model: ir.Model) -> dict[ir.Value, str]:
     """
     graph = model.graph
     floats = [v for v in graph.initializers.values() if is_float(v)]
-    rules: list[tuple[Container[ir.Value], str]] = [(statistics(model), STATISTIC)]
+    rules: list[tuple[Container[ir.Value], str]] = [
+        (statistics(model), STATISTIC), (_masks(floats), "holds -infinity, as masks do")]
     if any(TRAINABLE in v.metadata_props for v in graph.initializers.values()):
         rules += [(_marked(floats, TRAINABLE, "false"), "its layer is not trainable"),
                   ([v for v in floats if TRAINABLE not in v.metadata_props],
@@ -74,6 +75,11 @@ def frozen(model: ir.Model) -> dict[ir.Value, str]:
             (unreached(model), "no gradient reaches it")]
     return {v: next(why for values, why in rules if v in values) for v in floats
             if any(v in values for values, _ in rules)}
+
+
+def _masks(values: Sequence[ir.Value]) -> list[ir.Value]:
+    return [v for v in values if v.const_value is not None
+            and np.isneginf(v.const_value.numpy().astype(np.float32)).any()]
 
 
 def statistics(model: ir.Model) -> set[ir.Value]:
@@ -141,7 +147,8 @@ def require_trainable(model: ir.Model) -> None:
                          "train the network that takes whole sequences, then make it streaming")
     for name, value in model.graph.initializers.items():
         if is_float_array(value) and value.const_value is not None:
-            bad = int((~np.isfinite(value.const_value.numpy().astype(np.float32))).sum())
+            array = value.const_value.numpy().astype(np.float32)
+            bad = int((~np.isfinite(array) & ~np.isneginf(array)).sum())
             if bad:
                 raise ModelError(f"{bad} values of weight {name!r} are NaN or infinite; "
                                  "start from a sound copy of the network")
