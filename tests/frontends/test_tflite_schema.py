@@ -86,6 +86,7 @@ def test_a_vector_longer_than_the_file_is_refused() -> None:
     for kind in VECTORS:
         field = {"bytes": ("Buffer", "data"), "ints": ("SubGraph", "inputs"),
                  "longs": ("QuantizationParameters", "zero_point"),
+                 "shorts": ("Uint16Vector", "values"),
                  "floats": ("QuantizationParameters", "scale")}[kind]
         slot = fields(field[0])[field[1]].slot
         # vtable, table with one offset, and a vector that declares 2^30 elements

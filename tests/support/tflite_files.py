@@ -9,6 +9,8 @@ import numpy as np
 import tflite
 
 Options = tuple[str, Mapping[str, object]] | bytes
+Sparse = tuple[Sequence[int], Sequence[int], Sequence[int | tuple[np.ndarray, np.ndarray]]]
+"""Traversal order, block map, and for each level its dense size, or segments and indices."""
 TYPES = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32", "uint8": "UINT8",
          "int64": "INT64", "bool": "BOOL", "int16": "INT16", "int8": "INT8"}
 
@@ -24,6 +26,7 @@ class _Tensor:
     name: str
     signature: Sequence[int]
     variable: bool
+    sparse: "Sparse | None" = None
 
 
 @dataclass
@@ -40,7 +43,8 @@ class TfliteFile:
     def tensor(self, shape: Sequence[int], dtype: str = "float32", *,
                data: np.ndarray | bytes | None = None, scale: float | Sequence[float] = (),
                zero: int | Sequence[int] = (), axis: int = 0, name: str | None = None,
-               signature: Sequence[int] = (), variable: bool = False) -> int:
+               signature: Sequence[int] = (), variable: bool = False,
+               sparse: Sparse | None = None) -> int:
         """The index of a new tensor; `dtype` is NumPy's name or the schema's."""
         raw = data.tobytes() if isinstance(data, np.ndarray) else data
         scales = [scale] if isinstance(scale, int | float) else list(scale)
@@ -48,7 +52,7 @@ class TfliteFile:
         self.tensors.append(_Tensor(shape, TYPES.get(dtype, dtype), raw, scales,
                                     zeros or [0] * len(scales), axis,
                                     f"t{len(self.tensors)}" if name is None else name,
-                                    signature, variable))
+                                    signature, variable, sparse))
         return len(self.tensors) - 1
 
     def constant(self, array: np.ndarray, **more: object) -> int:
@@ -125,7 +129,28 @@ class TfliteFile:
             fields["shape_signature"] = _ints(b, t.signature)
         if t.variable:
             fields["is_variable"] = True
+        if t.sparse is not None:
+            fields["sparsity"] = _sparsity(b, *t.sparse)
         return _table(b, "Tensor", fields)
+
+
+def _sparsity(b: flatbuffers.Builder, order: Sequence[int], blocks: Sequence[int],
+              levels: Sequence[int | tuple[np.ndarray, np.ndarray]]) -> int:
+    made = []
+    for level in levels:
+        if isinstance(level, int):
+            made.append(_table(b, "DimensionMetadata", {"format": 0, "dense_size": level}))
+            continue
+        fields: dict[str, object] = {"format": 1}
+        for name, array in zip(("array_segments", "array_indices"), level):
+            kind = {"int32": 1, "uint16": 2, "uint8": 3}[str(array.dtype)]
+            text = ("", "Int32Vector", "Uint16Vector", "Uint8Vector")[kind]
+            fields[f"{name}_type"] = kind
+            fields[name] = _table(b, text, {"values": b.CreateNumpyVector(array)})
+        made.append(_table(b, "DimensionMetadata", fields))
+    return _table(b, "SparsityParameters", {
+        "traversal_order": _ints(b, order), "block_map": _ints(b, blocks),
+        "dim_metadata": _offsets(b, made)})
 
 
 def _ints(b: flatbuffers.Builder, values: Sequence[int]) -> int:

@@ -17,6 +17,7 @@ import tflite
 from ganglion.errors import ModelError, TrustError, UnsupportedOp
 from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.tflite_schema import ROWS, Table
+from ganglion.frontends.tflite_sparse import expanded
 from ganglion.ops.infer import MAX_ELEMENTS
 
 MAX_AXES = 32
@@ -177,8 +178,7 @@ def _tensors(graph: Table, buffers: Sequence[np.ndarray], size: int) -> list[Ten
 def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
     name = table.text("name") or f"tensor_{index}"
     owner = f"tensor {index} {name!r}"
-    if table.table("sparsity", "SparsityParameters") is not None:
-        raise UnsupportedOp(f"{owner} is stored sparse; convert the network without sparsity")
+    sparse = table.table("sparsity", "SparsityParameters")
     place = table.integer("buffer")
     if place >= len(buffers):
         raise ModelError(f"{owner} lies in buffer {place}; the file has {len(buffers)}")
@@ -192,7 +192,8 @@ def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
     declared, stored = table.integer("type"), buffers[place]
     data = None
     if stored.size and declared in TYPES and not table.integer("is_variable"):
-        data = _constant(owner, TYPES[declared], shape, stored)
+        data = (_constant(owner, TYPES[declared], shape, stored) if sparse is None else
+                _written_out(owner, sparse, TYPES[declared], shape, stored))
     known = not any(d < 0 for d in signature) or data is not None
     return Tensor(index, name, declared, shape if known or _one_batch(shape, signature) else None,
                   _quantization(owner, table, declared, shape), data)
@@ -229,6 +230,17 @@ def _constant(owner: str, dtype: ir.DataType, shape: tuple[int, ...], stored: np
 
 def _one_infinity(array: np.ndarray) -> bool:
     return array.size == 1 and not np.isnan(array).any()
+
+
+def _written_out(owner: str, sparse: Table, dtype: ir.DataType, shape: tuple[int, ...],
+                 stored: np.ndarray) -> np.ndarray:
+    """A constant of which only some elements are stored."""
+    if dtype == ir.DataType.INT4:
+        raise UnsupportedOp(f"{owner} is stored sparse in four bits; convert it without one of the "
+                            "two")
+    count = stored.size // np.dtype(dtype.numpy()).itemsize
+    values = _constant(owner, dtype, (count,), stored)
+    return expanded(owner, sparse, shape, values)
 
 
 def _check_bytes(owner: str, shape: tuple[int, ...], stored: np.ndarray, expected: int) -> None:

@@ -353,7 +353,13 @@ def _shape(site: Site) -> None:
     site.put(site.g.constant(np.asarray(site.shape(0), site.output().dtype.numpy()), "shape"))
 
 
+def _densify(site: Site) -> None:
+    """DENSIFY: sparse constants are written out as they are read."""
+    site.put(site.value(0))
+
+
 ROWS: Mapping[str, Rule] = {
+    "DENSIFY": _densify,
     "RESHAPE": _reshape, "SQUEEZE": _squeeze, "EXPAND_DIMS": _expand_dims,
     "TRANSPOSE": _transpose, "PAD": _pad, "PADV2": _pad, "MIRROR_PAD": _mirror_pad,
     "CONCATENATION": _concatenation, "PACK": _pack, "SPLIT": _split, "SPLIT_V": _split_v,

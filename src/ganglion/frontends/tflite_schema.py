@@ -24,7 +24,8 @@ MAX_TEXT = 1 << 12
 MAX_REPEATED = 64
 """A file's numbers and texts may be read so many times over: many tensors and operators can share
 one list. Beyond that its lists would take more time than its bytes."""
-VECTORS: Mapping[str, str] = {"bytes": "|u1", "ints": "<i4", "longs": "<i8", "floats": "<f4"}
+VECTORS: Mapping[str, str] = {"bytes": "|u1", "ints": "<i4", "longs": "<i8", "floats": "<f4",
+                               "shorts": "<u2"}
 
 _ACTIVATED = "fused_activation_function:i8"
 ROWS: Mapping[str, str] = {
@@ -35,7 +36,12 @@ ROWS: Mapping[str, str] = {
               "sparsity:table shape_signature:ints has_rank:bool",
     "QuantizationParameters": "min:floats max:floats scale:floats zero_point:longs "
                               "details_type:u8 details:table quantized_dimension:i32",
-    "SparsityParameters": "",
+    "SparsityParameters": "traversal_order:ints block_map:ints dim_metadata:tables",
+    "DimensionMetadata": "format:i8 dense_size:i32 array_segments_type:u8 array_segments:table "
+                         "array_indices_type:u8 array_indices:table",
+    "Int32Vector": "values:ints",
+    "Uint16Vector": "values:shorts",
+    "Uint8Vector": "values:bytes",
     "Operator": "opcode_index:u32 inputs:ints outputs:ints builtin_options_type:u8 "
                 "builtin_options:table custom_options:bytes",
     "Buffer": "data:bytes offset:u64 size:u64",
