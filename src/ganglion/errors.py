@@ -1,5 +1,7 @@
 """The errors a user can meet. A class names who must act; a message says what to try next."""
 
+from collections.abc import Mapping
+
 
 def visible(text: str, kept: str = "\n\t") -> str:
     r"""`text` with all that a terminal would obey, or would not show, written out as Python does:
@@ -68,3 +70,10 @@ class TrustError(GanglionError):
     """A file tried something that no honest file needs: path traversal, zip bomb, pickled code."""
 
     code = "trust"
+
+
+def spoken_counts(wanted: Mapping[str, int], what: str) -> str:
+    """`A (2 nodes) and B (1 node) are`, for operators that a file wants and that are not read."""
+    parts = [f"{name} ({count} {what}{'s' * (count > 1)})" for name, count in wanted.items()]
+    text = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    return f"{text} {'are' if len(parts) > 1 else 'is'}"

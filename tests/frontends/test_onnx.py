@@ -195,6 +195,17 @@ def test_unknown_operator_is_named_with_what_exists(tmp_path: Path, op: str, dom
             load(model, tmp_path)
 
 
+def test_all_operators_that_are_missing_are_named_once_with_their_numbers(tmp_path: Path) -> None:
+    nodes = [helper.make_node(op, [a], [b], b, domain=domain) for op, a, b, domain in (
+        ("Odd", "x", "u", "own"), ("Relu", "u", "v", ""), ("Odd", "v", "w", "own"),
+        ("Attention", "w", "y", "com.microsoft"))]
+    model = proto(nodes, [info("x", [2])], [info("y", [2])])
+    model.opset_import.extend(helper.make_opsetid(d, 1) for d in ("own", "com.microsoft"))
+    with pytest.raises(UnsupportedOp,
+                       match=r"own\.Odd \(2 nodes\) and com\.microsoft\.Attention \(1 node\) are"):
+        load(model, tmp_path)
+
+
 def test_declared_output_that_differs_is_an_error(tmp_path: Path) -> None:
     model = dense()
     model.graph.output[0].CopyFrom(info("y", ["N", 5]))

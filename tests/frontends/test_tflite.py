@@ -104,6 +104,17 @@ def test_an_unknown_operator_is_named_with_its_number_and_tensors(tmp_path: Path
         read(file.build([x], [y]), tmp_path)
 
 
+def test_all_operators_that_are_missing_are_named(tmp_path: Path) -> None:
+    file, x, y = relu()
+    z, w = file.tensor([2, 3]), file.tensor([2, 3])
+    file.op("RFFT2D", [x], [z])
+    file.op("CUSTOM 'Odd'", [z], [w])
+    file.op("RFFT2D", [w], [y])
+    with pytest.raises(UnsupportedOp,
+                       match=r"RFFT2D \(2 operators\) and CUSTOM 'Odd' \(1 op"):
+        read(file.build([x], [y]), tmp_path)
+
+
 def test_a_custom_operator_is_named(tmp_path: Path) -> None:
     file, x, y = relu()
     file.custom = "Fancy"

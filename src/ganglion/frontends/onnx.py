@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections import Counter
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from onnx import inliner
 from onnx_ir.passes import common
 
-from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.errors import ModelError, UnsupportedOp, spoken_counts
 from ganglion.files import read_regular, write_atomic
 from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.onnx_contrib import lay_open
@@ -181,17 +182,23 @@ def _drop_default_inputs(model: ir.Model, state: set[str]) -> None:
 
 def _check_operators(model: ir.Model) -> None:
     """Refuses what neither ONNX nor a row defines. Whether it compiles is for planning to say."""
-    for node in model.graph:
-        if find(node.domain, node.op_type) is not None:
-            continue
-        standard = node.domain == "" and onnx.defs.has(node.op_type, OPSET, "")
-        if standard and not onnx.defs.get_schema(node.op_type, OPSET, "").deprecated:
-            continue
-        known = sorted(name for domain, name in rows() if domain in ("", GANGLION_DOMAIN))
-        near = difflib.get_close_matches(node.op_type, known, n=3)
-        hint = f"; did you mean {' or '.join(near)}" if near else ""
-        domain = node.domain or "ai.onnx"
-        raise UnsupportedOp(
-            f"node {node.name!r} uses the operator {node.op_type!r} of domain {domain!r}, which "
-            f"opset {OPSET} does not define{hint}. It is not supported: export the network "
-            f"with standard operators of these: {', '.join(known)}")
+    missing = [node for node in model.graph if not _is_defined(node)]
+    if not missing:
+        return
+    node = missing[0]
+    known = sorted(name for domain, name in rows() if domain in ("", GANGLION_DOMAIN))
+    near = difflib.get_close_matches(node.op_type, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}" if near else ""
+    wanted = Counter(f"{n.domain or 'ai.onnx'}.{n.op_type}" for n in missing)
+    raise UnsupportedOp(
+        f"node {node.name!r} uses the operator {node.op_type!r} of domain "
+        f"{node.domain or 'ai.onnx'!r}, which opset {OPSET} does not define{hint}. "
+        f"{spoken_counts(wanted, 'node')} not supported: export the network with standard "
+        f"operators of these: {', '.join(known)}")
+
+
+def _is_defined(node: ir.Node) -> bool:
+    if find(node.domain, node.op_type) is not None:
+        return True
+    standard = node.domain == "" and onnx.defs.has(node.op_type, OPSET, "")
+    return standard and not onnx.defs.get_schema(node.op_type, OPSET, "").deprecated

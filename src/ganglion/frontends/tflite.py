@@ -5,6 +5,7 @@ QuantizeLinear behind it, as `compression.quantize` writes them. See docs/tflite
 """
 
 import difflib
+from collections import Counter
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, spoken_counts
 from ganglion.files import read_regular
 from ganglion.frontends.limits import DEFAULT, Limits
 from ganglion.frontends.tflite_file import Network, Operator, Quantization, Tensor, read_network
@@ -49,6 +50,7 @@ def convert(network: Network, name: str, limits: Limits = DEFAULT) -> ir.Model:
     values = Values(GraphBuilder(name), network)
     for index in network.inputs:
         _input(values, network.tensors[index])
+    _check_operators(values)
     for operator in network.operators:
         _convert(values, operator)
         limits.check_nodes(len(values.g.graph), f"the network up to operator {operator.index}")
@@ -60,6 +62,20 @@ def convert(network: Network, name: str, limits: Limits = DEFAULT) -> ir.Model:
     RemoveUnusedNodesPass()(model)
     infer_model(model)
     return model
+
+
+def _check_operators(values: Values) -> None:
+    """Refuses a network whole, with all that is not read."""
+    missing = [o for o in values.network.operators if o.name not in ROWS]
+    if not missing:
+        return
+    near = difflib.get_close_matches(missing[0].name, ROWS, n=3)
+    hint = f"; nearest are {', '.join(near)}" if near else ""
+    wanted = Counter(o.name for o in missing)
+    raise Site(values, missing[0]).unsupported(
+        f"this operator is not read{hint}. {spoken_counts(wanted, 'operator')} not read: convert "
+        "the network without them, or add rules in ganglion/frontends/tflite_rows.py. Read are: "
+        f"{', '.join(sorted(ROWS))}")
 
 
 def _input(values: Values, tensor: Tensor) -> None:
@@ -90,15 +106,8 @@ def _describe(value: ir.Value, q: Quantization | None) -> None:
 
 def _convert(values: Values, operator: Operator) -> None:
     site = Site(values, operator)
-    rule = ROWS.get(operator.name)
-    if rule is None:
-        near = difflib.get_close_matches(operator.name, ROWS, n=3)
-        hint = f"; nearest are {', '.join(near)}" if near else ""
-        raise site.unsupported(f"this operator is not read{hint}. Convert the network without it, "
-                               "or add a rule in ganglion/frontends/tflite_rows.py. Read are: "
-                               f"{', '.join(sorted(ROWS))}")
     start = len(values.g.graph)
-    rule(site)
+    ROWS[operator.name](site)
     for k in range(len(operator.outputs)):
         if operator.outputs[k] not in values.made:
             raise site.error(f"has an output {k} that it does not write")

@@ -1,10 +1,11 @@
 """The passes in order, run until nothing changes: a Model as planning wants it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.errors import ModelError, UnsupportedOp, spoken_counts
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find, rows
 from ganglion.passes.base import Pass
@@ -57,14 +58,16 @@ def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = N
 
 
 def require_rows(model: ir.Model) -> None:
-    """Raises UnsupportedOp naming the first node whose operator the project does not know."""
-    for node in model.graph:
-        if find(node.domain, node.op_type) is None:
-            known = ", ".join(sorted(name for _, name in rows()))
-            raise UnsupportedOp(
-                f"node {node.name!r} uses the operator {node.domain or 'ai.onnx'}."
-                f"{node.op_type}, which is not supported. Export the network with these operators: "
-                f"{known}")
+    """Raises UnsupportedOp naming the first node whose operator the project does not know, and all
+    such operators."""
+    missing = [n for n in model.graph if find(n.domain, n.op_type) is None]
+    if missing:
+        names = [f"{n.domain or 'ai.onnx'}.{n.op_type}" for n in missing]
+        known = ", ".join(sorted(name for _, name in rows()))
+        raise UnsupportedOp(
+            f"node {missing[0].name!r} uses the operator {names[0]}, which is not supported. "
+            f"{spoken_counts(Counter(names), 'node')} not: export the network with these "
+            f"operators: {known}")
 
 
 def inference_passes() -> tuple[Pass, ...]:
