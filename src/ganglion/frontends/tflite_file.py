@@ -125,8 +125,9 @@ def read_network(data: bytes, limits: Limits = DEFAULT) -> Network:
         raise ModelError("the network has no outputs")
     started = {}
     for operator in first.operators:
-        if operator.name == "CALL_ONCE" and operator.options is not None:
-            number = operator.options.integer("init_subgraph_index")
+        options = operator.options
+        if options is not None and options.name == "CallOnceOptions":
+            number = options.integer("init_subgraph_index")
             if not 0 < number < len(graphs):
                 raise ModelError(f"operator {operator.index} CALL_ONCE names subgraph {number}; "
                                  f"the file has {len(graphs)}")

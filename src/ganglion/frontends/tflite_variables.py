@@ -20,8 +20,9 @@ from ganglion.ops.bindings import Binding, set_bindings
 def name_of(operator: Operator) -> str:
     """The variable that a VAR_HANDLE stands for."""
     options = operator.options
-    parts = () if options is None else (options.text("container"), options.text("shared_name"))
-    return "/".join(part for part in parts if part)
+    if options is None or options.name != "VarHandleOptions":
+        raise ModelError(f"operator {operator.index} VAR_HANDLE does not name its variable")
+    return "/".join(filter(None, (options.text("container"), options.text("shared_name"))))
 
 
 def var_handle(site: Site) -> None:
