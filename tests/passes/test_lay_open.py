@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 
 import ganglion as gg
+from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.registry import rows
@@ -65,3 +66,25 @@ def test_an_operator_that_waits_for_sizes_is_made_when_they_are_known() -> None:
     g.output("y", g.op("DepthToSpace", x, blocksize=2))
     built = gg.compile(g.model(), isas=("scalar",), shapes={"x": [1, 4, 3, 2]})
     assert built.session().outputs[0].shape == (1, 1, 6, 4)
+
+
+@pytest.mark.parametrize(("op", "shapes", "attrs"), [
+    ("LRN", [(1, 4, 2, 2)], {"size": 0}), ("GroupNormalization", [(1, 4, 3), (4,), (4,)],
+                                           {"num_groups": 0}),
+    ("GroupNormalization", [(1, 4, 3), (4,), (4,)], {"num_groups": 3}),
+    ("DepthToSpace", [(1, 6, 2, 2)], {"blocksize": 2}),
+    ("DepthToSpace", [(1, 4, 2, 2)], {"blocksize": 0}),
+    ("SpaceToDepth", [(1, 4, 3, 2)], {"blocksize": 2}),
+    ("LpNormalization", [(2, 3)], {"axis": 7}), ("LpNormalization", [(2, 3)], {"p": 3}),
+    ("MeanVarianceNormalization", [(2, 3)], {"axes": [9]})])
+def test_settings_that_make_no_sense_are_refused(op: str, shapes: list[tuple[int, ...]],
+                                                 attrs: dict[str, object]) -> None:
+    g = GraphBuilder("odd")
+    xs = [g.input(f"x{k}", ir.DataType.FLOAT, shape) for k, shape in enumerate(shapes)]
+
+    def build() -> None:
+        g.output("y", g.op(op, *xs, attrs=attrs))
+        gg.compile(g.model(), isas=("scalar",), check=False)
+
+    with pytest.raises(ModelError):
+        build()

@@ -24,6 +24,12 @@ def _centred(g: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> ir
     return g.div(shift, g.op("Sqrt", g.add(spread, epsilon)))
 
 
+def _divides(name: str, value: int, size: int, by: int | None = None) -> None:
+    """Raises ValueError unless the attribute (or `by`) divides a size."""
+    if value < 1 or size % (by or value):
+        raise ValueError(f"{name}={value} does not divide {size}")
+
+
 def _by_channel(g: Builder, value: ir.Value, count: int) -> ir.Value:
     """A number a channel, in front of `count` axes of positions."""
     return g.op("Unsqueeze", value, g.ints(*range(1, count + 1))) if count else value
@@ -38,8 +44,11 @@ def _instance_norm(g: Builder, node: ir.Node) -> Made:
 
 def _group_norm(g: Builder, node: ir.Node) -> Made:
     x, scale, bias = (source(node, k) for k in range(3))
-    attrs, space = attributes(node), rank(x) - 2
-    groups = g.op("Reshape", x, g.ints(0, get_int(attrs, "num_groups", 1), -1))
+    attrs, space, channels = attributes(node), rank(x) - 2, dims(x)[1]
+    count = get_int(attrs, "num_groups", 1)
+    if isinstance(channels, int):
+        _divides("num_groups", count, channels)
+    groups = g.op("Reshape", x, g.ints(0, count, -1))
     y = _centred(g, groups, [2], get_float(attrs, "epsilon", 1e-5))
     y = g.op("Reshape", y, target(g, x))
     return [g.add(g.mul(y, _by_channel(g, scale, space)), _by_channel(g, bias, space))]
@@ -90,6 +99,7 @@ def _depth_to_space(g: Builder, node: ir.Node) -> Made:
     b, (_, c, h, w) = get_int(attrs, "blocksize", 1), dims(x)
     if not (isinstance(c, int) and isinstance(h, int) and isinstance(w, int)):
         return None
+    _divides("blocksize", b, c, b * b)
     column = get_str(attrs, "mode", "DCR") == "CRD"
     parts = [c // b**2, b, b] if column else [b, b, c // b**2]
     perm = [0, 1, 4, 2, 5, 3] if column else [0, 3, 4, 1, 5, 2]
@@ -102,6 +112,8 @@ def _space_to_depth(g: Builder, node: ir.Node) -> Made:
     _, c, h, w = dims(x)
     if not (isinstance(c, int) and isinstance(h, int) and isinstance(w, int)):
         return None
+    _divides("blocksize", b, h)
+    _divides("blocksize", b, w)
     y = g.op("Reshape", x, g.ints(0, c, h // b, b, w // b, b))
     y = g.op("Transpose", y, perm=[0, 3, 5, 1, 2, 4])
     return [g.op("Reshape", y, g.ints(0, c * b**2, h // b, w // b))]

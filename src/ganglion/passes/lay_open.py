@@ -2,15 +2,18 @@
 
 import onnx_ir as ir
 
+from ganglion.errors import ModelError
 from ganglion.ops.facts import row_of
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.inference import UNFIT
 from ganglion.passes.base import Pass, redirect, sweep
 
 
 class LayOpen(Pass):
     """InstanceNormalization(x, scale, bias)  ⇒  Add(Mul(Div(Sub(x, mean), root), scale), bias)
 
-    By the row's `made_of`; waits for sizes that it needs. Rounds as its pieces do.
+    By the row's `made_of`; waits for sizes that it needs. Rounds as its pieces do. Raises
+    ModelError for inputs and attributes that make no sense.
     """
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -27,7 +30,11 @@ def _made(model: ir.Model, node: ir.Node) -> bool:
     if row is None or row.made_of is None:
         return False
     last = model.graph[-1]
-    made = row.made_of(GraphBuilder.extending(model), node)
+    try:
+        made = row.made_of(GraphBuilder.extending(model), node)
+    except UNFIT as error:
+        raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs or "
+                         f"attributes: {error}") from error
     fresh = _behind(model.graph, last)
     for each in fresh:
         model.graph.remove(each)
