@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import ganglion as gg
 from ganglion.errors import GanglionError
@@ -108,6 +108,18 @@ def test_nodes_may_stand_in_any_order(order: tuple[int, ...], tmp_path: Path) ->
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
     read = gg.load(tmp_path / "net.onnx")
     assert [n.op_type for n in read.graph] == ["Exp", "Neg", "Abs"]
+
+
+def test_a_node_that_gives_nothing_is_left_out(tmp_path: Path) -> None:
+    nodes = [helper.make_node("RNN", ["x", "w", "w"], [], "none", hidden_size=2),
+             helper.make_node("Neg", ["x"], ["y"])]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, 2]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:],
+                              [numpy_helper.from_array(np.ones((1, 2, 2), np.float32), "w")])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    built = gg.compile(gg.load(tmp_path / "net.onnx"), isas=("scalar",)).session()
+    assert built.run(np.float32([[[1, 2]]])).tolist() == [[[-1, -2]]]
 
 
 def test_nodes_that_wait_for_each_other_are_refused(tmp_path: Path) -> None:

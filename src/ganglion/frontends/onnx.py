@@ -138,9 +138,11 @@ def _check_given(model: ir.Model, path: Path) -> None:
 
 def _normalise(model: ir.Model, path: Path) -> None:
     """Brings the graph to the project's own opset, element types and naming, in place."""
-    for node in model.graph:
+    for node in list(model.graph):
         if node.domain == "ai.onnx":
             node.domain = ""
+        if not node.outputs:  # where all are optional
+            model.graph.remove(node)
     versions = model.graph.opset_imports
     if "ai.onnx" in versions:
         versions.setdefault("", versions.pop("ai.onnx"))
