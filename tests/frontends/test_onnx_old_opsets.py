@@ -88,14 +88,16 @@ def test_older_and_unknown_opsets_are_refused(version: int, tmp_path: Path) -> N
         gg.load(tmp_path / "old.onnx")
 
 
-def test_minus_one_is_a_size_left_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [-1, "?"])
+def test_what_exporters_write_for_any_size_is_open(size: int | str, tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
-    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [-1, 3]) for n in "xy"]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [size, 3, size]) for n in "xy"]
     model = helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:]), ir_version=8,
                               opset_imports=[helper.make_opsetid("", 17)])
     (tmp_path / "open.onnx").write_bytes(model.SerializeToString())
-    built = gg.compile(gg.load(tmp_path / "open.onnx"), isas=("scalar",), batch=4)
-    assert built.session().inputs[0].shape == (4, 3)
+    read = gg.load(tmp_path / "open.onnx", shapes={"x": [None, 3, 5]})
+    built = gg.compile(read, isas=("scalar",), batch=4)
+    assert built.session().inputs[0].shape == (4, 3, 5)
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0), (0, 2, 1)])

@@ -144,8 +144,8 @@ def _check_info(info: onnx.ValueInfoProto) -> None:
     if kind not in BITS:
         raise UnsupportedOp(f"value {info.name!r} has element type {kind} ({_type_name(kind)})")
     for dim in info.type.tensor_type.shape.dim:
-        if dim.HasField("dim_value") and dim.dim_value == -1:
-            dim.ClearField("dim_value")  # how some exporters write one of any size
+        if dim.dim_param == "?" or (dim.HasField("dim_value") and dim.dim_value == -1):
+            dim.Clear()  # how some exporters write one of any size
         elif dim.HasField("dim_value") and dim.dim_value < 0:
             raise ModelError(f"value {info.name!r} has the dimension {dim.dim_value}; a size is a "
                              "number from 0 up, or a name where it may be any")
