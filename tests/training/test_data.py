@@ -58,6 +58,7 @@ def test_wrong_arrays_are_refused(x: np.ndarray, y: np.ndarray, loss: str, messa
     ({"epochs": 2.5}, "epochs"), ({"validation_split": 1.0}, "between 0 and 1"),
     ({"validation_split": 0.999}, "empty"), ({"validation_data": (X,)}, r"expected \(x, y\)"),
     ({"validation_data": (X, LABELS + 5)}, "labels"), ({"loss": [SPARSE, SPARSE]}, "2 losses"),
+    ({"shuffle": "no"}, "True or False"),
     ({"loss": lambda y, p: 0}, "cannot be differentiated"), ({"loss": 78}, "loss=78"),
     ({"loss": {"nose": SPARSE}}, "names the outputs .'nose'."),
 ])

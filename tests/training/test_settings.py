@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from ganglion.errors import DataError
@@ -30,8 +31,10 @@ def settings() -> Iterator[tuple[type, str, object]]:
             yield cls, name, object()
             yield cls, name, [object()]
             if parameter.annotation in (int, float) or "float |" in str(parameter.annotation):
-                yield cls, name, float("nan")
-                yield cls, name, "1"
+                yield from ((cls, name, value) for value in (
+                    float("nan"), "1", 10**400, 1e39, float("inf"), -1e39))
+            if name == "mode":
+                yield cls, name, np.array(["min", "max"])
 
 
 @pytest.mark.parametrize(("cls", "name", "value"), list(settings()))

@@ -29,6 +29,7 @@ from ganglion.training.metrics import Metric, resolve
 from ganglion.training.modes import deployed_form
 from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
 from ganglion.training.selection import Selection
+from ganglion.training.settings import FLAG
 from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
 from ganglion.training.weights import require_trainable
 
@@ -136,6 +137,8 @@ def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = 
                                ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise DataError(f"{name}={value!r}: expected a whole number from {least} up")
+    if not FLAG.fits(shuffle):
+        raise DataError(f"shuffle={shuffle!r}: expected {FLAG.words}")
     file = _checkpoint(checkpoint, checkpoint_steps)
     sample = fix_batch(model, 1)
     chosen = choose_losses(loss, [str(v.name) for v in sample.graph.outputs])

@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
 from os import PathLike
 from typing import TypeGuard
 
@@ -20,10 +19,14 @@ class Kind:
     fits: Callable[[object], bool]
 
 
+LARGEST = float(np.finfo(np.float32).max)
+
+
 def is_number(value: object) -> TypeGuard[float]:
-    """Python's or NumPy's own number, finite; True and False are none."""
+    """Python's or NumPy's own number that float32, in which steps compute, can hold; True and False
+    are none."""
     return (isinstance(value, int | float | np.integer | np.floating)
-            and not isinstance(value, bool) and isfinite(value))
+            and not isinstance(value, bool) and bool(-LARGEST <= value <= LARGEST))
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -43,7 +46,7 @@ NAME = Kind("a name", lambda v: isinstance(v, str) and v != "")
 PATH = Kind("a path", lambda v: isinstance(v, str | PathLike))
 LETTER = Kind("one character", lambda v: isinstance(v, str) and len(v) == 1)
 CALLABLE = Kind("a function", callable)
-MODE = Kind("auto, min or max", lambda v: v in ("auto", "min", "max"))
+MODE = Kind("auto, min or max", lambda v: isinstance(v, str) and v in ("auto", "min", "max"))
 
 
 def optional(kind: Kind) -> Kind:
