@@ -68,6 +68,17 @@ def test_an_operator_that_waits_for_sizes_is_made_when_they_are_known() -> None:
     assert built.session().outputs[0].shape == (1, 1, 6, 4)
 
 
+@pytest.mark.parametrize("k", [2**62, -2**63, 3, -4])
+@pytest.mark.parametrize("upper", [0, 1])
+def test_a_diagonal_may_lie_anywhere(k: int, upper: int) -> None:
+    g = GraphBuilder("half")
+    x = g.input("x", ir.DataType.FLOAT, (1, 3, 4))
+    g.output("y", g.op("Trilu", x, g.constant(np.asarray(k, np.int64)), upper=upper))
+    found = gg.compile(g.model(), isas=("scalar",)).session().run(np.ones((1, 3, 4), np.float32))
+    place = np.arange(4)[None] - np.arange(3)[:, None]
+    assert (found[0] == ((place >= k) if upper else (place <= k))).all()
+
+
 @pytest.mark.parametrize(("op", "shapes", "attrs"), [
     ("LRN", [(1, 4, 2, 2)], {"size": 0}), ("GroupNormalization", [(1, 4, 3), (4,), (4,)],
                                            {"num_groups": 0}),

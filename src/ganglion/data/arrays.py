@@ -145,7 +145,7 @@ def _header(stream: IO[bytes], path: Path, where: str
         raise _unreadable(path, f"{where} ends within its header")
     try:
         found = ast.literal_eval(text.decode("utf-8" if lead[6] == 3 else "latin-1").strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(f"{where} has a header that is no Python literal: {error}") from error
     if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:
         raise DataError(f"{where} has the header {text[:80]!r}; expected descr, fortran_order and "

@@ -163,15 +163,25 @@ def _running_sum(g: Builder, node: ir.Node) -> Made:
     return [y]
 
 
+def _half(rows: int, columns: int, k: int, upper: bool) -> Array:
+    """True on one side of the diagonal `k`, which may lie anywhere."""
+    ones, k = np.ones((rows, columns), bool), max(-rows, min(k, columns))
+    return np.triu(ones, k) if upper else np.tril(ones, k)
+
+
+def _triangle_reference(attrs: Attrs, x: Array, k: Array | None = None) -> tuple[Array, ...]:
+    at = 0 if k is None else int(k.reshape(-1)[0])
+    mask = _half(x.shape[-2], x.shape[-1], at, bool(get_int(attrs, "upper", 1)))
+    return (np.where(mask, x, np.zeros((), x.dtype)),)
+
+
 def _triangle(g: Builder, node: ir.Node) -> Made:
     x = source(node, 0)
     rows, columns = dims(x)[-2:]
     k = constant_ints(node, 1)[0] if optional(node, 1) is not None else 0
     if not (isinstance(rows, int) and isinstance(columns, int)):
         return None
-    upper = bool(get_int(attributes(node), "upper", 1))
-    ones = np.ones((rows, columns), bool)
-    mask = np.triu(ones, k) if upper else np.tril(ones, k)
+    mask = _half(rows, columns, k, bool(get_int(attributes(node), "upper", 1)))
     return [g.op("Where", g.constant(mask, "triangle"), x, g.scalar(0.0, x))]
 
 
@@ -298,7 +308,7 @@ ROWS = (
     _row("ReduceLogSum", "18", _log_of_sum, REDUCES),
     _row("ReduceLogSumExp", "18", _log_of_sum_of_powers, REDUCES),
     _row("CumSum", "14", _running_sum, ("exclusive", "reverse")),
-    _row("Trilu", "14", _triangle, ("upper",)),
+    _row("Trilu", "14", _triangle, ("upper",), reference=_triangle_reference),
     _row("Tan", "7", _tan), _row("Sinh", "9", _sinh), _row("Cosh", "9", _cosh),
     _row("DynamicQuantizeLinear", "11", _dynamic_codes, reference=_dynamic_reference),
     _row("MatMulInteger", "10", _integer_product),
