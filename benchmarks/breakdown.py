@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.machine import open_library
-from ganglion.build import Artifact
+from ganglion.artifact import Artifact
 from ganglion.runtime.arrays import aligned_block
 
 CALL = re.compile(r"^    k\d+_\w+\(.*\);$", re.MULTILINE)

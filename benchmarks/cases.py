@@ -13,13 +13,13 @@ from onnx_ir.passes import common
 from benchmarks import executorch_file
 from benchmarks.networks import INFERENCE, Network
 from benchmarks.work import macs, weight_bytes
-from ganglion.build import Artifact, compile
+from ganglion.artifact import Artifact, compile
 from ganglion.compression import quantize
 from ganglion.errors import UnsupportedOp
-from ganglion.exporters.tflite import export
-from ganglion.frontends import load, save
+from ganglion.formats import load, save
+from ganglion.formats.tflite.write.network import export
 from ganglion.ops.values import static_shape
-from ganglion.training.batch import fix_batch
+from ganglion.training.step.batch import fix_batch
 
 CALIBRATION_ROWS = 64
 

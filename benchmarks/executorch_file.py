@@ -40,7 +40,7 @@ def main() -> None:
 
     from benchmarks.trainers_torch import graph
     from ganglion.ops.values import static_shape
-    from ganglion.training.batch import fix_batch
+    from ganglion.training.step.batch import fix_batch
 
     network = next(n for n in INFERENCE if n.name == sys.argv[1])
     shape = static_shape(fix_batch(network.model(), 1).graph.inputs[0])

@@ -28,8 +28,8 @@ from benchmarks.trainers import BATCH, TRAINERS, keras_model
 from benchmarks.trainers_jax import jax_learner
 from benchmarks.trainers_torch import torch_learner
 from ganglion.training.callbacks import Callback, Logs, Run
-from ganglion.training.compiled import predict
 from ganglion.training.fit import fit
+from ganglion.training.loop.compiled import predict
 
 NETWORK = "conv16-conv32-64-10 28x28"
 WANTED = 0.985

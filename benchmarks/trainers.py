@@ -16,10 +16,10 @@ import numpy as np
 from benchmarks.networks import Network
 from benchmarks.trainers_jax import jax_step
 from benchmarks.trainers_torch import torch_step
-from ganglion.build import compile
+from ganglion.artifact import compile
 from ganglion.training import optimizers
 from ganglion.training.fit import choose_losses
-from ganglion.training.step import build_step
+from ganglion.training.step.building import build_step
 
 BATCH = 32
 

@@ -25,7 +25,7 @@ from benchmarks.timing import take_turns, turn_of
 from benchmarks.trainers import BATCH, TRAINERS
 from ganglion.errors import GanglionError
 from ganglion.ops.values import static_shape
-from ganglion.training.batch import fix_batch
+from ganglion.training.step.batch import fix_batch
 
 OURS = "ganglion"
 Row = dict[str, Any]

@@ -1,6 +1,6 @@
 """What a user gives wrong, through the public names: an error of the right class that teaches.
 
-Hostile files have their own tests in `frontends`, saving in `test_files`, training data in
+Hostile files have their own tests in `formats`, saving in `test_files`, training data in
 `training`, arrays at run time in `runtime`.
 """
 

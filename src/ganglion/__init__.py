@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from ganglion import layers as layers
     from ganglion import runtime as runtime
     from ganglion import training as training
-    from ganglion.build import Artifact as Artifact
-    from ganglion.build.compile import compile as compile
+    from ganglion.artifact import Artifact as Artifact
+    from ganglion.artifact.compile import compile as compile
     from ganglion.compression import prune_channels as prune_channels
-    from ganglion.compression.aware import quantize_aware as quantize_aware
-    from ganglion.compression.prune import prune as prune
-    from ganglion.compression.quantize import quantize as quantize
-    from ganglion.exporters.tflite import export as export
-    from ganglion.frontends import load as load
-    from ganglion.frontends import save as save
-    from ganglion.frontends.keras import from_keras as from_keras
+    from ganglion.compression.pruning.prune import prune as prune
+    from ganglion.compression.quantization.aware import quantize_aware as quantize_aware
+    from ganglion.compression.quantization.quantize import quantize as quantize
+    from ganglion.formats import load as load
+    from ganglion.formats import save as save
+    from ganglion.formats.keras.live import from_keras as from_keras
+    from ganglion.formats.tflite.write.network import export as export
     from ganglion.layers import Functional as Functional
     from ganglion.layers import Input as Input
     from ganglion.layers import Sequential as Sequential
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
     from ganglion.training.distill import distill as distill
     from ganglion.training.evaluate import evaluate as evaluate
     from ganglion.training.fit import fit as fit
-    from ganglion.training.weights import write_back as write_back
+    from ganglion.training.step.weights import write_back as write_back
 
 __version__ = "0.1.0"
 
 PUBLIC = {
     "ganglion.layers": ("Sequential", "Input", "Functional"),
-    "ganglion.frontends": ("load", "save"),
-    "ganglion.frontends.keras": ("from_keras",),
+    "ganglion.formats": ("load", "save"),
+    "ganglion.formats.keras.live": ("from_keras",),
     "ganglion.training": ("fit", "distill", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.training.device": ("compile_training",),
-    "ganglion.training.weights": ("write_back",),
+    "ganglion.training.step.weights": ("write_back",),
     "ganglion.compression": ("quantize", "quantize_aware", "prune", "prune_channels"),
-    "ganglion.build": ("compile", "Artifact"),
-    "ganglion.exporters.tflite": ("export",),
+    "ganglion.artifact": ("compile", "Artifact"),
+    "ganglion.formats.tflite.write.network": ("export",),
     "ganglion.runtime": ("Session", "Trainer"),
     "onnx_ir": ("Model",),
 }

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from benchmarks.cases import HYBRID, Candidate, Skipped, candidates, draw, read
 
-from ganglion.build.check import Subject, check
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.check import Subject, check
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import emulate

@@ -6,8 +6,8 @@ from benchmarks.networks import TRAINING, Network
 from benchmarks.training import batch
 
 from ganglion.ops.values import static_shape
-from ganglion.training.batch import fix_batch
-from ganglion.training.weights import trainable
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.weights import trainable
 
 TWINS = [n for n in TRAINING if n.name in ("784-64-10", "conv16-conv32-64-10 28x28", "2-1")]
 

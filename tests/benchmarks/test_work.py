@@ -9,7 +9,7 @@ from benchmarks.work import macs, weight_bytes
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.training.batch import fix_batch
+from ganglion.training.step.batch import fix_batch
 
 
 def fixed(*body: L.Layer | L.Tensor, rows: int = 1) -> ir.Model:

@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import RidgeClassifier
 from tests.support.small_networks import NETWORKS, Net, rows
 
-from ganglion.compression.quantize import quantize
+from ganglion.compression.quantization.quantize import quantize
 from ganglion.ops.evaluate import evaluate
-from ganglion.passes.integer import ToInteger
+from ganglion.passes.quantized.integer import ToInteger
 
 
 @cache

@@ -10,12 +10,12 @@ from tests.support.small_networks import NETWORKS, rows
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.compression.quantize import quantize
+from ganglion.compression.quantization.quantize import quantize
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.fake_quantization import is_fake_quantize
-from ganglion.passes.integer import ToInteger
-from ganglion.training.weights import trainable
+from ganglion.passes.quantized.integer import ToInteger
+from ganglion.training.step.weights import trainable
 
 
 def kinds(model: ir.Model) -> list[str]:

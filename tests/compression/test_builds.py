@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from tests.support.small_networks import NETWORKS, rows
 
-from ganglion.build.compile import compile
+from ganglion.artifact.compile import compile
 from ganglion.compression import quantize
 from ganglion.ops.graph import GraphBuilder
 

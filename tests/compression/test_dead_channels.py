@@ -27,7 +27,7 @@ from ganglion import layers as L
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.integer import ToInteger
+from ganglion.passes.quantized.integer import ToInteger
 
 DRAWS = float(os.environ.get("GANGLION_DRAWS", "1"))
 ROADS = {"minmax": {}, "one_scale": {"per_channel": False}, "four_bits": {"weight_bits": 4},

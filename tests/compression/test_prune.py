@@ -9,7 +9,7 @@ import pytest
 from tests.support.small_networks import Net
 
 import ganglion as gg
-from ganglion.compression.prune import (
+from ganglion.compression.pruning.prune import (
     PolynomialDecay,
     apply_masks,
     magnitude_masks,

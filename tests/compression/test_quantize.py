@@ -7,11 +7,11 @@ import pytest
 from tests.support import small_networks
 from tests.support.small_networks import NETWORKS, Net, rows
 
-from ganglion.compression.quantize import quantize
+from ganglion.compression.quantization.quantize import quantize
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.integer import ToInteger
+from ganglion.passes.quantized.integer import ToInteger
 
 
 def small(name: str, **options) -> tuple[ir.Model, ir.Model, np.ndarray]:

@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 from tests.support.small_networks import NETWORKS, Net, rows
 
+from ganglion.compression.pruning.structured import prune_channels
 from ganglion.compression.size import model_bytes
-from ganglion.compression.structured import prune_channels
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ganglion.compression.structured import prune_channels
-from ganglion.frontends.keras import from_keras
+from ganglion.compression.pruning.structured import prune_channels
+from ganglion.formats.keras.live import from_keras
 from ganglion.ops.evaluate import evaluate
 
 keras = pytest.importorskip("keras")

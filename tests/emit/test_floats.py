@@ -14,7 +14,7 @@ from tests.support.qdq import QdqNet
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import emit
 from ganglion.errors import DataError
 from ganglion.kernels.source import GUARDS

@@ -17,7 +17,7 @@ from tests.support.hostile import CODE, NAMES, SIZE, TOKEN, network
 from tests.support.networks import NETWORKS
 
 import ganglion as gg
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import _templates, emit
 from ganglion.errors import GanglionError, ModelError
 from ganglion.kernels.base import require_words

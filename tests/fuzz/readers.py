@@ -12,19 +12,19 @@ import numpy as np
 from tests.fuzz import mutators, seeds
 from tests.support.keras_archives import archive, dense_weights, hdf5
 
-from ganglion.build import tuning_cache
+from ganglion.artifact import tuning_cache
 from ganglion.data import load_csv, load_npz, read_wav
 from ganglion.data.arrays import read_npy, read_npz
 from ganglion.data.images import read_image
 from ganglion.data.tables import read_csv
 from ganglion.errors import GanglionError
-from ganglion.frontends import load
+from ganglion.formats import load
 from ganglion.passes.pipeline import prepare
 from ganglion.plan.planner import plan
 from ganglion.runtime.library import load_files
 from ganglion.runtime.ports import parse_description
-from ganglion.training import checkpoint
-from ganglion.training.stopping import EarlyStopping, Watch
+from ganglion.training.loop import checkpoint
+from ganglion.training.loop.stopping import EarlyStopping, Watch
 
 MAX_SECONDS = 10.0
 """Of the processor, for one input."""

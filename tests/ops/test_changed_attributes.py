@@ -13,7 +13,7 @@ from tests.support.compiled_examples import compiled_examples
 from tests.support.op_examples import Example
 from tests.support.side_by_side import expected, together
 
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.errors import GanglionError
 from ganglion.ops.base import OPSET

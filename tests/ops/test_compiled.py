@@ -14,10 +14,10 @@ from tests.support.compiled_examples import (
 from tests.support.double import DoubleNetwork
 from tests.support.op_examples import Example, all_examples
 
-from ganglion.build.check import Subject, check
-from ganglion.build.compile import compile as build
-from ganglion.build.compile import ready_to_plan
-from ganglion.build.running import native_run
+from ganglion.artifact.check import Subject, check
+from ganglion.artifact.compile import compile as build
+from ganglion.artifact.compile import ready_to_plan
+from ganglion.artifact.running import native_run
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.registry import rows
 from ganglion.plan.planner import plan

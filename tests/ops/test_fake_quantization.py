@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ganglion.ops.base import GANGLION_DOMAIN
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.training.differentiate import differentiate
+from ganglion.training.step.differentiate import differentiate
 
 FLOAT = ir.DataType.FLOAT
 CODES = [(0, -128, 127), (-128, -128, 127), (17, -128, 127), (0, -127, 127), (0, -7, 7)]

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 from tests.support.op_examples import Example
 
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.base import OPSET, Op

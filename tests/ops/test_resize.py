@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from tests.support.op_examples import Example
 from tests.support.side_by_side import WAYS, computed, draws, expected
 
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.resize import COORDINATES, ROUNDINGS, coordinates, resized
 from ganglion.plan.planner import plan
-from ganglion.training.differentiate import differentiate
+from ganglion.training.step.differentiate import differentiate
 
 CONSTANT = frozenset({1, 2, 3})
 SCALES = st.sampled_from([0.3, 0.5, 0.6, 0.75, 1.0, 1.1, 1.5, 2.0, 2.6, 3.0])

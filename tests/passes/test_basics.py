@@ -8,10 +8,10 @@ import pytest
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.dead_code import DeadCode
-from ganglion.passes.fold_constants import FoldConstants
 from ganglion.passes.infer import FixShapes, InferShapes, fix_shapes
 from ganglion.passes.pipeline import prepare
+from ganglion.passes.simplify.dead_code import DeadCode
+from ganglion.passes.simplify.fold_constants import FoldConstants
 
 Law = Callable[..., ir.Model]
 F = ir.DataType.FLOAT

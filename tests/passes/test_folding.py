@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.cancel_reshapes import CancelReshapes
-from ganglion.passes.common_subexpressions import CommonSubexpressions
-from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
-from ganglion.passes.fold_pad import FoldPad
+from ganglion.passes.simplify.cancel_reshapes import CancelReshapes
+from ganglion.passes.simplify.common_subexpressions import CommonSubexpressions
+from ganglion.passes.simplify.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
+from ganglion.passes.simplify.fold_pad import FoldPad
 
 Law = Callable[..., ir.Model]
 F = ir.DataType.FLOAT

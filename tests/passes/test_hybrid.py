@@ -1,4 +1,4 @@
-"""passes.hybrid: products with int8 weights take their inputs as codes of their own range."""
+"""passes.quantized.hybrid: products with int8 weights take inputs as codes of their own range."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ import pytest
 from ganglion.ops.base import GANGLION_DOMAIN
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.hybrid import ToHybrid
+from ganglion.passes.quantized.hybrid import ToHybrid
 
 RNG = np.random.default_rng(5)
 

@@ -1,4 +1,4 @@
-"""passes.integer: islands become integer operators that mean the same."""
+"""passes.quantized.integer: islands become integer operators that mean the same."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tests.support.qdq import QdqNet
 
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
-from ganglion.passes.integer import ToInteger
+from ganglion.passes.quantized.integer import ToInteger
 
 Make = Callable[[], QdqNet]
 

@@ -9,7 +9,7 @@ from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.registry import rows
-from ganglion.passes.lay_open import LayOpen
+from ganglion.passes.simplify.lay_open import LayOpen
 
 RNG = np.random.default_rng(0)
 

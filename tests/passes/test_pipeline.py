@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
-from ganglion.frontends.onnx import load_onnx, save_onnx
+from ganglion.formats.onnx.reader import load_onnx, save_onnx
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.pipeline import inference_passes, prepare
 

@@ -8,9 +8,9 @@ import pytest
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import Pass
-from ganglion.passes.fold_batch_norm import SplitBatchNorm
-from ganglion.passes.split_gemm import SplitGemm
-from ganglion.passes.split_resize import SplitResize
+from ganglion.passes.simplify.fold_batch_norm import SplitBatchNorm
+from ganglion.passes.simplify.split_gemm import SplitGemm
+from ganglion.passes.simplify.split_resize import SplitResize
 
 GENERATOR = np.random.default_rng(5)
 

@@ -11,7 +11,7 @@ from ganglion.ops.bindings import bindings
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.pipeline import prepare
-from ganglion.passes.stream import stream
+from ganglion.passes.streaming.stream import stream
 
 F = ir.DataType.FLOAT
 STEPS = 5

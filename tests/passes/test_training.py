@@ -7,8 +7,8 @@ import pytest
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import AGAIN
-from ganglion.passes.common_subexpressions import CommonSubexpressions
-from ganglion.passes.scale_earlier import ScaleEarlier
+from ganglion.passes.gradient.scale_earlier import ScaleEarlier
+from ganglion.passes.simplify.common_subexpressions import CommonSubexpressions
 
 FLOAT = ir.DataType.FLOAT
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.cancel_transposes import CancelTransposes
-from ganglion.passes.transposable import inverse, without
+from ganglion.passes.simplify.cancel_transposes import CancelTransposes
+from ganglion.passes.simplify.transposable import inverse, without
 
 Law = Callable[..., ir.Model]
 F = ir.DataType.FLOAT

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.unpack_weights import UnpackWeights
+from ganglion.passes.quantized.unpack_weights import UnpackWeights
 
 Law = Callable[..., ir.Model]
 

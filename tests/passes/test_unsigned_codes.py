@@ -5,8 +5,8 @@ import onnx_ir as ir
 from tests.support.qdq import QdqNet
 
 from ganglion.ops.evaluate import evaluate
-from ganglion.passes.integer import ToInteger
-from ganglion.passes.unsigned_codes import UnsignedCodes
+from ganglion.passes.quantized.integer import ToInteger
+from ganglion.passes.quantized.unsigned_codes import UnsignedCodes
 
 
 def residual() -> ir.Model:

@@ -3,7 +3,7 @@ import pytest
 from tests.support.networks import NETWORKS, drawn_inputs
 
 from ganglion import layers as L
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.compression import quantize
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.registry import families

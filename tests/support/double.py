@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import emit
 from ganglion.kernels.shake import definitions, shaken
 from ganglion.kernels.source import MACROS

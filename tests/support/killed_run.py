@@ -23,9 +23,9 @@ from ganglion.training.callbacks import (
     LambdaCallback,
     ReduceLROnPlateau,
 )
-from ganglion.training.compiled import compiled
 from ganglion.training.fit import problem_of
-from ganglion.training.loop import Make, train
+from ganglion.training.loop.compiled import compiled
+from ganglion.training.loop.epochs import Make, train
 from ganglion.training.optimizers import Adam
 
 ROWS, BATCH, EPOCHS = 21, 4, 4

@@ -17,14 +17,14 @@ import numpy as np
 import onnx_ir as ir
 from tests.support.mutated_networks import NETWORKS
 
-import ganglion.build.compile  # noqa: F401
-from ganglion.build.artifact import Artifact
-from ganglion.build.samples import drawn, special
+import ganglion.artifact.compile  # noqa: F401
+from ganglion.artifact.artifact import Artifact
+from ganglion.artifact.samples import drawn, special
 from ganglion.errors import CheckError, GanglionError
 from ganglion.ops.values import static_shape
 from ganglion.plan.types import Constant, Plan, Ref, Step
 
-build = sys.modules["ganglion.build.compile"]
+build = sys.modules["ganglion.artifact.compile"]
 
 ROUNDING = 1e-6
 """Floats that differ by less than this share of the largest are the same but for rounding."""

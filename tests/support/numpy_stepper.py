@@ -10,7 +10,7 @@ from ganglion.ops.evaluate import evaluate
 
 
 class NumpyStepper:
-    """What `training.compiled.compiled` gives, without a compiler."""
+    """What `training.loop.compiled.compiled` gives, without a compiler."""
 
     def __init__(self, model: ir.Model, example: Sequence[np.ndarray]) -> None:
         self.model = model

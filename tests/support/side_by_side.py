@@ -12,9 +12,9 @@ from onnx.reference import ReferenceEvaluator
 from tests.support.op_examples import Example
 
 from ganglion import cpu
-from ganglion.build.compile import compile as build
-from ganglion.build.compile import ready_to_plan
-from ganglion.build.running import emulated_run, native_run
+from ganglion.artifact.compile import compile as build
+from ganglion.artifact.compile import ready_to_plan
+from ganglion.artifact.running import emulated_run, native_run
 from ganglion.emit.c import emit
 from ganglion.ops.base import OPSET
 from ganglion.ops.dialect import IR_VERSION

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.qdq import array_of
+from ganglion.passes.quantized.qdq import array_of
 
 CHANNELS = 4
 SIZES = (0.0, 1e-42, 1e-30, 1e-12, 1e-4, 0.03, 1.0, 40.0, 1e5)

@@ -23,7 +23,7 @@ from ganglion.training.callbacks import (
 )
 from ganglion.training.evaluate import evaluate
 from ganglion.training.fit import problem_of
-from ganglion.training.loop import train
+from ganglion.training.loop.epochs import train
 from ganglion.training.optimizers import SGD, Adam, schedules
 
 ROWS, BATCH = 12, 4

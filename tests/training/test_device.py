@@ -13,7 +13,7 @@ import pytest
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.build import Artifact
+from ganglion.artifact import Artifact
 from ganglion.errors import DataError, ModelError, TargetError
 from ganglion.passes.pipeline import prepare
 from ganglion.plan.join import join
@@ -165,7 +165,7 @@ from ganglion.toolchain.targets import target
 trainer = Trainer(sys.argv[1])
 x = np.load(sys.argv[2])
 losses = [trainer.step(x["x"], x["y"]) for _ in range(3)]
-foreign = {"onnx", "onnx_ir", "jinja2", "h5py", "ganglion.training", "ganglion.build"}
+foreign = {"onnx", "onnx_ir", "jinja2", "h5py", "ganglion.training", "ganglion.artifact"}
 print(losses, trainer.evaluate(x["x"], x["y"]), sorted(foreign & set(sys.modules)))
 """
 

@@ -10,7 +10,6 @@ from ganglion import layers as L
 from ganglion.errors import DataError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.training.differentiate import differentiate
 from ganglion.training.distillation import Distillation
 from ganglion.training.losses import (
     CategoricalCrossentropy,
@@ -18,6 +17,7 @@ from ganglion.training.losses import (
     MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
+from ganglion.training.step.differentiate import differentiate
 
 FLOAT = ir.DataType.FLOAT
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from ganglion.ops.evaluate import evaluate as reference
 from ganglion.training import Callback, EarlyStopping, History, StopAtLoss, evaluate, fit
 from ganglion.training.callbacks import Logs, Run, Stepper
 from ganglion.training.fit import problem_of
-from ganglion.training.loop import train
+from ganglion.training.loop.epochs import train
 from ganglion.training.optimizers import SGD, Adam
 
 ROWS = 21

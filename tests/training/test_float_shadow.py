@@ -11,8 +11,8 @@ from tests.support.small_networks import NETWORKS, rows
 import ganglion as gg
 from ganglion import layers as L
 from ganglion.ops.evaluate import evaluate
-from ganglion.passes.float_shadow import FloatShadow, float_shadow
-from ganglion.training.weights import trainable
+from ganglion.passes.quantized.float_shadow import FloatShadow, float_shadow
+from ganglion.training.step.weights import trainable
 
 LOSS = "sparse_categorical_crossentropy"
 

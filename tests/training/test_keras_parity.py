@@ -17,7 +17,7 @@ if keras.backend.backend() != "jax":
 
 from tests.support.numpy_stepper import NumpyStepper  # noqa: E402
 
-from ganglion.frontends.keras import from_keras  # noqa: E402
+from ganglion.formats.keras.live import from_keras  # noqa: E402
 from ganglion.training import losses, optimizers  # noqa: E402
 from ganglion.training.callbacks import (  # noqa: E402
     EarlyStopping,
@@ -26,10 +26,10 @@ from ganglion.training.callbacks import (  # noqa: E402
     Run,
     Watch,
 )
-from ganglion.training.compiled import compiled  # noqa: E402
 from ganglion.training.evaluate import evaluate  # noqa: E402
 from ganglion.training.fit import problem_of  # noqa: E402
-from ganglion.training.loop import Make, train  # noqa: E402
+from ganglion.training.loop.compiled import compiled  # noqa: E402
+from ganglion.training.loop.epochs import Make, train  # noqa: E402
 
 pytestmark = [pytest.mark.keras,
               pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")]

@@ -11,10 +11,10 @@ keras = pytest.importorskip("keras")
 
 from ganglion import layers as L  # noqa: E402
 from ganglion.errors import DataError, ModelError, UnsupportedOp  # noqa: E402
-from ganglion.frontends.keras import from_keras  # noqa: E402
-from ganglion.frontends.keras_return import to_keras  # noqa: E402
+from ganglion.formats.keras.live import from_keras  # noqa: E402
+from ganglion.formats.keras.weights import to_keras  # noqa: E402
 from ganglion.training import fit, losses, optimizers  # noqa: E402
-from ganglion.training.keras_settings import read_settings  # noqa: E402
+from ganglion.training.keras.settings import read_settings  # noqa: E402
 
 pytestmark = [pytest.mark.keras,
               pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")]

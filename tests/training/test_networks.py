@@ -11,12 +11,12 @@ from tests.support.numpy_stepper import NumpyStepper
 from ganglion import layers as L
 from ganglion.ops.bindings import bindings, initial_value
 from ganglion.ops.evaluate import evaluate as reference
-from ganglion.training.batch import fix_batch
-from ganglion.training.compiled import compiled
 from ganglion.training.fit import problem_of
+from ganglion.training.loop.compiled import compiled
 from ganglion.training.losses import MeanSquaredError
 from ganglion.training.optimizers import SGD, Adam
-from ganglion.training.step import build_step, trained_names
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.building import build_step, trained_names
 
 ROWS = 8
 

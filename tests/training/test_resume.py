@@ -24,10 +24,10 @@ from ganglion.training.callbacks import (
     ReduceLROnPlateau,
     Run,
 )
-from ganglion.training.compiled import compiled
 from ganglion.training.fit import problem_of
-from ganglion.training.loop import train
-from ganglion.training.run import Saved
+from ganglion.training.loop.compiled import compiled
+from ganglion.training.loop.epochs import train
+from ganglion.training.loop.run import Saved
 
 
 class Interrupt(Callback):

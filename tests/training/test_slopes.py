@@ -12,9 +12,9 @@ from tests.support.double import DoubleNetwork
 from ganglion import layers as L
 from ganglion.ops.graph import GraphBuilder
 from ganglion.training import losses
-from ganglion.training.differentiate import differentiate
-from ganglion.training.step import build_evaluation
-from ganglion.training.weights import trainable
+from ganglion.training.step.building import build_evaluation
+from ganglion.training.step.differentiate import differentiate
+from ganglion.training.step.weights import trainable
 
 ROWS = 5
 STEP = 1e-6

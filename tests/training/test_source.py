@@ -14,7 +14,7 @@ from ganglion.data import Augmentation, Draws, GaussianNoise, MixUp, RandomCrop
 from ganglion.errors import DataError
 from ganglion.training.callbacks import Callback, History, Run
 from ganglion.training.fit import fit, problem_of
-from ganglion.training.loop import train
+from ganglion.training.loop.epochs import train
 
 X = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
 Y = np.eye(3, dtype=np.float32)[np.arange(10) % 3]

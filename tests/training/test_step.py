@@ -10,12 +10,12 @@ from ganglion.errors import DataError, ModelError, UnsupportedOp
 from ganglion.ops.bindings import bindings
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.training.batch import fix_batch
-from ganglion.training.differentiate import differentiate
 from ganglion.training.losses import MeanSquaredError
 from ganglion.training.optimizers import SGD
-from ganglion.training.step import build_step
-from ganglion.training.weights import trainable, write_back
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.building import build_step
+from ganglion.training.step.differentiate import differentiate
+from ganglion.training.step.weights import trainable, write_back
 
 FLOAT = ir.DataType.FLOAT
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.networks import drawn_inputs
 
 from ganglion import layers as L
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import available, emulate

@@ -8,18 +8,18 @@ import pytest
 from tests.support.numpy_stepper import NumpyStepper
 
 from ganglion import layers as L
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import DataError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder
 from ganglion.plan.planner import plan
 from ganglion.training import biases, last
 from ganglion.training.fit import problem_of
-from ganglion.training.loop import train
+from ganglion.training.loop.epochs import train
 from ganglion.training.losses import MeanSquaredError
 from ganglion.training.optimizers import SGD
-from ganglion.training.selection import Selection
-from ganglion.training.step import build_step, trained_names
+from ganglion.training.step.building import build_step, trained_names
+from ganglion.training.step.selection import Selection
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 8, 8, 2)).astype(np.float32), RNG.normal(size=(12, 3))

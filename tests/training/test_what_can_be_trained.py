@@ -11,18 +11,18 @@ from tests.support.small_networks import plain, rows
 import ganglion as gg
 from ganglion import layers as L
 from ganglion.errors import DataError, ModelError
-from ganglion.frontends import load, save
+from ganglion.formats import load, save
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.infer import fix_shapes
-from ganglion.passes.integer import ToInteger
+from ganglion.passes.quantized.integer import ToInteger
 from ganglion.training.callbacks import EarlyStopping
 from ganglion.training.fit import problem_of
-from ganglion.training.loop import train
+from ganglion.training.loop.epochs import train
 from ganglion.training.losses import Huber, MeanSquaredError
 from ganglion.training.optimizers import SGD, Adam, RMSprop
-from ganglion.training.step import build_step
-from ganglion.training.weights import trainable
+from ganglion.training.step.building import build_step
+from ganglion.training.step.weights import trainable
 
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
 
@@ -93,7 +93,7 @@ def test_a_layer_that_says_why_it_cannot_be_trained_is_believed() -> None:
 
 
 def test_a_streaming_network_is_refused() -> None:
-    from ganglion.passes.stream import stream
+    from ganglion.passes.streaming.stream import stream
 
     net = stream(L.Sequential([L.Input((5, 4)), L.LSTM(3)]))
     with pytest.raises(ModelError, match=r"state between calls.*whole sequences"):

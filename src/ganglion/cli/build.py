@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganglion.build import compile as build
+from ganglion.artifact.compile import compile as build
 from ganglion.cli.data import check_output, read_inputs
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
 from ganglion.compression import quantize
 from ganglion.errors import DataError
-from ganglion.frontends import save
+from ganglion.formats import save
 from ganglion.toolchain.targets import targets
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion import layers as L
-from ganglion.build import compile
+from ganglion.artifact.compile import compile
 from ganglion.cli.bench import latency
 from ganglion.cli.build import spoken
 from ganglion.cli.progress import Bars, StageBar
 from ganglion.cli.report import Form, write_report
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.compression import prune_channels, quantize
-from ganglion.frontends import save
+from ganglion.formats import save
 from ganglion.training import evaluate, fit
 from ganglion.training.callbacks import History
 from ganglion.training.optimizers import Adam

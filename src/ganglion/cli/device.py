@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ganglion.build.footprint import footprint
+from ganglion.artifact.footprint import footprint
 from ganglion.cli.build import spoken
 from ganglion.cli.data import read_pairs
 from ganglion.cli.show import print_json, print_table, say
@@ -13,7 +13,7 @@ from ganglion.cli.train import guess_losses, with_rate
 from ganglion.errors import DataError
 from ganglion.training import last
 from ganglion.training.device import compile_training
-from ganglion.training.selection import Selection, Selector
+from ganglion.training.step.selection import Selection, Selector
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from ganglion.cli.data import check_output
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
 from ganglion.errors import DataError
-from ganglion.exporters import edgetpu
-from ganglion.exporters.flat import FlatNetwork
-from ganglion.exporters.tflite import export
+from ganglion.formats.tflite.write import edgetpu
+from ganglion.formats.tflite.write.flat import FlatNetwork
+from ganglion.formats.tflite.write.network import export
 
 CHECKS = ("edgetpu",)
 

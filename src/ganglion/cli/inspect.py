@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from ganglion.build.compile import ready_to_plan
+from ganglion.artifact.compile import ready_to_plan
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
 from ganglion.plan.planner import dump
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan
 from ganglion.toolchain.targets import host
-from ganglion.training.selection import layer_of
+from ganglion.training.step.selection import layer_of
 
 CODES = ("QuantizeLinear", "DequantizeLinear")
 PARAMETER_TYPES = {ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ganglion.build import Artifact
+from ganglion.artifact import Artifact
 from ganglion.cli.build import spoken
 from ganglion.cli.show import plain
 from ganglion.files import write_atomic

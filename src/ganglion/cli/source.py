@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ganglion.errors import DataError
-from ganglion.frontends import load
+from ganglion.formats import load
 
 
 @dataclass(frozen=True)

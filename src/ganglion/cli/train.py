@@ -12,13 +12,13 @@ from ganglion.cli.learning import Learning, class_weights
 from ganglion.cli.progress import Bars
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
-from ganglion.frontends import save
+from ganglion.formats import save
 from ganglion.ops.classes import class_names, name_classes
 from ganglion.training import evaluate, fit
 from ganglion.training.callbacks import CSVLogger
 from ganglion.training.metrics import classes
 from ganglion.training.optimizers import Optimizer, get
-from ganglion.training.selection import Selection
+from ganglion.training.step.selection import Selection
 
 CLASS_METRICS = ("accuracy", "precision", "recall", "f1")
 VALUE_METRICS = ("mae", "mse", "rmse")

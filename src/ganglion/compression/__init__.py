@@ -1,10 +1,10 @@
 """Smaller Models: quantisation and pruning."""
 
-from ganglion.compression.aware import quantize_aware
-from ganglion.compression.prune import PolynomialDecay, magnitude_masks, prune
-from ganglion.compression.quantize import quantize
+from ganglion.compression.pruning.prune import PolynomialDecay, magnitude_masks, prune
+from ganglion.compression.pruning.structured import ChannelReport, prune_channels
+from ganglion.compression.quantization.aware import quantize_aware
+from ganglion.compression.quantization.quantize import quantize
 from ganglion.compression.size import model_bytes, sparsity
-from ganglion.compression.structured import ChannelReport, prune_channels
 
 __all__ = ["ChannelReport", "PolynomialDecay", "magnitude_masks", "model_bytes", "prune",
            "prune_channels", "quantize", "quantize_aware", "sparsity"]

@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from ganglion.passes.qdq import array_of, is_constant
+from ganglion.passes.quantized.qdq import array_of, is_constant
 
 
 def model_bytes(model: ir.Model) -> int:

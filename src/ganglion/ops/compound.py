@@ -1,6 +1,7 @@
-"""Operators that are made of others: each row says of which, and `passes.lay_open` writes them.
+"""Operators that are made of others: each row says of which.
 
-What is so made is compiled, trained, quantised and pruned as what it is made of.
+`passes.simplify.lay_open` writes these in their place. What is so made is compiled, trained,
+quantised and pruned as what it is made of.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Einsum: sums of products over named axes; `passes.split_einsum` makes products of it."""
+"""Einsum: sums of products over named axes; `passes.simplify.split_einsum` makes products of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Activations are int8 or uint8 with one scale and zero point a tensor (scalar inputs); weights int8
 with zero point 0 and one scale, or one a output channel; biases int32 of scale x_scale · w_scale.
-Requantisation: see `ops.integer`. Sums must fit int32; the pass `passes.integer` proves it.
+Requantisation: see `ops.integer`. Sums must fit int32, as `passes.quantized.integer` proves.
 None of them has a gradient: networks learn through `ops.fake_quantization`.
 """
 

@@ -9,19 +9,19 @@ from ganglion.errors import ModelError, UnsupportedOp, spoken_counts
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find, rows
 from ganglion.passes.base import Pass
-from ganglion.passes.cancel_reshapes import CancelReshapes
-from ganglion.passes.cancel_transposes import CancelTransposes
-from ganglion.passes.cast_like import CastLikeToCast
-from ganglion.passes.common_subexpressions import CommonSubexpressions
-from ganglion.passes.dead_code import DeadCode
-from ganglion.passes.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
-from ganglion.passes.fold_constants import FoldConstants
-from ganglion.passes.fold_pad import FoldPad
 from ganglion.passes.infer import FixShapes, require_static
-from ganglion.passes.lay_open import LayOpen
-from ganglion.passes.split_einsum import SplitEinsum
-from ganglion.passes.split_gemm import SplitGemm
-from ganglion.passes.split_resize import SplitResize
+from ganglion.passes.simplify.cancel_reshapes import CancelReshapes
+from ganglion.passes.simplify.cancel_transposes import CancelTransposes
+from ganglion.passes.simplify.cast_like import CastLikeToCast
+from ganglion.passes.simplify.common_subexpressions import CommonSubexpressions
+from ganglion.passes.simplify.dead_code import DeadCode
+from ganglion.passes.simplify.fold_batch_norm import FoldBatchNorm, FoldBias, SplitBatchNorm
+from ganglion.passes.simplify.fold_constants import FoldConstants
+from ganglion.passes.simplify.fold_pad import FoldPad
+from ganglion.passes.simplify.lay_open import LayOpen
+from ganglion.passes.simplify.split_einsum import SplitEinsum
+from ganglion.passes.simplify.split_gemm import SplitGemm
+from ganglion.passes.simplify.split_resize import SplitResize
 
 MAX_ROUNDS = 50
 """Far more than any network needs; more means that two passes undo each other."""

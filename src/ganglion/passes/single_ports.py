@@ -10,7 +10,7 @@ OTHER_WIDTHS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 class SinglePorts(Pass):
     """x: T → Cast to float32 → f → Cast to T → y: T  ⇒  x: float32 → f → y: float32
 
-    T is float16, bfloat16 or float64, as `frontends.onnx_floats` leaves the ports of a file. What
+    T is float16, bfloat16 or float64, as `formats.onnx.floats` leaves the ports of a file. What
     is rounded to T at the ports is not rounded any more.
     """
 

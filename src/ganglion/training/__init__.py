@@ -5,7 +5,7 @@ from ganglion.training.callbacks import Callback, EarlyStopping, History, StopAt
 from ganglion.training.distill import distill
 from ganglion.training.evaluate import evaluate
 from ganglion.training.fit import fit
-from ganglion.training.selection import biases, last
+from ganglion.training.step.selection import biases, last
 
 __all__ = ["Callback", "EarlyStopping", "History", "StopAtLoss", "biases", "callbacks", "distill",
            "evaluate", "fit", "last", "losses", "optimizers"]

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError
 from ganglion.files import write_atomic
-from ganglion.training.run import (
+from ganglion.training.loop.run import (
     Callback,
     History,
     Logs,
@@ -22,6 +22,7 @@ from ganglion.training.run import (
     monitored,
     sign_of,
 )
+from ganglion.training.loop.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 from ganglion.training.settings import (
     CALLABLE,
     FLAG,
@@ -36,7 +37,6 @@ from ganglion.training.settings import (
     optional,
     require,
 )
-from ganglion.training.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 
 __all__ = ["CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback",
            "LearningRateScheduler", "Logs", "ModelCheckpoint", "PrintEpochs", "ReduceLROnPlateau",

@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.build import Artifact, Target, compile
-from ganglion.build.budget import LOSS
-from ganglion.build.compile import memory_needed
-from ganglion.build.samples import drawn, free_inputs, index_limit
+from ganglion.artifact import Artifact, Target, compile
+from ganglion.artifact.budget import LOSS
+from ganglion.artifact.compile import memory_needed
+from ganglion.artifact.samples import drawn, free_inputs, index_limit
 from ganglion.errors import DataError, TargetError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
@@ -25,14 +25,14 @@ from ganglion.ops.graph import GraphBuilder, require_model
 from ganglion.passes.single_ports import single_ports
 from ganglion.training import losses as loss_module
 from ganglion.training import optimizers
-from ganglion.training.batch import fix_batch
-from ganglion.training.data import Arrays, prepare
 from ganglion.training.fit import LossSpec, choose_losses
-from ganglion.training.modes import deployed_form
+from ganglion.training.rows.data import Arrays, prepare
 from ganglion.training.schedules import LearningRateSchedule
-from ganglion.training.selection import Selection
-from ganglion.training.state import State
-from ganglion.training.step import build_evaluation, build_step, trained_names
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.building import build_evaluation, build_step, trained_names
+from ganglion.training.step.modes import deployed_form
+from ganglion.training.step.selection import Selection
+from ganglion.training.step.state import State
 
 DEFAULT = "ganglion.default"
 LIMIT = "ganglion.limit"

@@ -10,14 +10,14 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.training import losses, optimizers
-from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, History, Stopping
-from ganglion.training.compiled import predict
-from ganglion.training.data import Arrays, prepare_targets
 from ganglion.training.distillation import Distillation, softened
 from ganglion.training.fit import Held, fit
+from ganglion.training.loop.compiled import predict
 from ganglion.training.metrics import Metric, resolve
-from ganglion.training.selection import Selection
+from ganglion.training.rows.data import Arrays, prepare_targets
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.selection import Selection
 
 
 def distill(student: ir.Model, teacher: ir.Model, x: Arrays, y: Array, *,

@@ -10,14 +10,14 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.passes.single_ports import single_ports
-from ganglion.training.batch import fix_batch
-from ganglion.training.compiled import answers, predict
-from ganglion.training.data import Arrays, prepare, prepare_truths, taken
 from ganglion.training.fit import LossSpec, choose_losses
-from ganglion.training.loop import loss_names
+from ganglion.training.loop.compiled import answers, predict
+from ganglion.training.loop.epochs import loss_names
 from ganglion.training.metrics import Metric, compute, resolve
-from ganglion.training.sample_weights import with_weights
-from ganglion.training.step import build_evaluation
+from ganglion.training.rows.data import Arrays, prepare, prepare_truths, taken
+from ganglion.training.rows.sample_weights import with_weights
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.building import build_evaluation
 
 
 def evaluate(model: ir.Model, x: Arrays | Samples, y: Arrays | None = None, *,

@@ -14,24 +14,24 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.classes import name_classes
 from ganglion.ops.graph import require_model
-from ganglion.passes.float_shadow import float_shadow
+from ganglion.passes.quantized.float_shadow import float_shadow
 from ganglion.passes.single_ports import single_ports
 from ganglion.tensors import is_tensor
 from ganglion.training import losses, optimizers
-from ganglion.training.batch import fix_batch
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
-from ganglion.training.compiled import compiled
-from ganglion.training.data import Arrays, Dataset, prepare, taken
-from ganglion.training.keras_settings import loss_of
-from ganglion.training.live import CompiledKeras, read_live
-from ganglion.training.loop import Problem, train
+from ganglion.training.keras.live import CompiledKeras, read_live
+from ganglion.training.keras.settings import loss_of
+from ganglion.training.loop.compiled import compiled
+from ganglion.training.loop.epochs import Problem, train
 from ganglion.training.metrics import Metric, resolve
-from ganglion.training.modes import deployed_form
-from ganglion.training.sample_weights import ClassWeight, of_classes, with_weights
-from ganglion.training.selection import Selection
+from ganglion.training.rows.data import Arrays, Dataset, prepare, taken
+from ganglion.training.rows.sample_weights import ClassWeight, of_classes, with_weights
+from ganglion.training.rows.source import ArraySource, Batch, Source, StreamSource, choose_augment
 from ganglion.training.settings import FLAG
-from ganglion.training.source import ArraySource, Batch, Source, StreamSource, choose_augment
-from ganglion.training.weights import require_trainable
+from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.modes import deployed_form
+from ganglion.training.step.selection import Selection
+from ganglion.training.step.weights import require_trainable
 
 Net = TypeVar("Net", ir.Model, CompiledKeras)
 """What `fit` trains: a Model, or a live compiled Keras model."""
@@ -79,7 +79,7 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
     `masks`: weight name -> 0/1 array that keeps weights at zero; without one, a network of `prune`
     keeps its zeros.
     `trainable`: which weights change: a pattern of layers' or weights' names, "biases",
-    `training.last(k)`, or a list of them (`training.selection`); all others are constants.
+    `training.last(k)`, or a list of them (`training.step.selection`); all others are constants.
 
     Raises DataError for wrong data or settings and for a loss that is not finite, ModelError and
     UnsupportedOp for a network that cannot be trained.

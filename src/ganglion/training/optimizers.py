@@ -9,9 +9,9 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.graph import GraphBuilder
 from ganglion.training import schedules
-from ganglion.training.optimizer import Optimizer, count_steps, f32
 from ganglion.training.schedules import LearningRateSchedule
-from ganglion.training.state import State, zeros_like
+from ganglion.training.step.optimizer import Optimizer, count_steps, f32
+from ganglion.training.step.state import State, zeros_like
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Optimizer", "RMSprop", "get",
            "named", "schedules"]

@@ -174,7 +174,7 @@ def lower_batch_norm(lowerer: Lowerer, node: ir.Node) -> None:
 
 def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
     """Resize-19 by the nearest pixel: a copy through repeated axes where factors are whole, else
-    one gather an axis. Interpolation is products by then (`passes.split_resize`)."""
+    one gather an axis. Interpolation is products by then (`passes.simplify.split_resize`)."""
     view, mode = lowerer.view(node.inputs[0]), get_str(attributes(node), "mode", "nearest")
     if mode != "nearest":
         raise UnsupportedOp(f"node {node.name!r} (Resize): mode {mode!r} of {view.dtype} "

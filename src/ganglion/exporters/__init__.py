@@ -1,1 +1,0 @@
-"""Networks for other runtimes: a Model written as a file that they read."""

@@ -1,0 +1,1 @@
+"""Keras's archives and live networks."""

@@ -1,0 +1,1 @@
+"""ONNX files: reading, repairing and what keeps them safe."""

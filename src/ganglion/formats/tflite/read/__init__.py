@@ -1,0 +1,1 @@
+"""`.tflite` → Model, an operator family a file."""

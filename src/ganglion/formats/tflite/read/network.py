@@ -1,0 +1,141 @@
+"""TensorFlow Lite files: float32, float16 weights, hybrid, int8 and uint8, without TensorFlow.
+
+Quantised tensors stay codes, with a DequantizeLinear in front of every operator and a
+QuantizeLinear behind it, as `compression.quantize` writes them. See docs/tflite.md.
+"""
+
+import difflib
+from collections import Counter
+from itertools import islice
+from math import prod
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from ganglion.errors import ModelError, spoken_counts
+from ganglion.files import read_regular
+from ganglion.formats.limits import DEFAULT, Limits
+from ganglion.formats.tflite.file import Network, Operator, Quantization, Tensor, read_network
+from ganglion.formats.tflite.read.rows import ROWS
+from ganglion.formats.tflite.read.site import Site, Values
+from ganglion.formats.tflite.read.variables import bind
+from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.infer import infer_model
+from ganglion.ops.values import static_shape
+
+MAX_FILE_BYTES = 1 << 32
+"""Largest file that is read."""
+MAX_FOLDED = 1 << 16
+"""Elements that an operator on constants may give to be computed at once (shapes are small)."""
+
+
+def load_tflite(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
+    """Reads a .tflite file as a Model of opset 21, every value with its dtype and shape.
+
+    Shapes are those of the file; an open batch is 1. int8 and uint8 inputs and outputs stay what
+    they are, their scale and zero point in the metadata. Only the first subgraph is read.
+
+    Raises ModelError for a damaged file or an inconsistent network, UnsupportedOp naming the
+    operator that cannot be read, TrustError for a file that unfolds beyond `limits`.
+    """
+    path = Path(path)
+    data = read_regular(path, ModelError, MAX_FILE_BYTES)
+    return convert(read_network(data, limits), path.stem, limits)
+
+
+def convert(network: Network, name: str, limits: Limits = DEFAULT) -> ir.Model:
+    """The network as a Model. Raises as `load_tflite`."""
+    values = Values(GraphBuilder(name), network)
+    for index in network.inputs:
+        _input(values, network.tensors[index])
+    _check_operators(values)
+    for operator in network.operators:
+        _convert(values, operator)
+        limits.check_nodes(len(values.g.graph), f"the network up to operator {operator.index}")
+        limits.check_bytes(values.g.constant_bytes, network.size, "the network's constants")
+    for index in network.outputs:
+        _output(values, network.tensors[index])
+    model = values.g.model()
+    bind(values, model)
+    RemoveUnusedNodesPass()(model)
+    infer_model(model)
+    return model
+
+
+def _check_operators(values: Values) -> None:
+    """Refuses a network whole, with all that is not read."""
+    missing = [o for o in values.network.operators if o.name not in ROWS]
+    if not missing:
+        return
+    near = difflib.get_close_matches(missing[0].name, ROWS, n=3)
+    hint = f"; nearest are {', '.join(near)}" if near else ""
+    wanted = Counter(o.name for o in missing)
+    raise Site(values, missing[0]).unsupported(
+        f"this operator is not read{hint}. {spoken_counts(wanted, 'operator')} not read: convert "
+        "the network without them, or add rules in ganglion/formats/tflite/read/rows.py. Read are: "
+        f"{', '.join(sorted(ROWS))}")
+
+
+def _input(values: Values, tensor: Tensor) -> None:
+    if tensor.shape is None:
+        raise ModelError(f"input {tensor.name!r} has no fixed shape; convert the network with the "
+                         "sizes that it will get")
+    if tensor.index in values.made or tensor.data is not None:
+        raise ModelError(f"input {tensor.name!r} is named twice or holds constant data")
+    dtype = ir.DataType.FLOAT if tensor.dtype == ir.DataType.FLOAT16 else tensor.dtype
+    value = values.g.input(tensor.name, dtype, tensor.shape)
+    _describe(value, tensor.quantization)
+    values.made[tensor.index] = value
+
+
+def _output(values: Values, tensor: Tensor) -> None:
+    found = values.value(tensor)
+    if found is None:
+        raise ModelError(f"output {tensor.name!r} is written by no operator")
+    _describe(values.g.output(tensor.name, found), tensor.quantization)
+
+
+def _describe(value: ir.Value, q: Quantization | None) -> None:
+    """Notes scale and zero point, as `compression.quantize(io="int8")` does."""
+    if q is not None and q.per_tensor:
+        value.metadata_props["ganglion.scale"] = repr(float(q.scale[0]))
+        value.metadata_props["ganglion.zero_point"] = str(int(q.zero[0]))
+
+
+def _convert(values: Values, operator: Operator) -> None:
+    site = Site(values, operator)
+    start = len(values.g.graph)
+    ROWS[operator.name](site)
+    for k in range(len(operator.outputs)):
+        if operator.outputs[k] not in values.made:
+            raise site.error(f"has an output {k} that it does not write")
+    _fold(values, operator, start)
+
+
+def _fold(values: Values, operator: Operator, start: int) -> None:
+    """Computes an operator on constants now, so that shapes made of shapes are known.
+
+    Only where whole numbers come out: constant weights behind DequantizeLinear stay codes.
+    """
+    outputs = [(k, values.made[k]) for k in operator.outputs]
+    given = [values.made[i] for i in operator.inputs if i in values.made]
+    count = len(values.g.graph) - start
+    if not count or any(v.const_value is None for v in given):
+        return
+    if any(v.dtype is None or v.dtype.is_floating_point() or values.network.tensors[k].quantization
+           or prod(static_shape(v)) > MAX_FOLDED for k, v in outputs):
+        return
+    nodes = list(islice(reversed(values.g.graph), count))[::-1]
+    known: dict[ir.Value, ir.Value] = {}
+    for node in nodes:
+        inputs = [known.get(v, v) if v is not None else None for v in node.inputs]
+        arrays = [None if v is None or v.const_value is None else v.const_value.numpy()
+                  for v in inputs]
+        for value, array in zip(node.outputs, evaluate_node(node, arrays)):
+            known[value] = values.g.constant(array, f"{value.name}_folded")
+    for k, value in outputs:
+        values.made[k] = known.get(value, value)
+    values.g.graph.remove(nodes, safe=False)
+

@@ -1,0 +1,1 @@
+"""Model → `.tflite`, an operator family a file."""

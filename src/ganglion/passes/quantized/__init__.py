@@ -1,0 +1,1 @@
+"""Rewrites of quantised networks: integer islands, rounding, weights that stay packed."""

@@ -1,0 +1,1 @@
+"""Rewrites for every network: what can be said with less."""

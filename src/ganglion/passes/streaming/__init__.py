@@ -1,0 +1,1 @@
+"""A network over sequences → one time step a call."""

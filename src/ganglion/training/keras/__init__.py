@@ -1,0 +1,1 @@
+"""Live Keras networks and the settings they carry."""

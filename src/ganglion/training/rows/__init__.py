@@ -1,0 +1,1 @@
+"""Rows for the step: arrays, files, generators, weights of samples."""

@@ -1,0 +1,1 @@
+"""A Model → the Model of one training step."""
