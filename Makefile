@@ -8,7 +8,7 @@ BENCH_OUT ?= build/benchmarks
 FUZZ_SECONDS ?= 180
 FUZZ_JOBS ?= 2
 
-.PHONY: demo test lint coverage fuzz bench bench-training clean
+.PHONY: demo test lint coverage fuzz bench bench-training rooms clean
 
 demo: $(VENV)/installed
 	$(BIN)/ganglion demo
@@ -20,7 +20,7 @@ coverage: $(VENV)/test-tools
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 lint: $(VENV)/lint-tools
-	$(BIN)/ruff check src tests examples benchmarks setup.py
+	$(BIN)/ruff check src tests examples benchmarks docs setup.py
 	$(BIN)/mypy
 
 $(VENV)/bin/python:
@@ -44,6 +44,11 @@ $(VENV)/lint-tools: $(VENV)/test-tools
 $(VENV)/peers: $(VENV)/test-tools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group peers
 	touch $@
+
+# A picture of the folders and their imports.
+rooms: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/python docs/rooms.py build/rooms.svg
 
 # Every reader, guided by coverage: three minutes, or FUZZ_SECONDS.
 fuzz: $(VENV)/fuzz-tools

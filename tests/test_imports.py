@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs.rooms import FILES, SOURCE, imported, room_of
 
-SOURCE = Path(__file__).parent.parent / "src" / "ganglion"
+from docs import rooms
 
 LEAVES = {"errors", "files", "cpu", "locks", "scratch", "tensors"}
 """Modules beside the folders, which every folder may import."""
@@ -40,31 +41,10 @@ DEVICE = {"numpy", "ganglion"}
 """All that `runtime` may import besides the standard library: what a device has."""
 
 
-def room_of(path: Path) -> str:
-    """The folder (or top-level module) that a file belongs to."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
-
-
-def imported(path: Path) -> set[str]:
-    """Every dotted name that a file imports, wherever in it."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                raise AssertionError(f"{path}: relative import")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
 def rooms_imported(path: Path) -> set[str]:
     """The folders of this package that a file imports."""
     return {name.split(".")[1] for name in imported(path)
             if name.startswith("ganglion.") and name.split(".")[1] in ALLOWED}
-
-
-FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
 def test_every_folder_has_its_row():
@@ -115,3 +95,16 @@ def test_no_module_comes_back_to_itself():
             break
         left = {m: found for m, found in left.items() if m not in leaves}
     assert left == {}
+
+
+def test_the_picture_shows_every_folder_above_what_it_imports(tmp_path: Path) -> None:
+    rooms.draw(tmp_path / "rooms.svg")
+    drawn = (tmp_path / "rooms.svg").read_text()
+    found = rooms.arrows()
+    assert set(found) == {path.name for path in SOURCE.iterdir() if path.is_dir()
+                          and (path / "__init__.py").exists()}
+    for room, others in found.items():
+        assert f">{room}</text>" in drawn
+        assert all(rooms.height(room, found) > rooms.height(other, found) for other in others)
+        kept = rooms.shortest(found)
+        assert rooms.reach(room, kept) == rooms.reach(room, found)

@@ -14,7 +14,6 @@ from tests.support.networks import NETWORKS, drawn_inputs
 import ganglion as gg
 from ganglion import layers as L
 from ganglion.artifact.budget import LOSS, taken, ways, within
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.errors import DataError, ModelError, TargetError
 from ganglion.ops.bindings import bindings, initial_value
@@ -22,6 +21,7 @@ from ganglion.ops.evaluate import evaluate
 from ganglion.passes.base import AGAIN
 from ganglion.passes.gradient.recompute import forward_part, recompute
 from ganglion.passes.gradient.shorten_lives import ShortenLives
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import emulate
 from ganglion.toolchain.targets import target

@@ -9,12 +9,12 @@ import ganglion as gg
 from ganglion import layers as L
 from ganglion.artifact.check import Run, Subject, is_exact
 from ganglion.artifact.check import check as check_build
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.artifact.samples import drawn, given
 from ganglion.compression import quantize
 from ganglion.errors import CheckError, DataError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.pipeline import ready_to_plan
 
 
 def check(model: ir.Model, run: Run, samples: Sequence[Mapping[str, np.ndarray]],

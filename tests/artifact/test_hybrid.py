@@ -11,10 +11,10 @@ from tests.support.drawn_networks import from_exports
 from tests.support.small_networks import NETWORKS, Net, rows
 
 import ganglion as gg
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.formats.tflite.write.network import export
 from ganglion.kernels.hybrid import HybridConvSpec
 from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.pipeline import ready_to_plan
 
 MODELS = os.environ.get("GANGLION_MODELS")
 KEYWORDS = "kws_ref_model_float32.tflite"

@@ -6,10 +6,10 @@ from tests.support.networks import INTEGER, NETWORKS, drawn_inputs
 
 import ganglion as gg
 from ganglion import cpu
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.compression import quantize
 from ganglion.errors import TargetError
 from ganglion.ops.evaluate import evaluate
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import target
 

@@ -16,10 +16,10 @@ from benchmarks.networks import INFERENCE
 import ganglion as gg
 from ganglion import layers as L
 from ganglion.artifact.artifact import Artifact
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import emit
 from ganglion.errors import DataError
 from ganglion.kernels.registry import families
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.plan.types import Plan
 from ganglion.runtime.binding import EXTENSION

@@ -11,12 +11,12 @@ from tests.support.networks import NETWORKS, drawn_inputs
 import ganglion as gg
 from ganglion import cpu
 from ganglion.artifact import tuning_cache
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.artifact.tune import BLOCK, Entry, contests, measure, operands, race, winner
 from ganglion.artifact.tuning_cache import Section
 from ganglion.compression import quantize
 from ganglion.errors import DataError, TargetError, TrustError
 from ganglion.kernels.registry import families
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.choices import (
     NO_CHOICES,
     Choices,

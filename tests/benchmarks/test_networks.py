@@ -7,8 +7,8 @@ import pytest
 from benchmarks.cases import HYBRID, Candidate, Skipped, candidates, draw, read
 
 from ganglion.artifact.check import Subject, check
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import emulate
 from ganglion.toolchain.targets import host

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.networks import NETWORKS
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.emit.literals import bytes_literal
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 
 

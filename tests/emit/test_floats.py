@@ -14,10 +14,10 @@ from tests.support.qdq import QdqNet
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import emit
 from ganglion.errors import DataError
 from ganglion.kernels.source import GUARDS
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.toolchain.targets import ELF
 

@@ -17,11 +17,11 @@ from tests.support.hostile import CODE, NAMES, SIZE, TOKEN, network
 from tests.support.networks import NETWORKS
 
 import ganglion as gg
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import _templates, emit
 from ganglion.errors import GanglionError, ModelError
 from ganglion.kernels.base import require_words
 from ganglion.kernels.ctext import code, joined, phrase, word
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.join import join
 from ganglion.plan.names import HEADERS, LONGEST, c_name, own_name
 from ganglion.plan.planner import plan

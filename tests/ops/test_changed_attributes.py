@@ -13,11 +13,11 @@ from tests.support.compiled_examples import compiled_examples
 from tests.support.op_examples import Example
 from tests.support.side_by_side import expected, together
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
 from ganglion.errors import GanglionError
 from ganglion.ops.base import OPSET
 from ganglion.ops.evaluate import evaluate
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import emulate
 from ganglion.toolchain.targets import host

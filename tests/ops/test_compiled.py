@@ -16,10 +16,10 @@ from tests.support.op_examples import Example, all_examples
 
 from ganglion.artifact.check import Subject, check
 from ganglion.artifact.compile import compile as build
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.artifact.running import native_run
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.registry import rows
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 
 EXAMPLES = compiled_examples()

@@ -11,7 +11,6 @@ import onnx_ir as ir
 import pytest
 from tests.support.op_examples import Example
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.base import OPSET, Op
@@ -19,6 +18,7 @@ from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.guard import check_attributes, schema_defaults
 from ganglion.ops.registry import rows
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.planner import plan
 

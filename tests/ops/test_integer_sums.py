@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from tests.support.op_examples import Example
 from tests.support.side_by_side import WAYS, computed, draws, expected
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.evaluate import evaluate
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 
 WIDE = ("int32", "int64", "uint32", "uint64")

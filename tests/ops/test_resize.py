@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from tests.support.op_examples import Example
 from tests.support.side_by_side import WAYS, computed, draws, expected
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.resize import COORDINATES, ROUNDINGS, coordinates, resized
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.training.step.differentiate import differentiate
 

@@ -3,11 +3,11 @@ import pytest
 from tests.support.networks import NETWORKS, drawn_inputs
 
 from ganglion import layers as L
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.compression import quantize
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.registry import families
 from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import dump, plan
 from ganglion.plan.types import Plan
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import emit
 from ganglion.kernels.shake import definitions, shaken
 from ganglion.kernels.source import MACROS
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Constant, Plan, Port, Ref, StateTensor
 from ganglion.toolchain.compilers import compile_sources

@@ -13,12 +13,12 @@ from tests.support.op_examples import Example
 
 from ganglion import cpu
 from ganglion.artifact.compile import compile as build
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.artifact.running import emulated_run, native_run
 from ganglion.emit.c import emit
 from ganglion.ops.base import OPSET
 from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import available
 from ganglion.toolchain.targets import target

@@ -9,8 +9,8 @@ import pytest
 from tests.support.networks import drawn_inputs
 
 from ganglion import layers as L
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.emit.c import describe, emit
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.toolchain.emulators import available, emulate
 from ganglion.toolchain.targets import target

@@ -8,10 +8,10 @@ import pytest
 from tests.support.numpy_stepper import NumpyStepper
 
 from ganglion import layers as L
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import DataError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import plan
 from ganglion.training import biases, last
 from ganglion.training.fit import problem_of

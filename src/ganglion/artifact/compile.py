@@ -23,13 +23,8 @@ from ganglion.errors import DataError
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model, require_numbers
 from ganglion.ops.shapes import Shapes, with_shapes
-from ganglion.passes.pipeline import prepare, run
-from ganglion.passes.quantized.hybrid import ToHybrid
-from ganglion.passes.quantized.integer import ToInteger
-from ganglion.passes.quantized.unpack_weights import UnpackWeights
-from ganglion.passes.quantized.unsigned_codes import UnsignedCodes
-from ganglion.passes.simplify.fold_constants import FoldConstants
-from ganglion.passes.streaming.stream import sequences, stream
+from ganglion.passes.pipeline import ready_to_plan
+from ganglion.passes.streaming.stream import sequences
 from ganglion.plan.choices import NO_CHOICES, Choices
 from ganglion.plan.join import join
 from ganglion.plan.names import require_function_name
@@ -139,22 +134,6 @@ def _measured(plan: Plan, target: Target, tune: bool | float, path: str | Path |
         raise DataError(f"tune={tune!r}: give True, or a positive number of seconds")
     return tuned(plan, target, default_path() if path is None else Path(path),
                  seconds=SECONDS if tune is True else float(tune), cc=cc)
-
-
-def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
-                  hybrid: bool = False) -> ir.Model:
-    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
-    codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
-    int8 weights. Integer weights that floats are multiplied by are unpacked."""
-    if streaming:
-        model = stream(model, batch)
-    ready = prepare(model, batch=batch)
-    ToInteger()(ready)
-    UnsignedCodes()(ready)
-    if hybrid:
-        ToHybrid()(ready)
-    run(ready, (UnpackWeights(), FoldConstants()))
-    return ready
 
 
 @dataclass(frozen=True)

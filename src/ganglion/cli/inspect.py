@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
+from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import dump
 from ganglion.plan.planner import plan as make_plan
 from ganglion.plan.types import Plan

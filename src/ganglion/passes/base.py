@@ -1,18 +1,21 @@
 """What the passes share: the contract, constants, replacing, inserting and sweeping."""
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
+from ganglion.errors import ModelError
 from ganglion.ops.base import Array, Kernel, View
 from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.registry import find
 
 AGAIN = "ganglion.again"
 """Mark of a node that computes on purpose what another one has computed before."""
+MAX_ROUNDS = 50
+"""Far more than any network needs; more means that two passes undo each other."""
 
 
 class Pass(InPlacePass):
@@ -151,3 +154,16 @@ def shown(model: ir.Model) -> dict[ir.Value, ir.Value]:
                 and (isinstance(row.lower, View) or row.lower == Kernel("transpose"))):
             found[node.outputs[0]] = found.get(node.inputs[0], node.inputs[0])
     return found
+
+
+def run(model: ir.Model, passes: Sequence[Pass]) -> bool:
+    """Runs the passes in order, again and again, until a round changes nothing.
+
+    Returns whether anything changed. Raises ModelError when it does not come to rest.
+    """
+    for rounds in range(MAX_ROUNDS):
+        changes = [each(model).modified for each in passes]
+        if not any(changes):
+            return rounds > 0
+    raise ModelError(f"the passes {[type(p).__name__ for p in passes]} still change graph "
+                     f"{model.graph.name!r} after {MAX_ROUNDS} rounds; please report the model")

@@ -1,15 +1,19 @@
-"""The passes in order, run until nothing changes: a Model as planning wants it."""
+"""The passes in order: a Model as given ⇒ a Model as planning wants it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ganglion.errors import ModelError, UnsupportedOp, spoken_counts
+from ganglion.errors import UnsupportedOp, spoken_counts
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.registry import find, rows
-from ganglion.passes.base import Pass
+from ganglion.passes.base import Pass, run
 from ganglion.passes.infer import FixShapes, require_static
+from ganglion.passes.quantized.hybrid import ToHybrid
+from ganglion.passes.quantized.integer import ToInteger
+from ganglion.passes.quantized.unpack_weights import UnpackWeights
+from ganglion.passes.quantized.unsigned_codes import UnsignedCodes
 from ganglion.passes.simplify.cancel_reshapes import CancelReshapes
 from ganglion.passes.simplify.cancel_transposes import CancelTransposes
 from ganglion.passes.simplify.cast_like import CastLikeToCast
@@ -22,22 +26,23 @@ from ganglion.passes.simplify.lay_open import LayOpen
 from ganglion.passes.simplify.split_einsum import SplitEinsum
 from ganglion.passes.simplify.split_gemm import SplitGemm
 from ganglion.passes.simplify.split_resize import SplitResize
-
-MAX_ROUNDS = 50
-"""Far more than any network needs; more means that two passes undo each other."""
+from ganglion.passes.streaming.stream import stream
 
 
-def run(model: ir.Model, passes: Sequence[Pass]) -> bool:
-    """Runs the passes in order, again and again, until a round changes nothing.
-
-    Returns whether anything changed. Raises ModelError when it does not come to rest.
-    """
-    for rounds in range(MAX_ROUNDS):
-        changes = [each(model).modified for each in passes]
-        if not any(changes):
-            return rounds > 0
-    raise ModelError(f"the passes {[type(p).__name__ for p in passes]} still change graph "
-                     f"{model.graph.name!r} after {MAX_ROUNDS} rounds; please report the model")
+def ready_to_plan(model: ir.Model, batch: int = 1, streaming: bool = False,
+                  hybrid: bool = False) -> ir.Model:
+    """The Model as the planner takes it: prepared, integer islands made integer operators, whose
+    codes are unsigned wherever nobody outside sees them; with `hybrid` also products of floats by
+    int8 weights. Integer weights that floats are multiplied by are unpacked."""
+    if streaming:
+        model = stream(model, batch)
+    ready = prepare(model, batch=batch)
+    ToInteger()(ready)
+    UnsignedCodes()(ready)
+    if hybrid:
+        ToHybrid()(ready)
+    run(ready, (UnpackWeights(), FoldConstants()))
+    return ready
 
 
 def prepare(model: ir.Model, batch: int = 1, sizes: Mapping[str, int] | None = None) -> ir.Model:

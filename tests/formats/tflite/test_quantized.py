@@ -11,10 +11,10 @@ from tests.support.tflite_files import Options, TfliteFile
 from tests.support.tflite_quantized import Quantized, quantized_examples
 
 from ganglion.artifact.check import is_exact
-from ganglion.artifact.compile import ready_to_plan
 from ganglion.errors import UnsupportedOp
 from ganglion.formats import load
 from ganglion.ops.evaluate import evaluate
+from ganglion.passes.pipeline import ready_to_plan
 
 Real = Callable[[np.ndarray, np.ndarray], np.ndarray]
 BYTES = {f"{dtype} {e.name}": e for dtype in ("int8", "uint8") for e in quantized_examples(dtype)}

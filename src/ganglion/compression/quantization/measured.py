@@ -17,9 +17,9 @@ from ganglion.compression.quantization.selection import (
 )
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.fake_quantization import is_fake_quantize
-from ganglion.passes.base import Pass
+from ganglion.passes.base import Pass, run
 from ganglion.passes.infer import InferShapes
-from ganglion.passes.pipeline import inference_passes, run
+from ganglion.passes.pipeline import inference_passes
 from ganglion.passes.simplify.fold_batch_norm import SplitBatchNorm
 from ganglion.passes.simplify.split_gemm import SplitGemm
 

@@ -11,9 +11,8 @@ from ganglion.ops.facts import is_recurrent
 from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.infer import infer_model
 from ganglion.ops.values import FIX_SHAPES
-from ganglion.passes.base import known_shape
+from ganglion.passes.base import known_shape, run
 from ganglion.passes.infer import FixShapes
-from ganglion.passes.pipeline import run
 from ganglion.passes.simplify.fold_constants import FoldConstants
 from ganglion.passes.streaming.time_axis import Walk, one_step
 
