@@ -96,6 +96,18 @@ def test_planning_and_evaluating_refuse_it_alike() -> None:
         evaluate_node(next(iter(model.graph)), [np.zeros((1, 2, 4, 4), np.float32)])
 
 
+def test_pads_beside_valid_are_refused_in_planning_and_evaluating() -> None:
+    g = GraphBuilder("convolution")
+    x = g.input("x", ir.DataType.FLOAT, (1, 2, 4, 4))
+    w = np.ones((3, 2, 2, 2), np.float32)
+    g.output("y", g.op("Conv", x, g.constant(w), auto_pad="VALID", pads=[1, 1, 1, 1]))
+    model = g.model()
+    with pytest.raises(ModelError, match="auto_pad VALID"):
+        plan(model)
+    with pytest.raises(ModelError, match="auto_pad VALID"):
+        evaluate_node(next(iter(model.graph)), [np.zeros((1, 2, 4, 4), np.float32), w])
+
+
 CODES = np.arange(8, dtype=np.int8).reshape(2, 4)
 BLOCKS = np.array([[0.5, 0.25], [1.0, 2.0]], np.float32)
 

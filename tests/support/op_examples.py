@@ -232,6 +232,10 @@ def convolution() -> list[Example]:
                 {"group": 2, "strides": [2, 2], "auto_pad": "SAME_UPPER"}, note="groups"),
         Example("ConvTranspose", [f(2, 3, 5), f(3, 2, 4)], {"strides": [2], "dilations": [2]},
                 note="1d"),
+        Example("ConvTranspose", [x, f(4, 3, 3, 3)],
+                {"strides": [2, 3], "auto_pad": "SAME_LOWER"}, note="lower"),
+        Example("ConvTranspose", [x, f(4, 3, 3, 3), f(3)],
+                {"strides": [2, 2], "output_shape": [12, 13]}, note="shape"),
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.ops.attr import get_int, get_ints, get_str
+from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, source
@@ -19,6 +19,7 @@ from ganglion.ops.windows import (
     cropped,
     offsets,
     padded,
+    padding_mode,
     window,
     windows,
 )
@@ -71,7 +72,7 @@ def transpose_window(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]
     extra = get_ints(attrs, "output_padding", [0] * size)
     full = [s * (n - 1) + p + (k - 1) * d + 1
             for s, n, p, k, d in zip(strides, spatial, extra, kernel, dilations)]
-    mode = get_str(attrs, "auto_pad", "NOTSET")
+    mode = padding_mode(attrs)
     if mode in ("NOTSET", "VALID") and "output_shape" not in attrs:
         pads = get_ints(attrs, "pads", [0] * (2 * size)) if mode == "NOTSET" else [0] * (2 * size)
         begin, end = pads[:size], pads[size:]

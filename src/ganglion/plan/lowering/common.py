@@ -13,11 +13,6 @@ CHANNELS_LAST = (0, 2, 3, 1)
 """Memory order of a logical [N, C, H, W], and of weights [O, C, kh, kw]."""
 
 
-def ints(value: object, default: Sequence[int]) -> tuple[int, ...]:
-    """A list attribute, or the default where it is absent or empty."""
-    return tuple(int(v) for v in value) if value else tuple(default)  # type: ignore[attr-defined]
-
-
 def result_of(node: ir.Node, fused: Fused | None) -> ir.Value:
     """The value that the kernel makes: the fused group's, or the node's own."""
     return fused.result if fused else node.outputs[0]

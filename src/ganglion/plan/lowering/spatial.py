@@ -13,7 +13,9 @@ from ganglion.kernels.conv_transpose import ConvTransposeSpec
 from ganglion.kernels.grid_sample import GridSampleSpec
 from ganglion.kernels.pool import PoolSpec
 from ganglion.kernels.pool_grad import PoolGradSpec
-from ganglion.ops.attr import get_int, get_str
+from ganglion.ops import windows
+from ganglion.ops.attr import get_int, get_ints
+from ganglion.ops.convolution import transpose_window
 from ganglion.ops.grid_sample import settings
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
@@ -22,7 +24,6 @@ from ganglion.plan.lowering.common import (
     epilogue,
     extras,
     images,
-    ints,
     new_image,
     result_of,
     two,
@@ -35,31 +36,15 @@ Pads = tuple[int, int, int, int]
 
 def window(node: ir.Node, kernel: Sequence[int], size: Sequence[int]
            ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads]:
-    """(kernel, strides, dilations, pads (top, left, bottom, right)) of a spatial node, in 2-D.
-
-    `size`: the input's spatial shape, which auto_pad SAME_* needs (ONNX Conv-11).
-    """
-    attrs = attributes(node)
-    rank = len(kernel)
-    strides = ints(attrs.get("strides"), (1,) * rank)
-    dilations = ints(attrs.get("dilations"), (1,) * rank)
-    pads = ints(attrs.get("pads"), (0,) * 2 * rank)
-    auto = get_str(attrs, "auto_pad", "NOTSET")
-    if auto.startswith("SAME"):
-        pads = _same(size, kernel, strides, dilations, upper=auto == "SAME_UPPER")
-    begin, end = two(pads[:rank], 0), two(pads[rank:], 0)
-    return (two(kernel, 1), two(strides, 1), two(dilations, 1), (*begin, *end))
+    """(kernel, strides, dilations, pads (top, left, bottom, right)) of a convolution or a pool over
+    an input of this spatial size, in 2-D."""
+    return _in_plane(windows.window(attributes(node), size, kernel))
 
 
-def _same(size: Sequence[int], kernel: Sequence[int], strides: Sequence[int],
-          dilations: Sequence[int], upper: bool) -> tuple[int, ...]:
-    begin, end = [], []
-    for n, k, s, d in zip(size, kernel, strides, dilations):
-        total = max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-        less, more = total // 2, total - total // 2
-        begin.append(less if upper else more)
-        end.append(more if upper else less)
-    return (*begin, *end)
+def _in_plane(found: windows.Window
+              ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], Pads]:
+    return (two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1),
+            (*two(found.begin, 0), *two(found.end, 0)))
 
 
 def lower_conv(lowerer: Lowerer, node: ir.Node) -> None:
@@ -117,11 +102,9 @@ def transpose_spec(node: ir.Node, x: View, w: View, dtype: str) -> ConvTranspose
     rank = len(node.outputs[0].shape or ()) - 2
     groups = get_int(attrs, "group", 1)
     kernel = w.shape[2:] if rank == 2 else w.shape[3:]
-    kernel, strides, dilations, pads = window(node, kernel, x.shape[4 - rank:])
+    kernel, strides, dilations, pads = _in_plane(
+        transpose_window(attrs, x.shape[4 - rank:], kernel))
     out = two(static_shape(node.outputs[0])[2:], 1)
-    if get_str(attrs, "auto_pad", "NOTSET").startswith("SAME") or attrs.get("output_shape"):
-        raise UnsupportedOp(f"node {node.name!r} (ConvTranspose): auto_pad and output_shape are "
-                            "not handled; export it with explicit pads")
     n, c, h, width = x.shape
     return ConvTransposeSpec(dtype, n, h, width, c, w.shape[1] * groups, kernel, out, strides,
                              dilations, pads[:2], groups)
@@ -144,7 +127,7 @@ def pool_spec(node: ir.Node, mode: str, shape: Sequence[int], out: Sequence[int]
     """A pooling window over [N, C, W] or [N, C, H, W]; global pools cover the whole image."""
     attrs = attributes(node)
     size = tuple(shape[2:])
-    kernel = ints(attrs.get("kernel_shape"), size)
+    kernel = get_ints(attrs, "kernel_shape", size)
     window_2d, strides, dilations, pads = window(node, kernel, size)
     if "kernel_shape" not in attrs:
         strides = (1, 1)
@@ -158,7 +141,7 @@ def _behind_padding(node: ir.Node, spec: PoolSpec, size: Sequence[int]) -> Pads 
     """The pads of an average that counts them, where a window reaches even beyond (ceil_mode)."""
     if spec.mode != "average" or not spec.count_include_pad:
         return None
-    pads = window(node, ints(attributes(node).get("kernel_shape"), size), size)[3]
+    pads = window(node, get_ints(attributes(node), "kernel_shape", size), size)[3]
     ends = [(out - 1) * s + (k - 1) * d + 1 for out, s, k, d in zip(
         spec.out_hw, spec.strides, spec.kernel, spec.dilations)]
     sizes = (pads[0] + spec.h + pads[2], pads[1] + spec.w + pads[3])
