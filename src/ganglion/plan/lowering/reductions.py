@@ -1,4 +1,4 @@
-"""Reductions, softmax, normalisation over the last axis, nearest-neighbour resizing."""
+"""Reductions over axes, and where the largest is."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -7,14 +7,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.move import FillSpec, GatherSpec, OneHotSpec
-from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
+from ganglion.kernels.move import FillSpec, OneHotSpec
 from ganglion.kernels.reduce import ARGS, ReduceSpec
-from ganglion.kernels.softmax import SoftmaxSpec
-from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.normalization import first_axis
+from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.reduction import identity
-from ganglion.ops.resize import nearest, repeats, resize_plan
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View, dense_strides, row_major
@@ -112,15 +108,6 @@ def _without(view: View, axes: set[int]) -> View:
                 tuple(view.strides[i] for i in keep), view.offset)
 
 
-def lower_softmax(lowerer: Lowerer, node: ir.Node) -> None:
-    """Softmax-13 and LogSoftmax-13."""
-    x, y = lowerer.dense(lowerer.view(node.inputs[0])), lowerer.new(node.outputs[0])
-    axis = get_int(attributes(node), "axis", -1) % len(x.shape)
-    spec = SoftmaxSpec("float32", prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:]),
-                       node.op_type == "LogSoftmax")
-    lowerer.emit(node, "softmax", spec, [x, y])
-
-
 def lower_hardmax(lowerer: Lowerer, node: ir.Node) -> None:
     """Hardmax-13: 1 at the first largest element along the axis, else 0."""
     x, y = lowerer.dense(lowerer.view(node.inputs[0])), lowerer.new(node.outputs[0])
@@ -131,88 +118,5 @@ def lower_hardmax(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "one_hot", OneHotSpec("int64", outer, n, inner, dtype=y.dtype), [place, y])
 
 
-def lower_layer_norm(lowerer: Lowerer, node: ir.Node) -> None:
-    """LayerNormalization-17; with its Mean and InvStdDev outputs where somebody reads them."""
-    attrs = attributes(node)
-    x = lowerer.dense(lowerer.view(node.inputs[0]))
-    axis = first_axis(attrs, len(x.shape))
-    gamma, *beta = [_one_row(lowerer, node, lowerer.view(v), x.shape[axis:])
-                    for v in node.inputs[1:3] if v is not None]
-    statistics = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
-    rows, n = prod(x.shape[:axis]), prod(x.shape[axis:])
-    spec = LayerNormSpec(rows, n, get_float(attrs, "epsilon", 1e-5), bool(beta), bool(statistics))
-    y = lowerer.new(node.outputs[0])
-    more = [lowerer.new(v) for v in node.outputs[1:3]] if statistics else []
-    lowerer.emit(node, "layer_norm", spec, [x, gamma, *beta, y, *more])
-
-
-def _one_row(lowerer: Lowerer, node: ir.Node, view: View, shape: tuple[int, ...]) -> View:
-    """A factor or summand spread over the axes that are normalised."""
-    more = max(0, len(view.shape) - len(shape))
-    if prod(view.shape[:more]) != 1:
-        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): a scale or bias of "
-                            f"{list(view.shape)} varies along axes that are not normalised; "
-                            "multiply and add behind the node")
-    row = View(view.storage, view.shape[more:], view.strides[more:], view.offset)
-    return lowerer.dense(row.broadcast(shape))
-
-
-def lower_batch_norm(lowerer: Lowerer, node: ir.Node) -> None:
-    """BatchNormalization-15 in training mode; without it, it is element-wise (plan.pointwise)."""
-    attrs, x = attributes(node), lowerer.view(node.inputs[0])
-    order = (0, *range(2, len(x.shape)), 1)
-    x = lowerer.dense(x, order)
-    parameters = [lowerer.dense(lowerer.view(v)) for v in node.inputs[1:5]]
-    channels = x.shape[1] if len(x.shape) > 1 else 1
-    spec = BatchNormSpec(x.size // channels, channels, get_float(attrs, "epsilon", 1e-5),
-                         get_float(attrs, "momentum", 0.9),
-                         bool(get_int(attrs, "training_mode", 0)))
-    y = lowerer.new(node.outputs[0], order)
-    more = [lowerer.new(v) for v in node.outputs[1:3]]
-    lowerer.emit(node, "batch_norm", spec, [x, *parameters, y, *more])
-
-
-def lower_resize(lowerer: Lowerer, node: ir.Node) -> None:
-    """Resize-19 by the nearest pixel: a copy through repeated axes where factors are whole, else
-    one gather an axis. Interpolation is products by then (`passes.simplify.split_resize`)."""
-    view, mode = lowerer.view(node.inputs[0]), get_str(attributes(node), "mode", "nearest")
-    if mode != "nearest":
-        raise UnsupportedOp(f"node {node.name!r} (Resize): mode {mode!r} of {view.dtype} "
-                            f"{list(view.shape)} is not compiled; interpolate float32, with "
-                            "constant sizes")
-    times = repeats(node)
-    if times is None:
-        _gather_pixels(lowerer, node, view)
-        return
-    paired = [d for pair in zip(view.shape, times) for d in pair]
-    strides = [s for stride in view.strides for s in (stride, 0)]
-    target = lowerer.new(node.outputs[0], view.order())
-    steps = [s for n, stride in zip(times, target.strides) for s in (stride * n, stride)]
-    lowerer.copy(View(view.storage, tuple(paired), tuple(strides), view.offset),
-                 View(target.storage, tuple(paired), tuple(steps)), str(node.name))
-
-
-def _gather_pixels(lowerer: Lowerer, node: ir.Node, view: View) -> None:
-    """The nearest pixels, one axis after the other, in the input's own memory order."""
-    attrs, plan = attributes(node), resize_plan(node)
-    order = view.order() if view.dense_in(view.order()) else row_major(len(view.shape))
-    view = lowerer.dense(view, order)
-    moved = [k for k, axis in enumerate(plan) if not axis.kept]
-    for k in moved:
-        shape = [plan[k].count if i == k else n for i, n in enumerate(view.shape)]
-        index = lowerer.constant(f"{node.name}_{k}", np.array(nearest(attrs, plan[k]), np.int32))
-        target = (lowerer.new(node.outputs[0], order) if k == moved[-1]
-                  else lowerer.buffer(f"{node.name}_{k}_pixels", view.dtype, shape, order))
-        place = order.index(k)
-        sizes = [view.shape[a] for a in order]
-        spec = GatherSpec(view.dtype, "int32", prod(sizes[:place]), sizes[place],
-                          prod(sizes[place + 1:]), plan[k].count)
-        lowerer.emit(node, "gather", spec, [view, index, target])
-        view = target
-
-
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
-    "reduce": lower_reduce, "softmax": lower_softmax,
-    "hardmax": lower_hardmax, "layer_norm": lower_layer_norm,
-    "batch_norm": lower_batch_norm,
-    "resize": lower_resize}
+    "reduce": lower_reduce, "hardmax": lower_hardmax}
