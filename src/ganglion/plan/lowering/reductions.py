@@ -9,8 +9,8 @@ import onnx_ir as ir
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.move import FillSpec, OneHotSpec
 from ganglion.kernels.reduce import ARGS, ReduceSpec
-from ganglion.ops.attr import get_int, get_ints
-from ganglion.ops.reduction import identity
+from ganglion.ops.attr import get_int
+from ganglion.ops.reduction import identity, reduced_axes
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View, dense_strides, row_major
@@ -29,11 +29,9 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     view, attrs = lowerer.view(node.inputs[0]), attributes(node)
     mode = MODES[node.op_type]
     rank = len(view.shape)
-    if mode in ("argmax", "argmin"):
-        axes = {get_int(attrs, "axis", 0) % rank}
-        mode += "_last" if get_int(attrs, "select_last_index", 0) else ""
-    else:
-        axes = _axes(lowerer, node, rank)
+    axes = set(reduced_axes(node))
+    if get_int(attrs, "select_last_index", 0):
+        mode += "_last"
     if view.size == 0:
         _reduce_nothing(lowerer, node, mode)
         return
@@ -60,15 +58,6 @@ def _reduce_nothing(lowerer: Lowerer, node: ir.Node, mode: str) -> None:
     if target.size:
         value = identity(mode, np.dtype(target.dtype))
         lowerer.emit(node, "fill", FillSpec(target.dtype, target.size, value), [target])
-
-
-def _axes(lowerer: Lowerer, node: ir.Node, rank: int) -> set[int]:
-    given = get_ints(attributes(node), "axes", [])
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        given = [int(a) for a in lowerer.array(node.inputs[1], node, "axes")]
-    if not given and get_int(attributes(node), "noop_with_empty_axes", 0):
-        return set()
-    return {a % rank for a in given} or set(range(rank))
 
 
 def _runs(order: tuple[int, ...], axes: set[int], shape: tuple[int, ...]) -> list[tuple[int, int]]:
