@@ -13,12 +13,12 @@ from tests.support.networks import NETWORKS, drawn_inputs
 
 import ganglion as gg
 from ganglion import layers as L
-from ganglion.artifact.budget import LOSS, taken, ways, within
+from ganglion.artifact.budget import taken, ways, within
 from ganglion.emit.c import describe, emit
 from ganglion.errors import DataError, ModelError, TargetError
+from ganglion.ops import marks
 from ganglion.ops.bindings import bindings, initial_value
 from ganglion.ops.evaluate import evaluate
-from ganglion.passes.base import AGAIN
 from ganglion.passes.gradient.recompute import forward_part, recompute
 from ganglion.passes.gradient.shorten_lives import ShortenLives
 from ganglion.passes.pipeline import ready_to_plan
@@ -36,7 +36,7 @@ LEARNING = ("cnn", "conv1d", "residual", "lstm", "bidirectional", "shapes", "att
 def _step(model: ir.Model, rows: int = 4, optimizer: Optimizer | None = None) -> ir.Model:
     losses = [MeanSquaredError()] * len(model.graph.outputs)
     step = ready_to_plan(build_step(model, losses, optimizer or SGD(), rows, predictions=False))
-    step.metadata_props[LOSS] = "loss"
+    step.metadata_props[marks.LOSS] = "loss"
     return step
 
 
@@ -69,8 +69,8 @@ def test_what_is_computed_again_has_the_same_bits(name: str) -> None:
         ShortenLives()(copy)
         assert _same(_answers(copy), expected)
         ready = ready_to_plan(copy)
-        again = [n for n in ready.graph if AGAIN in n.metadata_props]
-        assert len(again) == len([n for n in copy.graph if AGAIN in n.metadata_props])
+        again = [n for n in ready.graph if marks.AGAIN in n.metadata_props]
+        assert len(again) == len([n for n in copy.graph if marks.AGAIN in n.metadata_props])
 
 
 @pytest.mark.parametrize("name", LEARNING)

@@ -4,9 +4,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from ganglion.ops import marks
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import AGAIN
 from ganglion.passes.gradient.scale_earlier import ScaleEarlier
 from ganglion.passes.simplify.common_subexpressions import CommonSubexpressions
 
@@ -58,7 +58,7 @@ def test_what_is_computed_again_on_purpose_is_not_merged() -> None:
         x = g.input("x", FLOAT, (2, 3))
         first, second = g.op("Tanh", x), g.op("Tanh", x)
         if mark is not None:
-            second.producer().metadata_props[AGAIN] = mark
+            second.producer().metadata_props[marks.AGAIN] = mark
         g.output("y", g.op("Add", first, g.op("Neg", second)))
         model = g.model()
         CommonSubexpressions()(model)

@@ -5,7 +5,8 @@ import onnx_ir as ir
 import pytest
 
 from ganglion.errors import ModelError
-from ganglion.ops.bindings import KEY, Binding, bindings, initial_value, set_bindings
+from ganglion.ops import marks
+from ganglion.ops.bindings import Binding, bindings, initial_value, set_bindings
 from ganglion.ops.graph import GraphBuilder
 
 
@@ -32,7 +33,7 @@ def test_a_model_without_metadata_has_no_state() -> None:
     assert bindings(model) == ()
     set_bindings(model, [Binding("sum", "total")])
     set_bindings(model, [])
-    assert KEY not in model.metadata_props
+    assert marks.BINDINGS not in model.metadata_props
 
 
 @pytest.mark.parametrize("bound", [
@@ -46,6 +47,6 @@ def test_impossible_bindings_are_refused(bound: list[Binding]) -> None:
 @pytest.mark.parametrize("text", ["{", "{}", "[[1, 2]]", '[["sum"]]', json.dumps([["a", "b"]])])
 def test_malformed_metadata_is_refused(text: str) -> None:
     model = _counter()
-    model.metadata_props[KEY] = text
+    model.metadata_props[marks.BINDINGS] = text
     with pytest.raises(ModelError):
         bindings(model)

@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from ganglion.artifact.noise import terms
 from ganglion.errors import DataError, TargetError
+from ganglion.ops import marks
 from ganglion.ops.facts import weights_of
 from ganglion.ops.values import static_shape
 from ganglion.passes.gradient.recompute import Forward, forward_part, recompute
@@ -64,8 +65,6 @@ class Attempt:
 MAX_CALL_BYTES = 1 << 30
 """What a call may take, its inputs and outputs included, unless `memory_bytes` says more: a file
 of a few hundred bytes can ask for any amount."""
-LOSS = "ganglion.loss"
-"""Metadata of a training step: the name of the output that it makes small."""
 
 
 def within(model: ir.Model, memory_bytes: int | None, planned: Planned,
@@ -81,7 +80,7 @@ def within(model: ir.Model, memory_bytes: int | None, planned: Planned,
         raise DataError(f"memory_bytes={memory_bytes!r}: expected a whole number of bytes")
     limits = [memory_bytes, None if target is None else target.ram_bytes]
     least = min((n for n in limits if n is not None), default=None)
-    loss = model.metadata_props.get(LOSS)
+    loss = model.metadata_props.get(marks.LOSS)
     if loss is None:
         return model
     ordered = model.clone(deep_copy=True)

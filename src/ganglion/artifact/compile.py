@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.artifact.artifact import Artifact, manifest_bytes
-from ganglion.artifact.budget import LOSS, require_intended, require_within, taken, within
+from ganglion.artifact.budget import require_intended, require_within, taken, within
 from ganglion.artifact.check import Subject
 from ganglion.artifact.check import check as check_build
 from ganglion.artifact.fits import check_memory
@@ -20,6 +20,7 @@ from ganglion.artifact.tune import SECONDS, tuned
 from ganglion.artifact.tuning_cache import Section, default_path, find
 from ganglion.emit.c import emit
 from ganglion.errors import DataError
+from ganglion.ops import marks
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import require_model, require_numbers
 from ganglion.ops.shapes import Shapes, with_shapes
@@ -84,7 +85,7 @@ def compile(model: ir.Model, target: str | Target = "host", *, name: str | None 
     ready = within(ready, memory_bytes, lambda m: make_plan(m, goal.isas), goal)
     functions = {"run": ready} | {n: ready_to_plan(m, batch) for n, m in (entries or {}).items()}
     plan = _planned(functions, goal, name, cores)
-    if LOSS not in ready.metadata_props:
+    if marks.LOSS not in ready.metadata_props:
         require_intended(plan, memory_bytes)
     section = _measured(plan, goal, tune, tuning_cache, cc)
     if section is not None:
@@ -151,7 +152,7 @@ def _checked(build: _Build, planned: ir.Model, given: ir.Model, function: str,
     inputs = free_inputs(planned, {b.input for b in bindings(planned)})
     if function != "run":
         calibration = _shared(calibration, inputs)
-    trains = LOSS in planned.metadata_props or function != "run"
+    trains = marks.LOSS in planned.metadata_props or function != "run"
     if build.target.emulator == "native" and not trains:
         count = enough(count, len(planned.graph), build.plan.macs)
     samples = (drawn(inputs, count) if calibration is None

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.layers import arguments, initializers, regularizers
+from ganglion.ops import marks
 from ganglion.ops.building import AttrValue
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import REGULARIZER, TRAINABLE
@@ -26,8 +27,6 @@ Dim = int | str | None
 InitSpec = str | initializers.Initializer
 RegSpec = str | regularizers.L1L2 | None
 Ints = int | tuple[int, ...]
-
-LAYER = "ganglion.layer"
 
 MAX_WEIGHT_BYTES = 1 << 31
 """One weight may not be larger than this; a description beyond it is taken for a mistake."""
@@ -174,7 +173,7 @@ class Emitter:
                             attrs=attrs)
         node = values[0].producer()
         if node is not None:
-            node.metadata_props[LAYER] = self.name
+            node.metadata_props[marks.LAYER] = self.name
         return values
 
     def constant(self, array: Array | float | int, name: str = "const") -> ir.Value:

@@ -3,7 +3,7 @@
 A bound input is a graph input that is also an initializer: its const_value is the state's first
 value, and ONNX lets a caller override it. So whatever folds constants must leave alone every
 initializer for which `is_graph_input()` holds. The bindings stand in the Model's metadata under
-`KEY`, as a JSON list of [output name, input name], in the order of the state block.
+`marks.BINDINGS`, as a JSON list of [output name, input name], in the order of the state block.
 """
 
 import json
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
-
-KEY = "ganglion.bindings"
+from ganglion.ops import marks
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,17 @@ def bindings(model: ir.Model) -> tuple[Binding, ...]:
 
     Raises ModelError when the metadata is malformed or names what the graph does not have.
     """
-    text = model.metadata_props.get(KEY)
+    text = model.metadata_props.get(marks.BINDINGS)
     if text is None:
         return ()
     try:
         pairs = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ModelError(f"metadata {KEY!r} is not JSON: {error}") from error
+        raise ModelError(f"metadata {marks.BINDINGS!r} is not JSON: {error}") from error
     if not (isinstance(pairs, list) and all(
             isinstance(p, list) and len(p) == 2 and all(isinstance(n, str) for n in p)
             for p in pairs)):
-        raise ModelError(f"metadata {KEY!r} is {text[:80]!r}; expected a JSON list of "
+        raise ModelError(f"metadata {marks.BINDINGS!r} is {text[:80]!r}; expected a JSON list of "
                          '["output name", "input name"]')
     found = tuple(Binding(output, name) for output, name in pairs)
     _check(model, found)
@@ -56,9 +55,9 @@ def set_bindings(model: ir.Model, bound: Iterable[Binding]) -> None:
     found = tuple(bound)
     _check(model, found)
     if found:
-        model.metadata_props[KEY] = json.dumps([[b.output, b.input] for b in found])
+        model.metadata_props[marks.BINDINGS] = json.dumps([[b.output, b.input] for b in found])
     else:
-        model.metadata_props.pop(KEY, None)
+        model.metadata_props.pop(marks.BINDINGS, None)
 
 
 def initial_value(model: ir.Model, binding: Binding) -> ir.TensorProtocol:

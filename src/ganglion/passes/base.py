@@ -12,8 +12,6 @@ from ganglion.ops.base import Array, Kernel, View
 from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.registry import find
 
-AGAIN = "ganglion.again"
-"""Mark of a node that computes on purpose what another one has computed before."""
 MAX_ROUNDS = 50
 """Far more than any network needs; more means that two passes undo each other."""
 

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.kernels.registry import families
+from ganglion.ops import marks
 from ganglion.ops.bindings import bindings, initial_value
 from ganglion.ops.classes import class_names
 from ganglion.plan.lowerer import Draft, Lowerer
@@ -51,10 +52,10 @@ def _port(value: ir.Value, model: ir.Model) -> Port:
     if value.dtype is None or value.shape is None:
         raise ModelError(f"value {value.name!r} has no dtype or shape")
     shape = tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
-    scale = value.metadata_props.get("ganglion.scale")
-    zero_point = value.metadata_props.get("ganglion.zero_point")
-    default = value.metadata_props.get("ganglion.default")
-    limit = value.metadata_props.get("ganglion.limit")
+    scale = value.metadata_props.get(marks.SCALE)
+    zero_point = value.metadata_props.get(marks.ZERO_POINT)
+    default = value.metadata_props.get(marks.DEFAULT)
+    limit = value.metadata_props.get(marks.LIMIT)
     return Port(str(value.name), str(value.dtype.numpy()), shape,
                 None if scale is None else float(scale),
                 None if zero_point is None else int(zero_point),
@@ -186,7 +187,7 @@ def _state(lowerer: Lowerer, model: ir.Model) -> tuple[tuple[StateTensor, ...], 
         order = view.order() if view.strides != dense_strides(
             view.shape, row_major(len(view.shape))) else row_major(len(view.shape))
         data = as_constant(binding.input, np.ascontiguousarray(array.transpose(order))).data
-        weight = named[binding.input].metadata_props.get("ganglion.weight") == "true"
+        weight = named[binding.input].metadata_props.get(marks.WEIGHT) == "true"
         found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data,
                                  weight))
         offset += aligned(len(data))

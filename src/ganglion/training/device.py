@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.artifact import Artifact, Target, compile
-from ganglion.artifact.budget import LOSS
 from ganglion.artifact.compile import memory_needed
 from ganglion.artifact.samples import drawn, free_inputs, index_limit
 from ganglion.errors import DataError, TargetError
+from ganglion.ops import marks
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder, require_model
@@ -33,10 +33,6 @@ from ganglion.training.step.building import build_evaluation, build_step, traine
 from ganglion.training.step.modes import deployed_form
 from ganglion.training.step.selection import Selection
 from ganglion.training.step.state import State
-
-DEFAULT = "ganglion.default"
-LIMIT = "ganglion.limit"
-WEIGHT = "ganglion.weight"
 
 
 def compile_training(model: ir.Model, target: str | Target = "host", *, loss: LossSpec,
@@ -109,13 +105,13 @@ def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
     names = trained_names(model, step)
     for value in step.graph.inputs:
         if value.name in names:
-            value.metadata_props[WEIGHT] = "true"
+            value.metadata_props[marks.WEIGHT] = "true"
         limit = index_limit(value) if value.name not in names else None
         if limit is not None:
-            value.metadata_props[LIMIT] = str(limit)
+            value.metadata_props[marks.LIMIT] = str(limit)
         if value.name == "learning_rate":
-            value.metadata_props[DEFAULT] = repr(optimizer.rate_at(0))
-    step.metadata_props[LOSS] = "loss"
+            value.metadata_props[marks.DEFAULT] = repr(optimizer.rate_at(0))
+    step.metadata_props[marks.LOSS] = "loss"
     evaluation = build_evaluation(model, losses, rows, names, trainable)
     answer = fix_batch(model, rows)
     _bind(evaluation, model, names)

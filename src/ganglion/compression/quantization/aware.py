@@ -22,6 +22,7 @@ from ganglion.compression.quantization.sites import (
     take_output,
     weight_of,
 )
+from ganglion.ops import marks
 from ganglion.ops.facts import learned_by
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import require_model
@@ -39,11 +40,6 @@ from ganglion.passes.quantized.rounding import (
 from ganglion.passes.simplify.common_subexpressions import CommonSubexpressions
 from ganglion.passes.single_ports import single_ports
 from ganglion.training.step.weights import is_float_array, origin, trainable
-
-_LEARNS = "ganglion.learns"
-"""Mark of a node, while the Model is simplified: it reads something that is trained."""
-_THIN = "ganglion.thin"
-"""The same of a node that reads a weight whose zeros were pruned."""
 
 
 def quantize_aware(model: ir.Model, calibration: Arrays, *, method: str = "minmax",
@@ -90,19 +86,19 @@ def _simplified(model: ir.Model) -> ir.Model:
     for node in marked.graph:
         read = [origin(v) for v in _read(node)]
         if any(v in trained for v in read):
-            node.metadata_props[_LEARNS] = "true"
+            node.metadata_props[marks.LEARNS] = "true"
         if any(PRUNED in v.metadata_props for v in read):
-            node.metadata_props[_THIN] = "true"
+            node.metadata_props[marks.THIN] = "true"
     passes = [p for p in inference_passes() if not isinstance(p, CommonSubexpressions)]
     copy = simplified(marked, [CommonSubexpressions(constants=False), *passes])
     for value in copy.graph.initializers.values():
         value.metadata_props.pop(TRAINABLE, None)
     for node in copy.graph:
-        if node.metadata_props.pop(_LEARNS, None):
+        if node.metadata_props.pop(marks.LEARNS, None):
             for value in map(origin, _read(node)):
                 if value.is_initializer() and is_float_array(value):
                     value.metadata_props[TRAINABLE] = "true"
-        if node.metadata_props.pop(_THIN, None):
+        if node.metadata_props.pop(marks.THIN, None):
             for value in map(origin, _read(node)):
                 if value.is_initializer() and len(static_shape(value)) > 1:
                     value.metadata_props[PRUNED] = "true"

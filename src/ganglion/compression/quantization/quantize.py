@@ -22,6 +22,7 @@ from ganglion.compression.quantization.sites import (
     weight_of,
 )
 from ganglion.errors import DataError, ModelError
+from ganglion.ops import marks
 from ganglion.ops.graph import require_model
 from ganglion.passes.base import only_reader, standard
 from ganglion.passes.infer import InferShapes
@@ -29,8 +30,6 @@ from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
 from ganglion.passes.quantized.rounding import insert_after
 from ganglion.passes.single_ports import single_ports
 
-SCALE_KEY, ZERO_POINT_KEY = "ganglion.scale", "ganglion.zero_point"
-"""Metadata of an int8 input or output: real = (code - zero_point) · scale."""
 
 def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str = "minmax",
              percentile: float = 99.99, per_channel: bool = True, weights_only: bool = False,
@@ -237,8 +236,8 @@ def _through_codes(edit: Editor, site: Rounding, io: str) -> None:
 
 
 def _describe(value: ir.Value, scale: Scale) -> None:
-    value.metadata_props[SCALE_KEY] = repr(scale.scale)
-    value.metadata_props[ZERO_POINT_KEY] = str(scale.zero_point)
+    value.metadata_props[marks.SCALE] = repr(scale.scale)
+    value.metadata_props[marks.ZERO_POINT] = str(scale.zero_point)
 
 
 def _insert_after(edit: Editor, maker: ir.Node | None, name: str, inputs: list[ir.Value],

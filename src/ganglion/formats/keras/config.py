@@ -20,8 +20,9 @@ from ganglion.formats.keras.layers import (
 )
 from ganglion.formats.limits import DEFAULT, Limits
 from ganglion.layers.attention import MultiHeadAttention
-from ganglion.layers.base import LAYER, Layer, Tensor, WeightSource, snake_case
+from ganglion.layers.base import Layer, Tensor, WeightSource, snake_case
 from ganglion.layers.network import Functional, Input, InputLayer
+from ganglion.ops import marks
 from ganglion.ops.marks import UNTRAINABLE
 from ganglion.ops.shapes import Shapes
 
@@ -117,7 +118,7 @@ def build(reading: Reading, net: Net, weights: WeightSource, limits: Limits = DE
     starts, ends = apply(net, None)
     model = Functional(starts, ends, name=net.name, weights=weights)
     for node in model.graph:
-        note = reading.notes.get(node.metadata_props.get(LAYER, ""))
+        note = reading.notes.get(node.metadata_props.get(marks.LAYER, ""))
         if note is not None:
             node.metadata_props[UNTRAINABLE] = note
     return model

@@ -19,6 +19,7 @@ from ganglion.formats.onnx.contrib import lay_open
 from ganglion.formats.onnx.floats import checked, single_precision
 from ganglion.formats.onnx.opset import convert_opset
 from ganglion.formats.onnx.safety import MAX_BYTES, secure
+from ganglion.ops import marks
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
 from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.exported import mark_constants, separate_parameters
@@ -167,7 +168,7 @@ def _normalise(model: ir.Model, path: Path) -> None:
 def _bound_names(model: ir.Model) -> set[str]:
     """The outputs and inputs that are state."""
     try:
-        pairs = json.loads(model.metadata_props.get("ganglion.bindings", "[]"))
+        pairs = json.loads(model.metadata_props.get(marks.BINDINGS, "[]"))
         return {str(name) for output, value in pairs for name in (output, value)}
     except (json.JSONDecodeError, TypeError, ValueError) as error:
         raise ModelError(f"metadata 'ganglion.bindings' is malformed: {error}; expected a JSON "

@@ -14,10 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops import marks
 from ganglion.ops.bindings import bindings
 from ganglion.ops.facts import is_random
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import AGAIN, bytes_of, shown, standard
+from ganglion.passes.base import bytes_of, shown, standard
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _again(model: ir.Model, part: Forward, begin: int, end: int, number: int) ->
         return [v for v in node.inputs if v is not None and part.roots.get(v, v) in dropped
                 and v.producer() in forward]
 
-    readers = [n for n in model.graph if n not in forward and AGAIN not in n.metadata_props
+    readers = [n for n in model.graph if n not in forward and marks.AGAIN not in n.metadata_props
                and read(n)]
     wanted = [v for n in readers for v in read(n)]
     order = sorted(_sources(wanted, part, dropped), key=forward.__getitem__)
@@ -147,7 +148,7 @@ def _copy(g: GraphBuilder, node: ir.Node, copies: dict[ir.Value, ir.Value],
     copy = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()),
                    num_outputs=len(node.outputs), name=g.fresh(f"{node.name}.again"))
     copy.metadata_props.update(node.metadata_props)
-    copy.metadata_props[AGAIN] = str(number)
+    copy.metadata_props[marks.AGAIN] = str(number)
     for old, new in zip(node.outputs, copy.outputs):
         new.name = g.fresh(f"{old.name}.again") if old.name else ""
         new.type, new.shape = old.type, old.shape

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
+from ganglion.ops import marks
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.passes.base import Pass, only_reader, sweep
 from ganglion.passes.quantized import moves as moves
@@ -12,9 +13,6 @@ from ganglion.passes.quantized import pointwise as pointwise
 from ganglion.passes.quantized import products as products
 from ganglion.passes.quantized.products import Goal
 from ganglion.passes.quantized.qdq import Codes, Editor, array_of, is_constant, producer
-
-LAYER = "ganglion.layer"
-"""Metadata key of the layer that a node belongs to."""
 
 Rule = Callable[[Editor, ir.Node, Goal], ir.Value | None]
 
@@ -148,8 +146,8 @@ def _known_as(edit: Editor, old: ir.Node, new: ir.Value | None) -> ir.Value | No
     made = None if new is None else new.producer()
     if made is not None and old.name:
         made.name = edit.fresh(old.name)
-        if LAYER in old.metadata_props:
-            made.metadata_props[LAYER] = old.metadata_props[LAYER]
+        if marks.LAYER in old.metadata_props:
+            made.metadata_props[marks.LAYER] = old.metadata_props[marks.LAYER]
     return new
 
 

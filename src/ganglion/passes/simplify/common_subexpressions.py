@@ -4,8 +4,9 @@ import hashlib
 
 import onnx_ir as ir
 
+from ganglion.ops import marks
 from ganglion.ops.facts import is_random
-from ganglion.passes.base import AGAIN, Pass, redirect
+from ganglion.passes.base import Pass, redirect
 
 
 class CommonSubexpressions(Pass):
@@ -55,4 +56,4 @@ def _key(node: ir.Node) -> tuple[object, ...]:
     attributes = tuple(sorted((name, ir.to_proto(attr).SerializeToString(deterministic=True))
                               for name, attr in node.attributes.items()))
     return (node.domain, node.op_type, tuple(id(v) for v in node.inputs), attributes,
-            tuple(bool(v.name) for v in node.outputs), node.metadata_props.get(AGAIN))
+            tuple(bool(v.name) for v in node.outputs), node.metadata_props.get(marks.AGAIN))

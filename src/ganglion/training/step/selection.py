@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ganglion.errors import DataError
+from ganglion.ops import marks
 from ganglion.ops.base import Moves
 from ganglion.ops.exported import is_float
 from ganglion.ops.facts import added_to, is_conversion, is_rearranged, movement
@@ -117,7 +118,7 @@ def _let_normalise(model: ir.Model, weights: Sequence[ir.Value]) -> None:
 def layer_of(node: ir.Node) -> str:
     """The layer that a node belongs to, or the path in front of its name, or the name."""
     name = str(node.name).strip("/")
-    return node.metadata_props.get("ganglion.layer") or name.rpartition("/")[0] or name
+    return node.metadata_props.get(marks.LAYER) or name.rpartition("/")[0] or name
 
 
 def _listed(given: Selector | Sequence[Selector]) -> list[Selector]:

@@ -20,6 +20,7 @@ from ganglion.formats.tflite.file import Network, Operator, Quantization, Tensor
 from ganglion.formats.tflite.read.rows import ROWS
 from ganglion.formats.tflite.read.site import Site, Values
 from ganglion.formats.tflite.read.variables import bind
+from ganglion.ops import marks
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
@@ -100,8 +101,8 @@ def _output(values: Values, tensor: Tensor) -> None:
 def _describe(value: ir.Value, q: Quantization | None) -> None:
     """Notes scale and zero point, as `compression.quantize(io="int8")` does."""
     if q is not None and q.per_tensor:
-        value.metadata_props["ganglion.scale"] = repr(float(q.scale[0]))
-        value.metadata_props["ganglion.zero_point"] = str(int(q.zero[0]))
+        value.metadata_props[marks.SCALE] = repr(float(q.scale[0]))
+        value.metadata_props[marks.ZERO_POINT] = str(int(q.zero[0]))
 
 
 def _convert(values: Values, operator: Operator) -> None:
