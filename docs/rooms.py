@@ -34,6 +34,11 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def rooms_imported(path: Path) -> set[str]:
+    """What stands behind the package's name in all that a file imports of it."""
+    return {name.split(".")[1] for name in imported(path) if name.startswith("ganglion.")}
+
+
 def arrows() -> dict[str, set[str]]:
     """Folder -> the folders that its files import, itself and single modules apart."""
     folders = {room_of(path) for path in FILES if path.parent != SOURCE}
@@ -41,8 +46,7 @@ def arrows() -> dict[str, set[str]]:
     for path in FILES:
         room = room_of(path)
         if room in folders:
-            own = {name.split(".")[1] for name in imported(path) if name.startswith("ganglion.")}
-            found[room] |= own & folders - {room}
+            found[room] |= rooms_imported(path) & folders - {room}
     return found
 
 

@@ -71,10 +71,14 @@ def window(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]) -> Windo
 
 
 def padding_mode(attrs: Attrs) -> str:
-    """The attribute auto_pad. Raises ModelError for a word that ONNX does not know."""
+    """The attribute auto_pad. Raises ModelError for a word that ONNX does not know, and for pads
+    beside VALID: ONNX infers the size with them, runtimes compute without."""
     mode = get_str(attrs, "auto_pad", "NOTSET")
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise ModelError(f"auto_pad {mode!r} is not one of NOTSET, VALID, SAME_UPPER, SAME_LOWER")
+    if mode == "VALID" and any(get_ints(attrs, "pads", [])):
+        raise ModelError("auto_pad VALID says that nothing is padded, pads is "
+                         f"{attrs['pads']}; remove one of them")
     return mode
 
 
@@ -82,8 +86,7 @@ def resolve_pads(attrs: Attrs, spatial: Sequence[int], extent: Sequence[int],
                  strides: Sequence[int]) -> list[int]:
     """The pads attribute, or what auto_pad makes of it: all begins, then all ends.
 
-    Raises ModelError for pads that do not fit, and for pads beside auto_pad VALID: ONNX infers the
-    size with them, runtimes compute without."""
+    Raises ModelError for pads that do not fit, and as `padding_mode`."""
     mode = padding_mode(attrs)
     if mode == "NOTSET":
         pads = get_ints(attrs, "pads", [0] * (2 * len(spatial)))
@@ -92,9 +95,6 @@ def resolve_pads(attrs: Attrs, spatial: Sequence[int], extent: Sequence[int],
                              "spatial axes")
         return pads
     if mode == "VALID":
-        if any(get_ints(attrs, "pads", [])):
-            raise ModelError("auto_pad VALID says that nothing is padded, pads is "
-                             f"{attrs['pads']}; remove one of them")
         return [0] * (2 * len(spatial))
     begin, end = [], []
     for size, width, step in zip(spatial, extent, strides):
