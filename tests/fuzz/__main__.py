@@ -3,10 +3,12 @@
 `python -m tests.fuzz [--seconds 180] [--jobs 1] [--seed 1] [--folder build/fuzz] [READER ...]`
 shares the seconds out evenly. Ends with 1 where an input broke the law: any input gives a result
 or one of the project's own errors, within ten seconds and a gigabyte. The input and the trace then
-lie in FOLDER/findings/READER; mend the fault and put the input into tests/fuzz/corpus/READER.
+lie in FOLDER/findings/READER, and small ones are printed; mend the fault and put the input into
+tests/fuzz/corpus/READER.
 """
 
 import argparse
+import base64
 import json
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.fuzz.readers import READERS
+
+MAX_PRINTED_BYTES = 2048
 
 
 def fuzz(name: str, seconds: int, folder: Path, seed: int) -> tuple[str, dict[str, object]]:
@@ -27,6 +31,17 @@ def fuzz(name: str, seconds: int, folder: Path, seed: int) -> tuple[str, dict[st
     account = folder / f"{name}.json"
     found = json.loads(account.read_text()) if account.exists() else {}
     return name, {**found, "exit": done.returncode}
+
+
+def told(findings: Path) -> str:
+    """Each finding's trace, and its input as base64 where a screen can hold it."""
+    texts = []
+    for trace in sorted(findings.glob("*.txt")):
+        data = trace.with_suffix("").read_bytes()
+        if len(data) <= MAX_PRINTED_BYTES:
+            texts += [f"{trace.stem} in base64: {base64.b64encode(data).decode()}"]
+        texts += [trace.read_text()]
+    return "\n".join(texts)
 
 
 def main() -> int:
@@ -52,6 +67,8 @@ def main() -> int:
             wrong = account["exit"] != 0 or account.get("findings", 1) != 0
             broken += wrong
             print(f"{name:14} {'BROKEN' if wrong else 'holds':6} {account}", flush=True)  # noqa: T201
+            if wrong:
+                print(told(given.folder / "findings" / name), flush=True)  # noqa: T201
     print(f"{total} inputs, {broken} of {len(names)} readers break the law; "  # noqa: T201
           f"findings lie in {given.folder / 'findings'}")
     return 1 if broken else 0

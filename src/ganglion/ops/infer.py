@@ -11,6 +11,9 @@ MAX_ELEMENTS = 2**31 - 1
 """Elements of one tensor that generated C can still index with 32 bits."""
 SMALL_ELEMENTS = 64
 """Constants up to this size may be shapes or axes, so inference gets to see their values."""
+LONG = 2**20
+"""Numbers in one dimension beyond which no value is taken for a shape: ONNX's inference would hold
+some 100 bytes for each."""
 
 
 def infer_model(model: ir.Model) -> bool:
@@ -88,8 +91,11 @@ def _merge(shape: ir.Shape | None, other: ir.Shape | None) -> ir.Shape | None:
 
 def _infer_whole(model: ir.Model) -> None:
     """ONNX's inference of the whole graph, which carries shapes through Shape, Gather, Concat."""
+    values = [*model.graph.inputs, *model.graph.initializers.values(),
+              *(v for node in model.graph for v in node.outputs)]
     try:
-        inferred = shape_inference.infer_shapes(without_weights(model), data_prop=True)
+        inferred = shape_inference.infer_shapes(without_weights(model),
+                                                data_prop=not any(map(_is_long, values)))
     except (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as error:
         raise ModelError(f"shape inference of graph {model.graph.name!r} failed: {error}; "
                          "look at the named node's inputs") from error
@@ -107,6 +113,14 @@ def _infer_whole(model: ir.Model) -> None:
                     d.dim_value if d.HasField("dim_value") else d.dim_param or None
                     for d in found.tensor_type.shape.dim]))
                 _check_size(value)
+
+
+def _is_long(value: ir.Value) -> bool:
+    """Whether the value has one dimension, and more than `LONG` numbers along it."""
+    if value.shape is None or len(value.shape) != 1:
+        return False
+    d = value.shape[0]
+    return isinstance(d, int) and d > LONG
 
 
 def without_weights(model: ir.Model) -> onnx.ModelProto:

@@ -104,7 +104,7 @@ def _give(g: GraphBuilder, k: int, value: ir.Value, state: bool) -> None:
 def _name_types(model: ir.Model) -> None:
     """CastLike(x, like)  ⇒  Cast(x, to=dtype of like), which then still is that of the file."""
     for node in model.graph:
-        like = node.inputs[1] if node.op_type == "CastLike" else None
+        like = node.inputs[1] if node.op_type == "CastLike" and len(node.inputs) > 1 else None
         if like is not None and like.dtype is not None:
             node.op_type = "Cast"
             node.resize_inputs(1)
