@@ -25,7 +25,8 @@ from ganglion.ops.graph import GraphBuilder, require_model
 from ganglion.passes.single_ports import single_ports
 from ganglion.training import losses as loss_module
 from ganglion.training import optimizers
-from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.fit import choose_losses
+from ganglion.training.options import LossSpec
 from ganglion.training.rows.data import Arrays, prepare
 from ganglion.training.schedules import LearningRateSchedule
 from ganglion.training.step.batch import fix_batch

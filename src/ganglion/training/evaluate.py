@@ -10,10 +10,11 @@ from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
 from ganglion.passes.single_ports import single_ports
-from ganglion.training.fit import LossSpec, choose_losses
+from ganglion.training.fit import choose_losses
 from ganglion.training.loop.compiled import answers, predict
 from ganglion.training.loop.epochs import loss_names
 from ganglion.training.metrics import Metric, compute, resolve
+from ganglion.training.options import LossSpec
 from ganglion.training.rows.data import Arrays, prepare, prepare_truths, taken
 from ganglion.training.rows.sample_weights import with_weights
 from ganglion.training.step.batch import fix_batch

@@ -2,16 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
-from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar, Unpack, cast
 
 import onnx_ir as ir
 
-from ganglion.data.augment import Augmentation
 from ganglion.data.tables import Samples
 from ganglion.errors import DataError
-from ganglion.ops.base import Array
 from ganglion.ops.classes import name_classes
 from ganglion.ops.graph import require_model
 from ganglion.passes.quantized.float_shadow import float_shadow
@@ -23,38 +19,21 @@ from ganglion.training.keras.live import CompiledKeras, read_live
 from ganglion.training.keras.settings import loss_of
 from ganglion.training.loop.compiled import compiled
 from ganglion.training.loop.epochs import Problem, train
-from ganglion.training.metrics import Metric, resolve
+from ganglion.training.metrics import resolve
+from ganglion.training.options import FitOptions, Held, LossSpec, Options, shown
 from ganglion.training.rows.data import Arrays, Dataset, prepare, taken
-from ganglion.training.rows.sample_weights import ClassWeight, of_classes, with_weights
+from ganglion.training.rows.sample_weights import of_classes, with_weights
 from ganglion.training.rows.source import ArraySource, Batch, Source, StreamSource, choose_augment
-from ganglion.training.settings import FLAG
 from ganglion.training.step.batch import fix_batch
 from ganglion.training.step.modes import deployed_form
-from ganglion.training.step.selection import Selection
 from ganglion.training.step.weights import require_trainable
 
 Net = TypeVar("Net", ir.Model, CompiledKeras)
 """What `fit` trains: a Model, or a live compiled Keras model."""
-LossSpec = str | losses.Loss | Sequence[str | losses.Loss] | Mapping[str, str | losses.Loss]
-"""What `loss=` takes: one for all outputs, one for each in order, or by the names of outputs. A
-loss object of Keras serves as well as one of ours."""
-Held = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
-"""Rows held out: x, y, and perhaps the weights of the samples."""
 
-
-def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = None, *,
-        loss: LossSpec | None = None, optimizer: str | optimizers.Optimizer | None = None,
-        epochs: int = 1, batch_size: int = 32,
-        validation_data: Held | Samples | None = None, validation_split: float = 0.0,
-        sample_weight: Arrays | None = None, class_weight: ClassWeight | None = None,
-        metrics: Sequence[str | Metric] | None = None, shuffle: bool = True, seed: int = 0,
-        early_stopping: Stopping | Sequence[Stopping] | None = None,
-        restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
-        checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
-        masks: Mapping[str, Array] | None = None, trainable: Selection = None,
-        steps_per_epoch: int | None = None,
-        augment: Augmentation | Sequence[Augmentation] | None = None,
-        verbose: bool = False) -> tuple[Net, History]:
+@shown(FitOptions)
+def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = None,
+        **options: Unpack[FitOptions]) -> tuple[Net, History]:
     """Trains a copy of `model`; every step runs in compiled C. Returns it and the History.
 
     A live compiled Keras model is trained itself: optimizer, loss and metrics are those that it was
@@ -85,27 +64,16 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
     UnsupportedOp for a network that cannot be trained.
     """
     live = None if isinstance(model, ir.Model) else read_live(model)
-    if live is not None:
-        loss = live.settings.losses if loss is None else loss
-        optimizer = live.settings.optimizer if optimizer is None else optimizer
-        metrics = live.settings.metrics if metrics is None else metrics
-    start: object = model if live is None else live.model
+    known: object = model if live is None else live.model
+    start = cast(ir.Model, known)
+    given = options if live is None else live.options(options)
     classes: tuple[str, ...] = ()
     if isinstance(x, Samples):
-        x, y, classes = taken(cast(ir.Model, start), x, y)
-    if isinstance(validation_data, Samples):
-        held = validation_data.numbered_by(classes) if classes else validation_data
-        validation_data = held.x, held.y
-    problem = problem_of(cast(ir.Model, start), x, y, loss=() if loss is None else loss,
-                         optimizer="rmsprop" if optimizer is None else optimizer,
-                         metrics=metrics or (), epochs=epochs, batch_size=batch_size,
-                         validation_data=validation_data, validation_split=validation_split,
-                         sample_weight=sample_weight, class_weight=class_weight, shuffle=shuffle,
-                         seed=seed, early_stopping=early_stopping,
-                         restore_best_weights=restore_best_weights, callbacks=callbacks,
-                         checkpoint=checkpoint, checkpoint_steps=checkpoint_steps, masks=masks,
-                         trainable=trainable, steps_per_epoch=steps_per_epoch, augment=augment,
-                         verbose=verbose)
+        x, y, classes = taken(start, x, y)
+    held = given.get("validation_data")
+    if isinstance(held, Samples) and classes:
+        given = {**given, "validation_data": held.numbered_by(classes)}
+    problem = problem_of(start, x, y, **given)
     trained, history = train(problem, compiled)
     if live is not None:
         live.put_back(trained)
@@ -115,61 +83,51 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
     return cast(Net, result), history
 
 
-def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None, *,
-               loss: LossSpec,
-               optimizer: str | optimizers.Optimizer = "rmsprop", epochs: int = 1,
-               batch_size: int = 32, validation_data: Held | None = None,
-               validation_split: float = 0.0, sample_weight: Arrays | None = None,
-               class_weight: ClassWeight | None = None,
-               metrics: Sequence[str | Metric] = (), shuffle: bool = True, seed: int = 0,
-               early_stopping: Stopping | Sequence[Stopping] | None = None,
-               restore_best_weights: bool = False, callbacks: Sequence[Callback | Stopping] = (),
-               checkpoint: str | PathLike[str] | None = None, checkpoint_steps: int | None = None,
-               masks: Mapping[str, Array] | None = None, trainable: Selection = None,
-               steps_per_epoch: int | None = None,
-               augment: Augmentation | Sequence[Augmentation] | None = None,
-               verbose: bool = False) -> Problem:
+def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None,
+               **options: Unpack[FitOptions]) -> Problem:
     """The checked form of `fit`'s arguments."""
     require_model(model, "fit")
     model = deployed_form(float_shadow(single_ports(model)))
     require_trainable(model)
-    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1),
-                               ("seed", seed, 0)):
-        if not isinstance(value, int) or value < least:
-            raise DataError(f"{name}={value!r}: expected a whole number from {least} up")
-    if not FLAG.fits(shuffle):
-        raise DataError(f"shuffle={shuffle!r}: expected {FLAG.words}")
-    file = _checkpoint(checkpoint, checkpoint_steps)
+    chosen = Options(**options)
     sample = fix_batch(model, 1)
-    chosen = choose_losses(loss, [str(v.name) for v in sample.graph.outputs])
-    change = choose_augment(augment, seed)
-    source: Source
-    if y is None:
-        if validation_split or sample_weight is not None:
-            raise DataError("validation_split and sample_weight go with arrays, not with batches; "
-                            "give validation_data, and batches (x, y, sample_weight)")
-        source = StreamSource(sample, chosen, x, steps_per_epoch, change, class_weight)
-        held = _validation(sample, chosen, source.first(), validation_data, 0.0)[1]
-    elif steps_per_epoch is not None or not (is_tensor(x) or isinstance(x, Sequence)):
-        raise DataError(f"x is a {type(x).__name__}, steps_per_epoch={steps_per_epoch} and y is "
-                        "given; expected arrays x and y, of which an epoch takes all rows, or an "
-                        "iterable of batches (x, y) as x, steps_per_epoch, and no y")
-    else:
-        data = with_weights(prepare(sample, chosen, cast(Arrays, x), y), sample.graph.outputs,
-                            sample_weight)
-        data, held = _validation(sample, chosen, data, validation_data, validation_split)
-        source = ArraySource(of_classes(data, class_weight), batch_size, shuffle, seed, change)
-    rules, listeners = _sorted_out(early_stopping, callbacks)
-    if restore_best_weights:
+    objectives = choose_losses(chosen.loss or (), [str(v.name) for v in sample.graph.outputs])
+    source, held = _rows(sample, objectives, x, y, chosen)
+    rules, listeners = _sorted_out(chosen.early_stopping, chosen.callbacks)
+    if chosen.restore_best_weights:
         rules = (*rules, EarlyStopping("loss" if held is None else "val_loss",
                                        patience=sys.maxsize, restore_best_weights=True))
     return Problem(
-        model=model, losses=chosen, optimizer=optimizers.get(optimizer), source=source,
-        validation=held, epochs=epochs, batch_size=batch_size, metrics=resolve(metrics),
-        seed=seed, stopping=rules,
-        callbacks=(*listeners, PrintEpochs()) if verbose else listeners,
-        checkpoint=file,
-        checkpoint_steps=checkpoint_steps, masks=dict(masks or {}), trainable=trainable)
+        model=model, losses=objectives, optimizer=optimizers.get(chosen.optimizer or "rmsprop"),
+        source=source, validation=held, epochs=chosen.epochs, batch_size=chosen.batch_size,
+        metrics=resolve(chosen.metrics or ()), seed=chosen.seed, stopping=rules,
+        callbacks=(*listeners, PrintEpochs()) if chosen.verbose else listeners,
+        checkpoint=chosen.file, checkpoint_steps=chosen.checkpoint_steps,
+        masks=dict(chosen.masks or {}), trainable=chosen.trainable)
+
+
+def _rows(sample: ir.Model, objectives: Sequence[losses.Loss], x: Arrays | Iterable[Batch],
+          y: Arrays | None, chosen: Options) -> tuple[Source, Dataset | None]:
+    """What training draws its batches from, and the rows held out."""
+    change = choose_augment(chosen.augment, chosen.seed)
+    if y is None:
+        if chosen.validation_split or chosen.sample_weight is not None:
+            raise DataError("validation_split and sample_weight go with arrays, not with batches; "
+                            "give validation_data, and batches (x, y, sample_weight)")
+        stream = StreamSource(sample, objectives, x, chosen.steps_per_epoch, change,
+                              chosen.class_weight)
+        return stream, _validation(sample, objectives, stream.first(), chosen.validation_data,
+                                   0.0)[1]
+    if chosen.steps_per_epoch is not None or not (is_tensor(x) or isinstance(x, Sequence)):
+        raise DataError(f"x is a {type(x).__name__}, steps_per_epoch={chosen.steps_per_epoch} and "
+                        "y is given; expected arrays x and y, of which an epoch takes all rows, or "
+                        "an iterable of batches (x, y) as x, steps_per_epoch, and no y")
+    data = with_weights(prepare(sample, objectives, cast(Arrays, x), y), sample.graph.outputs,
+                        chosen.sample_weight)
+    data, held = _validation(sample, objectives, data, chosen.validation_data,
+                             chosen.validation_split)
+    return ArraySource(of_classes(data, chosen.class_weight), chosen.batch_size, chosen.shuffle,
+                       chosen.seed, change), held
 
 
 def choose_losses(loss: LossSpec, outputs: Sequence[str]) -> tuple[losses.Loss, ...]:
@@ -187,20 +145,6 @@ def choose_losses(loss: LossSpec, outputs: Sequence[str]) -> tuple[losses.Loss, 
         raise DataError(f"{len(loss)} losses for a network with {len(outputs)} outputs; give one "
                         "for each output, in their order")
     return tuple(map(loss_of, loss))
-
-
-def _checkpoint(given: str | PathLike[str] | None, steps: int | None) -> Path | None:
-    """The file of checkpoints. Raises DataError, before any work, where it could not be written."""
-    if steps is not None and (not isinstance(steps, int) or steps < 1 or given is None):
-        raise DataError(f"checkpoint_steps={steps!r}: expected a whole number from 1 up, and a "
-                        "file to write (checkpoint=)")
-    if given is None:
-        return None
-    file = Path(given)
-    if file.is_dir() or not file.parent.is_dir():
-        raise DataError(f"checkpoint {file}: expected a file in a folder that exists; choose "
-                        "another path or make the folder first")
-    return file
 
 
 def _sorted_out(given: Stopping | Sequence[Stopping] | None,
@@ -228,7 +172,9 @@ def _sorted_out(given: Stopping | Sequence[Stopping] | None,
 
 
 def _validation(sample: ir.Model, chosen: Sequence[losses.Loss], data: Dataset,
-                given: Held | None, fraction: float) -> tuple[Dataset, Dataset | None]:
+                given: Held | Samples | None, fraction: float) -> tuple[Dataset, Dataset | None]:
+    if isinstance(given, Samples):
+        given = given.x, given.y
     if given is not None:
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):
             found = f"{len(given)} entries" if isinstance(given, tuple | list) else type(given)

@@ -15,8 +15,9 @@ from ganglion.ops.marks import PRUNED
 from ganglion.passes.base import integer
 from ganglion.passes.quantized.qdq import array_of, is_constant
 from ganglion.training.callbacks import Callback
-from ganglion.training.fit import LossSpec, fit
+from ganglion.training.fit import fit
 from ganglion.training.optimizers import Optimizer
+from ganglion.training.options import LossSpec
 from ganglion.training.rows.data import Arrays
 from ganglion.training.step.weights import origin, trainable
 

@@ -9,6 +9,7 @@ from ganglion.formats.keras.live import KerasModel, from_keras
 from ganglion.formats.keras.weights import to_keras
 from ganglion.ops.graph import require_model
 from ganglion.training.keras.settings import Settings, read_settings
+from ganglion.training.options import FitOptions
 
 
 class CompiledKeras(KerasModel, Protocol):
@@ -27,6 +28,17 @@ class Live:
     keras: CompiledKeras
     model: ir.Model
     settings: Settings
+
+    def options(self, given: FitOptions) -> FitOptions:
+        """`given`, and what the model was compiled with where that says nothing."""
+        made = given.copy()
+        if made.get("loss") is None:
+            made["loss"] = self.settings.losses
+        if made.get("optimizer") is None:
+            made["optimizer"] = self.settings.optimizer
+        if made.get("metrics") is None:
+            made["metrics"] = self.settings.metrics
+        return made
 
     def put_back(self, trained: ir.Model) -> None:
         """The trained weights into the Keras model."""
