@@ -46,9 +46,9 @@ def load(path: str | Path, *, shapes: Shapes | None = None, max_nodes: int = MAX
     reader: Callable[..., ir.Model] = getattr(import_module(module), function)
     if shapes is None:
         return reader(path, limits)
-    # A Keras layer may need the sizes while the network is built.
-    made = reader(path, limits, shapes) if path.suffix == ".keras" else reader(path, limits)
-    return with_shapes(made, shapes)
+    # A Keras layer, an If and a Loop may need the sizes while the network is built.
+    early = path.suffix in (".keras", ".onnx")
+    return with_shapes(reader(path, limits, *([shapes] if early else [])), shapes)
 
 
 def save(model: ir.Model, path: str | Path) -> None:

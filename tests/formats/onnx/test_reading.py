@@ -171,12 +171,11 @@ def test_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_subgraph_is_refused_by_node(tmp_path: Path) -> None:
-    then = helper.make_graph([helper.make_node("Relu", ["x"], ["t"])], "then", [],
-                             [info("t", [2])])
-    model = proto([helper.make_node("If", ["c"], ["y"], "choice", then_branch=then,
-                                    else_branch=then)],
-                  [info("x", [2]), info("c", [], TensorProto.BOOL)], [info("y", [2])])
-    with pytest.raises(UnsupportedOp, match=r"'choice' \(If\)"):
+    body = helper.make_graph([helper.make_node("Relu", ["r"], ["t"])], "body", [info("r", [])],
+                             [info("t", [])])
+    model = proto([helper.make_node("Scan", ["x"], ["y"], "choice", body=body,
+                                    num_scan_inputs=1)], [info("x", [2])], [info("y", [2])])
+    with pytest.raises(UnsupportedOp, match=r"'choice' \(Scan\)"):
         load(model, tmp_path)
 
 

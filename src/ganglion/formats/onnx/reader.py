@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections import Counter
+from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ganglion.errors import ModelError, UnsupportedOp, spoken_counts
 from ganglion.files import read_regular, write_atomic
 from ganglion.formats.limits import DEFAULT, Limits
 from ganglion.formats.onnx.contrib import lay_open
+from ganglion.formats.onnx.control import write_out
 from ganglion.formats.onnx.floats import checked, single_precision
 from ganglion.formats.onnx.opset import convert_opset
 from ganglion.formats.onnx.safety import MAX_BYTES, secure
@@ -25,15 +27,18 @@ from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.exported import mark_constants, separate_parameters
 from ganglion.ops.infer import infer_model
 from ganglion.ops.registry import find, rows
+from ganglion.ops.shapes import Shapes
 
 
-def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
+def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None = None
+              ) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
     Local functions are inlined, Constant nodes become initializers, parameters that an exporter
     joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic
     batch stays symbolic. An input with a default value becomes that constant, unless the Model's
-    bindings make it state.
+    bindings make it state. If and Loop are written out (`formats.onnx.control`), for which `shapes`
+    says the sizes of inputs that the file leaves open.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
     for what cannot be compiled, TrustError for external data outside the file's folder and for a
@@ -46,6 +51,7 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
     try:
         onnx.checker.check_model(proto)
         proto = _inlined(proto)
+        write_out(proto, partial(_typed, path=path), limits, shapes)
         model = ir.from_proto(proto)
     except (onnx.checker.ValidationError, ir.serde.SerdeError, EncodeError, UnicodeDecodeError,
             ValueError, TypeError, KeyError, RuntimeError) as error:
@@ -72,6 +78,12 @@ def save_onnx(model: ir.Model, path: Path | str) -> None:
         raise ModelError(f"the Model cannot be written as one ONNX file: {error}; "
                          f"at most {MAX_BYTES} bytes fit") from error
     write_atomic(Path(path), data)
+
+
+def _typed(model: ir.Model, path: Path) -> None:
+    """A part of the network, brought to the project's own form."""
+    _normalise(model, path)
+    infer_model(model)
 
 
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:

@@ -6,7 +6,7 @@ do not overflow.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -41,7 +41,7 @@ def secure(proto: onnx.ModelProto, folder: Path, limits: Limits = DEFAULT) -> No
     """Refuses what an honest file does not need; reads external data of `folder` into the proto.
 
     Raises ModelError for tensors whose bytes do not fit their shape and for names that are not
-    text, UnsupportedOp for subgraphs and for element types that no kernel has, TrustError for
+    text, UnsupportedOp for element types that no kernel has, TrustError for
     external data outside the folder and for what unfolds beyond `limits`.
     """
     _check_text(proto)
@@ -79,15 +79,14 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
-    for tensor in proto.graph.initializer:
-        yield f"initializer {tensor.name!r}", tensor
+    for graph in _graphs(proto.graph.node, proto.graph):
+        for tensor in graph.initializer:
+            yield f"initializer {tensor.name!r}", tensor
     for node in _nodes(proto):
         for attr in node.attribute:
-            if attr.HasField("g") or attr.graphs:
-                raise UnsupportedOp(
-                    f"node {node.name!r} ({node.op_type}) holds a subgraph in {attr.name!r}; "
-                    "If, Loop and Scan cannot be compiled: export the network with static "
-                    "control flow, recurrent layers as LSTM, GRU or RNN nodes")
+            if attr.graphs:
+                raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) holds several subgraphs "
+                                    f"in {attr.name!r}; no operator of ONNX does")
             if attr.HasField("sparse_tensor") or attr.sparse_tensors:
                 raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) holds a sparse tensor; "
                                     "store it dense")
@@ -99,9 +98,20 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
 
 
 def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    yield from proto.graph.node
-    for function in proto.functions:
-        yield from function.node
+    for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
+        yield from nodes
+        for graph in _graphs(nodes):
+            yield from graph.node
+
+
+def _graphs(nodes: Iterable[onnx.NodeProto], *outer: onnx.GraphProto
+            ) -> Iterator[onnx.GraphProto]:
+    """The graphs that nodes hold, and those that their nodes hold; behind `outer`."""
+    yield from outer
+    for node in nodes:
+        for attr in node.attribute:
+            if attr.HasField("g"):
+                yield from _graphs(attr.g.node, attr.g)
 
 
 def _check_tensor(tensor: TensorProto, owner: str, stored: External, budget: int) -> int:

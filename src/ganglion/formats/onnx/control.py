@@ -1,0 +1,283 @@
+"""Control flow written out, so that what is left is one flat graph.
+
+If whose condition is a constant or follows from shapes: the branch that it takes. Another If: both
+branches, of which Where picks the outputs, which must have the same shapes. Loop whose end is
+known: its body, once an iteration. What is known is found by folding what a value depends on.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from itertools import count
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper, numpy_helper
+
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.formats.limits import Limits
+from ganglion.ops.shapes import Shapes, with_shapes
+from ganglion.passes.simplify.fold_constants import FoldConstants
+
+Normalise = Callable[[ir.Model], None]
+"""Brings a flat graph to the project's own opset, in place, and infers its types."""
+ADVICE = ("give the sizes of its inputs with load(path, shapes=...), or export the network with "
+          "static control flow, recurrent layers as LSTM, GRU or RNN nodes")
+MAX_DEPENDS = 200
+"""Nodes that a value carried by a loop may depend on to be computed while reading."""
+
+
+def write_out(proto: onnx.ModelProto, normalise: Normalise, limits: Limits,
+              shapes: Shapes | None = None) -> None:
+    """Writes out every If and Loop of the graph, in place, the nodes in order.
+
+    Raises UnsupportedOp naming the node whose end or whose branch is not known, ModelError beyond
+    `limits` and for a body that does not fit its node.
+    """
+    if not any(map(_graphs, proto.graph.node)):
+        return
+    _Writer(proto, normalise, limits, shapes or {}).run()
+
+
+def _graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [a.g for a in node.attribute if a.HasField("g")]
+
+
+class _Writer:
+    def __init__(self, proto: onnx.ModelProto, normalise: Normalise, limits: Limits,
+                 shapes: Shapes) -> None:
+        self._proto, self._normalise = proto, normalise
+        self._limits, self._shapes = limits, shapes
+        self._done: list[onnx.NodeProto] = []
+        self._makers: dict[str, onnx.NodeProto] = {}
+        self._constants = {t.name: t for t in proto.graph.initializer}
+        self._inputs = {v.name: v for v in proto.graph.input}
+        self._numbers = count()
+        self._names = _all_names(proto.graph)
+
+    def run(self) -> None:
+        graph = self._proto.graph
+        for node in graph.node:
+            self._add(node)
+        del graph.node[:]
+        graph.node.extend(self._done)
+        del graph.initializer[:]
+        graph.initializer.extend(self._constants.values())
+
+    def _add(self, node: onnx.NodeProto) -> None:
+        """Appends a node, written out where it holds graphs."""
+        if not _graphs(node):
+            self._done.append(node)
+            self._makers.update(dict.fromkeys(filter(None, node.output), node))
+            self._limits.check_nodes(len(self._done), "the network, its loops written out,")
+        elif node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            self._branch(node)
+        elif node.op_type == "Loop" and node.domain in ("", "ai.onnx"):
+            self._loop(node)
+        else:
+            raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) holds a subgraph, and only "
+                                f"If and Loop are written out: {ADVICE}")
+
+    def _branch(self, node: onnx.NodeProto) -> None:
+        bodies = {a.name: a.g for a in node.attribute if a.HasField("g")}
+        if set(bodies) != {"then_branch", "else_branch"} or len(node.input) != 1:
+            raise ModelError(f"node {node.name!r} (If) lacks its condition or one of its branches")
+        known = self.known(node.input)[0]
+        if known is not None:
+            taken = bodies["then_branch" if known.reshape(-1)[:1].any() else "else_branch"]
+            for name, made in zip(node.output, self._inner(node, taken, []), strict=True):
+                self._op("Identity", [made], name)
+            return
+        both = [self._inner(node, bodies[name], []) for name in ("then_branch", "else_branch")]
+        flag = self._op("Reshape", [node.input[0], self._constant(np.zeros(0, np.int64))])
+        for name, first, second in zip(node.output, *both, strict=True):
+            kinds = [(v.dtype, v.shape) for v in self._values([first, second])]
+            if kinds[0] != kinds[1] or not _fixed(kinds[0][1]):
+                raise UnsupportedOp(f"node {node.name!r} (If) chooses by its data between "
+                                    f"{kinds[0][1]} and {kinds[1][1]}; only tensors of one known "
+                                    f"shape can be chosen between: {ADVICE}")
+            self._op("Where", [flag, first, second], name)
+
+    def _loop(self, node: onnx.NodeProto) -> None:
+        body = _graphs(node)[0]
+        carried = list(node.input[2:])
+        results, left = len(carried), self._trips(node)
+        if len(body.input) != results + 2 or len(body.output) < results + 1 or \
+                len(node.output) > len(body.output) - 1:
+            raise ModelError(f"node {node.name!r} (Loop) carries {results} values, and its body "
+                             f"takes {len(body.input)} and gives {len(body.output)}")
+        rows: list[list[str]] = [[] for _ in body.output[results + 1:]]
+        going = not node.input[1] or self._decided(node, node.input[1])
+        k = 0
+        while going and (left is None or k < left):
+            given = [self._constant(np.asarray(k, np.int64)), self._constant(np.asarray(True))]
+            made = self._inner(node, body, [*given, *carried])
+            going = self._decided(node, made[0])
+            carried = self._settled(made[1:results + 1])
+            for row, value in zip(rows, made[results + 1:]):
+                row.append(self._op("Unsqueeze", [value, self._constant(np.zeros(1, np.int64))])
+                           if self._opset() >= 13 else self._op("Unsqueeze", [value], axes=[0]))
+            k += 1
+        if not k and rows:
+            raise UnsupportedOp(f"node {node.name!r} (Loop) runs no iteration, so that what it "
+                                "gathers is empty; export the network without it")
+        for name, value in zip(node.output, carried):
+            if name:
+                self._op("Identity", [value], name)
+        for name, row in zip(node.output[results:], rows):
+            if name:
+                self._op("Concat", row, name, axis=0)
+
+    def _trips(self, node: onnx.NodeProto) -> int | None:
+        """The number of iterations, None where the condition alone ends the loop."""
+        if len(node.input) < 2:
+            raise ModelError(f"node {node.name!r} (Loop) lacks its condition")
+        if not node.input[0]:
+            return None
+        known = self.known([node.input[0]])[0]
+        if known is None:
+            raise UnsupportedOp(f"node {node.name!r} (Loop) runs as often as its data say: "
+                                f"{ADVICE}")
+        return int(known.reshape(-1)[0])
+
+    def _decided(self, node: onnx.NodeProto, condition: str) -> bool:
+        known = self.known([condition], MAX_DEPENDS)[0]
+        if known is None:
+            raise UnsupportedOp(f"node {node.name!r} (Loop) ends when its data say so: {ADVICE}")
+        return bool(known.reshape(-1)[:1].any())
+
+    def _settled(self, names: Sequence[str]) -> list[str]:
+        """The same values, those as constants that are known: counters, mostly."""
+        return [name if array is None else self._constant(array)
+                for name, array in zip(names, (self.known([n], MAX_DEPENDS)[0] for n in names))]
+
+    def _inner(self, node: onnx.NodeProto, body: onnx.GraphProto, given: Sequence[str]
+               ) -> list[str]:
+        """Appends a body with its own names made new; the names of its outputs."""
+        if len(given) != len(body.input):
+            raise ModelError(f"node {node.name!r} ({node.op_type}): its body takes "
+                             f"{len(body.input)} inputs, {len(given)} expected")
+        names = {v.name: new for v, new in zip(body.input, given)}
+        for tensor in body.initializer:
+            names[tensor.name] = self._constant(tensor)
+        for each in body.node:
+            names |= {o: self._fresh(o) for o in each.output if o}
+        for each in body.node:
+            self._add(_renamed(each, names))
+        return [names.get(v.name, v.name) for v in body.output]
+
+    def _op(self, kind: str, inputs: Sequence[str], output: str | None = None,
+            **attrs: int | Sequence[int]) -> str:
+        made = output or self._fresh(kind.lower())
+        node = helper.make_node(kind, list(inputs), [made], name=self._fresh(kind))
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in attrs.items())
+        self._add(node)
+        return made
+
+    def _constant(self, array: np.ndarray | onnx.TensorProto) -> str:
+        tensor = deepcopy(array) if isinstance(array, onnx.TensorProto) else \
+            numpy_helper.from_array(array)
+        tensor.name = self._fresh("inner")
+        self._constants[tensor.name] = tensor
+        return str(tensor.name)
+
+    def _fresh(self, base: str) -> str:
+        name = f"{base}_{next(self._numbers)}"
+        while name in self._names:
+            name = f"{base}_{next(self._numbers)}"
+        self._names.add(name)
+        return name
+
+    def _opset(self) -> int:
+        return next((int(o.version) for o in self._proto.opset_import
+                     if o.domain in ("", "ai.onnx")), 0)
+
+    def known(self, names: Sequence[str], most: int | None = None) -> list[np.ndarray | None]:
+        """The arrays of values that depend on no input's numbers; None for the others, and for
+        those that depend on more than `most` nodes."""
+        found: list[np.ndarray | None] = []
+        for name in names:
+            if name in self._constants and name not in self._inputs:
+                found.append(numpy_helper.to_array(self._constants[name]))
+                continue
+            if name not in self._makers or not self._depends([name], most):
+                found.append(None)
+                continue
+            maker = self._values([name])[0].producer()
+            source = None if maker is None or maker.op_type != "Identity" else maker.inputs[0]
+            held = None if source is None or source.is_graph_input() else source.const_value
+            found.append(None if held is None else held.numpy())
+        return found
+
+    def _values(self, names: Sequence[str]) -> list[ir.Value]:
+        """These values of the graph so far, typed, and folded where they can be."""
+        nodes = self._depends(names)
+        read = {i for n in nodes for i in n.input} | set(names)
+        outputs = [self._op_of(name) for name in names]
+        graph = helper.make_graph(
+            [*nodes, *outputs], "part", [v for k, v in self._inputs.items() if k in read],
+            [onnx.ValueInfoProto(name=o.output[0]) for o in outputs],
+            [t for k, t in self._constants.items() if k in read])
+        part = helper.make_model(graph, opset_imports=list(self._proto.opset_import),
+                                 ir_version=self._proto.ir_version)
+        model = ir.from_proto(part)
+        self._normalise(model)
+        given = {k: v for k, v in self._shapes.items()
+                 if any(k == i.name for i in model.graph.inputs)}
+        model = with_shapes(model, given) if given else model
+        FoldConstants()(model)
+        return list(model.graph.outputs)
+
+    def _op_of(self, name: str) -> onnx.NodeProto:
+        """An output of its own, so that a constant and one value twice can be asked for."""
+        return helper.make_node("Identity", [name], [self._fresh("asked")])
+
+    def _depends(self, names: Sequence[str], most: int | None = None) -> list[onnx.NodeProto]:
+        """The nodes that these values depend on, in order; none where there are more than `most`.
+        """
+        found: set[int] = set()
+        waiting = list(names)
+        while waiting:
+            node = self._makers.get(waiting.pop())
+            if node is not None and id(node) not in found:
+                found.add(id(node))
+                waiting += node.input
+                if most is not None and len(found) > most:
+                    return []
+        return [n for n in self._done if id(n) in found]
+
+
+def _fixed(shape: ir.Shape | None) -> bool:
+    return shape is not None and all(isinstance(d, int) for d in shape)
+
+
+def _all_names(graph: onnx.GraphProto) -> set[str]:
+    found = {v.name for v in (*graph.input, *graph.initializer, *graph.output)}
+    for node in graph.node:
+        found |= {*node.output, node.name}
+        for inner in _graphs(node):
+            found |= _all_names(inner)
+    return found
+
+
+def _renamed(node: onnx.NodeProto, names: dict[str, str]) -> onnx.NodeProto:
+    """A copy of a node that reads and writes new names, in the graphs that it holds too."""
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    _rename(made.input, names)
+    _rename(made.output, names)
+    for inner in _graphs(made):
+        own = {v.name for v in (*inner.input, *inner.initializer)}
+        own |= {o for n in inner.node for o in n.output}
+        outer = {old: new for old, new in names.items() if old not in own}
+        inner_nodes = [_renamed(n, outer) for n in inner.node]
+        del inner.node[:]
+        inner.node.extend(inner_nodes)
+        for output in inner.output:
+            output.name = outer.get(output.name, output.name)
+    return made
+
+
+def _rename(values: Iterable[str], names: dict[str, str]) -> None:
+    for k, old in enumerate(list(values)):
+        values[k] = names.get(old, old)  # type: ignore[index]

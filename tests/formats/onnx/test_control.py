@@ -1,0 +1,126 @@
+"""Laws: If and Loop are written out where their way is known, and answer as ONNX defines them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import ganglion as gg
+from ganglion.errors import GanglionError, ModelError, UnsupportedOp
+
+FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+X = np.float32([[1, -2, 3]])
+
+
+def info(name: str, kind: int = FLOAT, shape: Sequence[int | str] = ("p", "q")
+         ) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def branch(kind: str, name: str, more: Sequence[str] = ("x",)) -> onnx.GraphProto:
+    return helper.make_graph([helper.make_node(kind, list(more), [name])], name, [], [info(name)])
+
+
+def network(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, np.ndarray], folder: Path,
+            shape: Sequence[int | str] = (1, 3)) -> Path:
+    graph = helper.make_graph(list(nodes), "flow", [info("x", FLOAT, shape)], [info("y")],
+                              [numpy_helper.from_array(a, n) for n, a in constants.items()])
+    path = folder / "flow.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)],
+                                ir_version=8), path)
+    return path
+
+
+def by_shape(folder: Path, shape: Sequence[int | str]) -> Path:
+    """−x where the second axis has three places, else exp x; a branch within a branch."""
+    inner = helper.make_node("If", ["yes"], ["a"], then_branch=branch("Neg", "b"),
+                             else_branch=branch("Tanh", "c"))
+    outer = helper.make_graph([inner], "outer", [], [info("a")])
+    nodes = [helper.make_node("Shape", ["x"], ["s"], start=1),
+             helper.make_node("Equal", ["s", "three"], ["is"]),
+             helper.make_node("If", ["is"], ["y"], then_branch=outer,
+                              else_branch=branch("Exp", "d"))]
+    return network(nodes, {"three": np.int64([3]), "yes": np.asarray(True)}, folder, shape)
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_the_branch_of_a_shape_is_taken(width: int, tmp_path: Path) -> None:
+    model = gg.load(by_shape(tmp_path, (1, width)))
+    assert [n.op_type for n in model.graph if n.op_type in ("Neg", "Exp", "Tanh")] == [
+        "Neg" if width == 3 else "Exp"]
+
+
+def test_an_open_shape_is_asked_for(tmp_path: Path) -> None:
+    path = by_shape(tmp_path, (1, "n"))
+    made = {n.op_type for n in gg.load(path, shapes={"x": (1, 4)}).graph}
+    assert made & {"Exp", "Neg", "Tanh", "If"} == {"Exp"}
+    with pytest.raises(UnsupportedOp, match="shapes="):
+        gg.load(path)
+
+
+def by_data(folder: Path, first: str = "Neg") -> Path:
+    nodes = [helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+             helper.make_node("Greater", ["most", "two"], ["is"]),
+             helper.make_node("If", ["is"], ["y"], then_branch=branch(first, "a"),
+                              else_branch=branch("Exp", "b"))]
+    return network(nodes, {"two": np.float32(2)}, folder)
+
+
+def test_data_choose_between_branches_of_one_shape(tmp_path: Path) -> None:
+    session = gg.compile(gg.load(by_data(tmp_path)), isas=("scalar",)).session()
+    np.testing.assert_array_equal(session.run(X), -X)
+    np.testing.assert_allclose(session.run(X / 2), np.exp(X / 2), rtol=1e-6)
+
+
+def test_data_cannot_choose_between_shapes(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOp, match="one known shape"):
+        gg.load(by_data(tmp_path, "Transpose"))
+
+
+def loop(folder: Path, trips: int, stop: int, by_sum: bool = False) -> Path:
+    """total = total + k·x, the totals gathered, while k + 1 < stop."""
+    body = helper.make_graph([
+        helper.make_node("Cast", ["k"], ["real"], to=FLOAT),
+        helper.make_node("Mul", ["real", "x"], ["part"]),
+        helper.make_node("Add", ["total", "part"], ["more"]),
+        helper.make_node("Add", ["counter", "one"], ["next"]),
+        helper.make_node("ReduceSum", ["more"], ["sum"], keepdims=0),
+        helper.make_node("Less", ["sum", "limit"] if by_sum else ["next", "stop"], ["on"]),
+        helper.make_node("Identity", ["more"], ["row"])], "body",
+        [info("k", INT, []), info("on_in", BOOL, []), info("total"), info("counter", INT, [])],
+        [info("on", BOOL, []), info("more"), info("next", INT, []), info("row")],
+        [numpy_helper.from_array(np.int64(stop), "stop")])
+    nodes = [helper.make_node("Loop", ["trips", "go", "zero", "start"], ["", "", "rows"],
+                              body=body),
+             helper.make_node("ReduceSum", ["rows", "first"], ["y"], keepdims=0)]
+    return network(nodes, {
+        "trips": np.int64(trips), "go": np.asarray(True), "zero": np.zeros((1, 3), np.float32),
+        "start": np.int64(0), "one": np.int64(1), "limit": np.float32(1), "first": np.int64([0])},
+        folder)
+
+
+@pytest.mark.parametrize(("trips", "stop"), [(4, 99), (99, 3), (1, 1)])
+def test_a_counted_loop_is_written_out(trips: int, stop: int, tmp_path: Path) -> None:
+    session = gg.compile(gg.load(loop(tmp_path, trips, stop)), isas=("scalar",)).session()
+    times = min(trips, stop)
+    totals = np.cumsum(np.arange(times))
+    np.testing.assert_allclose(session.run(X), totals.sum() * X, rtol=1e-6)
+
+
+def test_a_loop_that_ends_by_its_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOp, match="ends when its data say so"):
+        gg.load(loop(tmp_path, 5, 5, by_sum=True))
+
+
+@pytest.mark.parametrize("trips", [0, 10**12])
+def test_loops_without_or_with_endless_iterations_are_refused(trips: int, tmp_path: Path) -> None:
+    with pytest.raises(GanglionError):
+        gg.load(loop(tmp_path, trips, 10**12), max_nodes=200)
+
+
+def test_a_loop_grows_to_the_limit_alone(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="max_nodes"):
+        gg.load(loop(tmp_path, 50, 99), max_nodes=200)
