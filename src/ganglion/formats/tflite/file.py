@@ -24,6 +24,8 @@ MAX_AXES = 32
 MAX_CUSTOM = 64
 """Bytes of a custom operator's options that are read."""
 """Axes of a tensor, as in the C of a build."""
+LEAST_SCALE = np.finfo(np.float32).tiny
+"""Smaller scales are read as this one: codes by it are 0 in any sum, and no step divides by 0."""
 MAX_SHARING = 8
 """Constants may be this many times larger than the file (several tensors may share one buffer)."""
 SHARED_BYTES = 1 << 24
@@ -197,7 +199,7 @@ def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
                 _written_out(owner, sparse, TYPES[declared], shape, stored))
     known = not any(d < 0 for d in signature) or data is not None
     return Tensor(index, name, declared, shape if known or _one_batch(shape, signature) else None,
-                  _quantization(owner, table, declared, shape), data)
+                  _quantization(owner, table, declared, shape, data), data)
 
 
 def _one_batch(shape: tuple[int, ...], signature: tuple[int, ...]) -> bool:
@@ -250,8 +252,8 @@ def _check_bytes(owner: str, shape: tuple[int, ...], stored: np.ndarray, expecte
                          f"{expected}; the file is damaged")
 
 
-def _quantization(owner: str, tensor: Table, declared: int, shape: tuple[int, ...]
-                  ) -> Quantization | None:
+def _quantization(owner: str, tensor: Table, declared: int, shape: tuple[int, ...],
+                  data: np.ndarray | None) -> Quantization | None:
     table = tensor.table("quantization", "QuantizationParameters")
     if table is None or declared not in TYPES:
         return None
@@ -273,9 +275,16 @@ def _quantization(owner: str, tensor: Table, declared: int, shape: tuple[int, ..
                          f"{axis}; expected one, or one for each index of that axis")
     if zero.shape != scale.shape:
         raise ModelError(f"{owner} has {scale.size} scales and {zero.size} zero points")
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise ModelError(f"{owner} has the scale {scale[~(scale > 0)][:1] or scale[:1]}; scales "
-                         "must be positive numbers")
+    fit = np.isfinite(scale) & (scale >= 0)
+    if scale.size > 1 and data is not None:
+        # Converters write anything for channels of nothing but zeros.
+        fit |= ~data.astype(bool).any(tuple(a for a in range(data.ndim) if a != axis))
+    elif scale.size == 1:
+        fit &= scale > 0
+    if not fit.all():
+        raise ModelError(f"{owner} has the scale {scale[~fit][0]}; scales must be positive "
+                         "numbers, or 0 for one of several channels")
+    scale = np.where(np.isfinite(scale), np.maximum(scale, LEAST_SCALE), LEAST_SCALE)
     info = ml_dtypes.iinfo(dtype.numpy())  # type: ignore[no-untyped-call]
     if (zero < int(info.min)).any() or (zero > int(info.max)).any():
         raise ModelError(f"{owner} has a zero point outside {info.min} .. {info.max}, the codes of "
