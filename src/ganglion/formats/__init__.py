@@ -19,6 +19,8 @@ __all__ = ["MAX_BYTES", "MAX_NODES", "READERS", "load", "save"]
 READERS: Mapping[str, tuple[str, str]] = {
     ".onnx": ("ganglion.formats.onnx.reader", "load_onnx"),
     ".keras": ("ganglion.formats.keras.archive", "load_keras"),
+    ".h5": ("ganglion.formats.keras.hdf5", "load_hdf5"),
+    ".hdf5": ("ganglion.formats.keras.hdf5", "load_hdf5"),
     ".tflite": ("ganglion.formats.tflite.read.network", "load_tflite"),
 }
 """File suffix → (module, function from a path and `Limits` to a Model)."""
@@ -47,7 +49,7 @@ def load(path: str | Path, *, shapes: Shapes | None = None, max_nodes: int = MAX
     if shapes is None:
         return reader(path, limits)
     # A Keras layer, an If and a Loop may need the sizes while the network is built.
-    early = path.suffix in (".keras", ".onnx")
+    early = path.suffix != ".tflite"
     return with_shapes(reader(path, limits, *([shapes] if early else [])), shapes)
 
 

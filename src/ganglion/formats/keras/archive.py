@@ -61,20 +61,20 @@ def load_keras(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None
     config = mapping_of(entry, "config", f"{path}: the network")
     reading = Reading(shapes=shapes or {})
     net = reading.net(config)
-    with _damage(path):
+    with damage(path):
         file = h5py.File(io.BytesIO(parts["model.weights.h5"]), "r")
     with file:
         return build(reading, net, _Weights(file, reading, path, limits), limits)
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def damage(path: Path, what: str = "model.weights.h5") -> Iterator[None]:
     """Turns what HDF5 raises on damaged bytes into ModelError."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError,
             MemoryError) as error:
-        raise ModelError(f"{path}: model.weights.h5 is damaged: {error}") from error
+        raise ModelError(f"{path}: {what} is damaged: {error}") from error
 
 
 class _Weights:
@@ -87,7 +87,7 @@ class _Weights:
     def __call__(self, layer: Layer, name: str, path: tuple[str, ...], index: int,
                  shape: tuple[int, ...]) -> Array:
         where = f"{self._path}: layer {name!r}: {path[-1]}"
-        with _damage(self._path):
+        with damage(self._path):
             return self._values(layer, path, index, shape, where)
 
     def _values(self, layer: Layer, path: tuple[str, ...], index: int, shape: tuple[int, ...],
@@ -99,7 +99,7 @@ class _Weights:
         if dataset.shape != shape:
             raise ModelError(f"{where} has the shape {list(dataset.shape or ())} in the file, "
                              f"but the layer's arguments ask for {list(shape)}")
-        _check_storage(dataset, where)
+        check_storage(dataset, where)
         self._made += dataset.nbytes
         self._limits.check_bytes(self._made, self._path.stat().st_size, f"{where}: the archive")
         return checked(np.asarray(dataset[()]), where)
@@ -120,7 +120,7 @@ class _Weights:
         return member
 
 
-def _check_storage(dataset: h5py.Dataset, where: str) -> None:
+def check_storage(dataset: h5py.Dataset, where: str) -> None:
     """Refuses data kept elsewhere, exotic filters, and sizes that the file does not hold."""
     if dataset.external or dataset.is_virtual:
         raise TrustError(f"{where} keeps its values in another file")
