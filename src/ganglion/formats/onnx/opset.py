@@ -194,6 +194,49 @@ def _of_two_axes(g: GraphBuilder, node: ir.Node) -> None:
     back.replace_input_with(0, y)
 
 
+def _scaled_image(g: GraphBuilder, node: ir.Node) -> None:
+    """ImageScaler(x, scale=s, bias=[b])  ⇒  Add(Mul(x, s), [b] along the channels)"""
+    bias = node.attributes.get("bias")
+    added = np.asarray([0.0] if bias is None else bias.as_floats(), np.float32)
+    _multiplied(g, node, "scale", added.reshape(-1, 1, 1))
+
+
+def _straight_line(g: GraphBuilder, node: ir.Node) -> None:
+    """Affine(x, alpha=a, beta=b)  ⇒  Add(Mul(x, a), b)"""
+    beta = node.attributes.get("beta")
+    _multiplied(g, node, "alpha", np.asarray(0.0 if beta is None else beta.as_float(), np.float32))
+
+
+def _multiplied(g: GraphBuilder, node: ir.Node, name: str, added: np.ndarray) -> None:
+    factor = node.attributes.get(name)
+    times = g.constant(np.asarray(1.0 if factor is None else factor.as_float(), np.float32))
+    product = ir.node("Mul", [node.inputs[0], times], name=g.fresh(f"{node.name}_times"))
+    product.outputs[0].name = g.fresh(f"{product.name}_out")
+    g.graph.insert_before(node, product)
+    node.op_type = "Add"
+    node.attributes.clear()
+    node.resize_inputs(2)
+    node.replace_input_with(0, product.outputs[0])
+    node.replace_input_with(1, g.constant(added))
+
+
+def _cut_borders(g: GraphBuilder, node: ir.Node) -> None:
+    """Crop(x, border=[left, top, right, bottom], scale=[h, w])  ⇒  Slice(x, ...)"""
+    border, scale = node.attributes.pop("border", None), node.attributes.pop("scale", None)
+    sides = () if border is None else border.as_ints()
+    if len(sides) != 4 or min(sides) < 0:
+        raise ModelError(f"node {node.name!r} (Crop) has the border {list(sides)}; expected left, "
+                         "top, right and bottom, none negative")
+    starts = [sides[1], sides[0]]
+    ends = [-n if n else np.iinfo(np.int64).max for n in (sides[3], sides[2])]
+    if scale is not None and len(scale.as_ints()) == 2:
+        ends = [a + n for a, n in zip(starts, scale.as_ints())]
+    node.op_type = "Slice"
+    node.resize_inputs(4)
+    for place, values in enumerate((starts, ends, (2, 3)), 1):
+        node.replace_input_with(place, g.ints(*values))
+
+
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
                "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare")
 
@@ -211,9 +254,13 @@ UPWARDS: Mapping[str, tuple[Rule, ...]] = {
     "Clip": (Rule(11, _bounds_to_inputs),),
     "Dropout": (Rule(12, _drop_ratio),),
     "Upsample": (Rule(9, _scales_to_input), Rule(NEWEST + 1, _without_region)),
+    "ImageScaler": (Rule(NEWEST + 1, _scaled_image),),
+    "Affine": (Rule(NEWEST + 1, _straight_line),),
+    "Crop": (Rule(NEWEST + 1, _cut_borders),),
     "Resize": (Rule(11, _without_region),),
 }
-"""By the opsets, the oldest change first."""
+"""By the opsets, the oldest change first. ImageScaler, Affine and Crop were ONNX's before opset 1
+was final, and are still written by converters from Core ML and Torch."""
 
 
 def _downwards(node: ir.Node, version: int) -> None:
