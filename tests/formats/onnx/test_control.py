@@ -124,3 +124,17 @@ def test_loops_without_or_with_endless_iterations_are_refused(trips: int, tmp_pa
 def test_a_loop_grows_to_the_limit_alone(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="max_nodes"):
         gg.load(loop(tmp_path, 50, 99), max_nodes=200)
+
+
+def test_a_loop_of_very_many_iterations_is_refused_in_time(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOp, match=r"\(Loop\) runs more than 1000 times"):
+        gg.load(endless(tmp_path))
+
+
+def endless(folder: Path) -> Path:
+    body = helper.make_graph([helper.make_node("Neg", ["v"], ["w"]),
+                              helper.make_node("Identity", ["go_in"], ["on"])], "body",
+                             [info("k", INT, []), info("go_in", BOOL, []), info("v")],
+                             [info("on", BOOL, []), info("w")])
+    return network([helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
+                   {"trips": np.int64(2**62)}, folder)

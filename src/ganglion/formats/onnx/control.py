@@ -25,6 +25,8 @@ ADVICE = ("give the sizes of its inputs with load(path, shapes=...), or export t
           "static control flow, recurrent layers as LSTM, GRU or RNN nodes")
 MAX_DEPENDS = 200
 """Nodes that a value carried by a loop may depend on to be computed while reading."""
+MAX_ITERATIONS = 1000
+"""Copies of a loop's body that are written out."""
 
 
 def write_out(proto: onnx.ModelProto, normalise: Normalise, limits: Limits,
@@ -110,6 +112,9 @@ class _Writer:
         going = not node.input[1] or self._decided(node, node.input[1])
         k = 0
         while going and (left is None or k < left):
+            if k == MAX_ITERATIONS:
+                raise UnsupportedOp(f"node {node.name!r} (Loop) runs more than {MAX_ITERATIONS} "
+                                    f"times, which is too often to be written out: {ADVICE}")
             given = [self._constant(np.asarray(k, np.int64)), self._constant(np.asarray(True))]
             made = self._inner(node, body, [*given, *carried])
             going = self._decided(node, made[0])
