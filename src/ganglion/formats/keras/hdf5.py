@@ -2,28 +2,25 @@
 
 The configuration stands in the attribute `model_config`, in Keras 2's words, which are put into
 those of Keras 3; the weights in `model_weights`, a group a layer, in the order of `weight_names`.
-The file may come from a stranger: links and exotic storage are refused, as in `archive`.
+The file may come from a stranger: links and exotic storage are refused (`stored`).
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
-import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError, TrustError, UnsupportedOp
-from ganglion.files import MAX_JSON_BYTES, parse_json, read_regular
-from ganglion.formats.keras.archive import check_storage, damage
+from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.files import read_regular
+from ganglion.formats.keras.archive import json_object
 from ganglion.formats.keras.config import NETWORKS, Reading, build
 from ganglion.formats.keras.layers import Json, check_origin, items, mapping_of, objects, text
-from ganglion.formats.keras.live import checked
+from ganglion.formats.keras.stored import Stored, damage, member, opened
 from ganglion.formats.limits import DEFAULT, Limits
 from ganglion.layers.base import Layer
 from ganglion.ops.shapes import Shapes
 
-Array = np.ndarray
 MAX_FILE_BYTES = 4 << 30
 
 
@@ -35,16 +32,14 @@ def load_hdf5(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None 
     """
     path = Path(path)
     data = read_regular(path, ModelError, MAX_FILE_BYTES)
-    with damage(path, "the file"):
-        file = h5py.File(io.BytesIO(data), "r")
-    with file:
+    with opened(data, path, "the file") as file:
         entry = _configuration(file, path)
         kind = text(entry, "class_name", f"{path}: the network")
         if kind not in NETWORKS:
             raise ModelError(f"{path} holds a {kind}; expected a Sequential or functional network")
         reading = Reading(shapes=shapes or {})
         net = reading.net(_network(entry, str(path)))
-        return build(reading, net, _Stored(file, reading, path, limits), limits)
+        return build(reading, net, _InOrder(file, reading, path, limits), limits)
 
 
 def _configuration(file: h5py.File, path: Path) -> Json:
@@ -54,13 +49,7 @@ def _configuration(file: h5py.File, path: Path) -> Json:
         raise ModelError(f"{path} holds no network, only weights: build the network in Keras, "
                          "model.load_weights(this file), then model.save('name.keras')")
     raw = found if isinstance(found, bytes) else str(found).encode()
-    if len(raw) > MAX_JSON_BYTES:
-        raise TrustError(f"{path}: model_config has {len(raw)} bytes, the limit is "
-                         f"{MAX_JSON_BYTES}")
-    value = parse_json(raw, ModelError, f"{path}: model_config", finite=False)
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: model_config must be an object, found {type(value).__name__}")
-    return value
+    return json_object(raw, f"{path}: model_config")
 
 
 def _network(entry: Json, where: str) -> dict[str, object]:
@@ -124,51 +113,30 @@ def _call(node: object, where: str) -> dict[str, object]:
     return {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": kwargs}
 
 
-class _Stored:
-    """The weights of a layer one after another, as `layers.base.WeightSource`."""
+class _InOrder(Stored):
+    """The weights of a layer one after another, whatever they are called."""
 
     def __init__(self, file: h5py.File, reading: Reading, path: Path, limits: Limits) -> None:
-        self._file, self._reading, self._path, self._limits = file, reading, path, limits
+        super().__init__(file, reading, path, limits, "the file")
         self._left: dict[str, list[h5py.Dataset]] = {}
-        self._made = 0
 
-    def __call__(self, layer: Layer, name: str, path: tuple[str, ...], index: int,
-                 shape: tuple[int, ...]) -> Array:
-        where = f"{self._path}: layer {name!r}: {path[-1]}"
-        with damage(self._path, "the file"):
-            own = self._reading.origins[layer].names[-1]
-            if own not in self._left:
-                self._left[own] = self._listed(own, where)
-            if not self._left[own]:
-                raise ModelError(f"{where} is missing in the file")
-            dataset = self._left[own].pop(0)
-            if dataset.shape != shape:
-                raise ModelError(f"{where} has the shape {list(dataset.shape or ())} in the file, "
-                                 f"but the layer's arguments ask for {list(shape)}")
-            check_storage(dataset, where)
-            self._made += dataset.nbytes
-            self._limits.check_bytes(self._made, self._path.stat().st_size, where)
-            return checked(np.asarray(dataset[()]), where)
+    def find(self, layer: Layer, path: tuple[str, ...], index: int, where: str) -> h5py.Dataset:
+        own = self.reading.origins[layer].names[-1]
+        if own not in self._left:
+            self._left[own] = self._listed(own, where)
+        if not self._left[own]:
+            raise ModelError(f"{where} is missing in the file")
+        return self._left[own].pop(0)
 
     def _listed(self, layer: str, where: str) -> list[h5py.Dataset]:
-        group = self._member(self._member(self._file, "model_weights", where), layer, where)
-        names = group.attrs.get("weight_names", [])
+        group = self.file
+        for part in ("model_weights", layer):
+            group = member(group, part, h5py.Group, where)
         found = []
-        for name in names:
-            member = group
-            for part in (name.decode() if isinstance(name, bytes) else str(name)).split("/"):
-                member = self._member(member, part, where)
-            if not isinstance(member, h5py.Dataset):
-                raise ModelError(f"{where}: {member.name} must be an array")
-            found.append(member)
+        for name in group.attrs.get("weight_names", []):
+            *folders, last = (name.decode() if isinstance(name, bytes) else str(name)).split("/")
+            inner = group
+            for part in folders:
+                inner = member(inner, part, h5py.Group, where)
+            found.append(member(inner, last, h5py.Dataset, where))
         return found
-
-    def _member(self, group: h5py.Group, name: str, where: str) -> h5py.Group:
-        """One member of a group, followed through hard links only."""
-        link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
-        if link is None:
-            raise ModelError(f"{where} is missing in the file: {group.name} has no {name!r}")
-        if not isinstance(link, h5py.HardLink):
-            raise TrustError(f"{where}: {name!r} is a link out of its place in the file; no file "
-                             "that Keras writes has one")
-        return group[name]
