@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.formats.limits import Limits
+from ganglion.formats.onnx.safety import graphs, held
 from ganglion.ops.shapes import Shapes, with_shapes
 from ganglion.passes.simplify.fold_constants import FoldConstants
 
@@ -36,13 +37,9 @@ def write_out(proto: onnx.ModelProto, normalise: Normalise, limits: Limits,
     Raises UnsupportedOp naming the node whose end or whose branch is not known, ModelError beyond
     `limits` and for a body that does not fit its node.
     """
-    if not any(map(_graphs, proto.graph.node)):
+    if not any(map(held, proto.graph.node)):
         return
     _Writer(proto, normalise, limits, shapes or {}).run()
-
-
-def _graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    return [a.g for a in node.attribute if a.HasField("g")]
 
 
 class _Writer:
@@ -51,7 +48,7 @@ class _Writer:
         self._proto, self._normalise = proto, normalise
         self._limits, self._shapes = limits, shapes
         self._done: list[onnx.NodeProto] = []
-        self._makers: dict[str, onnx.NodeProto] = {}
+        self._makers: dict[str, int] = {}
         self._constants = {t.name: t for t in proto.graph.initializer}
         self._inputs = {v.name: v for v in proto.graph.input}
         self._numbers = count()
@@ -68,9 +65,9 @@ class _Writer:
 
     def _add(self, node: onnx.NodeProto) -> None:
         """Appends a node, written out where it holds graphs."""
-        if not _graphs(node):
+        if not held(node):
+            self._makers.update(dict.fromkeys(filter(None, node.output), len(self._done)))
             self._done.append(node)
-            self._makers.update(dict.fromkeys(filter(None, node.output), node))
             self._limits.check_nodes(len(self._done), "the network, its loops written out,")
         elif node.op_type == "If" and node.domain in ("", "ai.onnx"):
             self._branch(node)
@@ -84,7 +81,7 @@ class _Writer:
         bodies = {a.name: a.g for a in node.attribute if a.HasField("g")}
         if set(bodies) != {"then_branch", "else_branch"} or len(node.input) != 1:
             raise ModelError(f"node {node.name!r} (If) lacks its condition or one of its branches")
-        known = self.known(node.input)[0]
+        known = self._known(node.input[0])
         if known is not None:
             taken = bodies["then_branch" if known.reshape(-1)[:1].any() else "else_branch"]
             for name, made in zip(node.output, self._inner(node, taken, []), strict=True):
@@ -93,7 +90,8 @@ class _Writer:
         both = [self._inner(node, bodies[name], []) for name in ("then_branch", "else_branch")]
         flag = self._op("Reshape", [node.input[0], self._constant(np.zeros(0, np.int64))])
         for name, first, second in zip(node.output, *both, strict=True):
-            kinds = [(v.dtype, v.shape) for v in self._values([first, second])]
+            pair = [first, second]
+            kinds = [(v.dtype, v.shape) for v in self._values(pair, self._depends(pair))]
             if kinds[0] != kinds[1] or not _fixed(kinds[0][1]):
                 raise UnsupportedOp(f"node {node.name!r} (If) chooses by its data between "
                                     f"{kinds[0][1]} and {kinds[1][1]}; only tensors of one known "
@@ -101,7 +99,7 @@ class _Writer:
             self._op("Where", [flag, first, second], name)
 
     def _loop(self, node: onnx.NodeProto) -> None:
-        body = _graphs(node)[0]
+        body = held(node)[0]
         carried = list(node.input[2:])
         results, left = len(carried), self._trips(node)
         if len(body.input) != results + 2 or len(body.output) < results + 1 or \
@@ -139,14 +137,14 @@ class _Writer:
             raise ModelError(f"node {node.name!r} (Loop) lacks its condition")
         if not node.input[0]:
             return None
-        known = self.known([node.input[0]])[0]
+        known = self._known(node.input[0])
         if known is None:
             raise UnsupportedOp(f"node {node.name!r} (Loop) runs as often as its data say: "
                                 f"{ADVICE}")
         return int(known.reshape(-1)[0])
 
     def _decided(self, node: onnx.NodeProto, condition: str) -> bool:
-        known = self.known([condition], MAX_DEPENDS)[0]
+        known = self._known(condition, MAX_DEPENDS)
         if known is None:
             raise UnsupportedOp(f"node {node.name!r} (Loop) ends when its data say so: {ADVICE}")
         return bool(known.reshape(-1)[:1].any())
@@ -154,7 +152,7 @@ class _Writer:
     def _settled(self, names: Sequence[str]) -> list[str]:
         """The same values, those as constants that are known: counters, mostly."""
         return [name if array is None else self._constant(array)
-                for name, array in zip(names, (self.known([n], MAX_DEPENDS)[0] for n in names))]
+                for name, array in ((n, self._known(n, MAX_DEPENDS)) for n in names)]
 
     def _inner(self, node: onnx.NodeProto, body: onnx.GraphProto, given: Sequence[str]
                ) -> list[str]:
@@ -197,26 +195,21 @@ class _Writer:
         return next((int(o.version) for o in self._proto.opset_import
                      if o.domain in ("", "ai.onnx")), 0)
 
-    def known(self, names: Sequence[str], most: int | None = None) -> list[np.ndarray | None]:
-        """The arrays of values that depend on no input's numbers; None for the others, and for
-        those that depend on more than `most` nodes."""
-        found: list[np.ndarray | None] = []
-        for name in names:
-            if name in self._constants and name not in self._inputs:
-                found.append(numpy_helper.to_array(self._constants[name]))
-                continue
-            if name not in self._makers or not self._depends([name], most):
-                found.append(None)
-                continue
-            maker = self._values([name])[0].producer()
-            source = None if maker is None or maker.op_type != "Identity" else maker.inputs[0]
-            held = None if source is None or source.is_graph_input() else source.const_value
-            found.append(None if held is None else held.numpy())
-        return found
+    def _known(self, name: str, most: int | None = None) -> np.ndarray | None:
+        """The array of a value that depends on no input's numbers; None for another, and for one
+        that depends on more than `most` nodes."""
+        if name in self._constants and name not in self._inputs:
+            return numpy_helper.to_array(self._constants[name])
+        nodes = self._depends([name], most)
+        if not nodes:
+            return None
+        maker = self._values([name], nodes)[0].producer()
+        source = None if maker is None or maker.op_type != "Identity" else maker.inputs[0]
+        constant = None if source is None or source.is_graph_input() else source.const_value
+        return None if constant is None else constant.numpy()
 
-    def _values(self, names: Sequence[str]) -> list[ir.Value]:
-        """These values of the graph so far, typed, and folded where they can be."""
-        nodes = self._depends(names)
+    def _values(self, names: Sequence[str], nodes: Sequence[onnx.NodeProto]) -> list[ir.Value]:
+        """These values, made by `nodes`, typed, and folded where they can be."""
         read = {i for n in nodes for i in n.input} | set(names)
         outputs = [self._op_of(name) for name in names]
         graph = helper.make_graph(
@@ -243,13 +236,13 @@ class _Writer:
         found: set[int] = set()
         waiting = list(names)
         while waiting:
-            node = self._makers.get(waiting.pop())
-            if node is not None and id(node) not in found:
-                found.add(id(node))
-                waiting += node.input
+            k = self._makers.get(waiting.pop())
+            if k is not None and k not in found:
+                found.add(k)
+                waiting += self._done[k].input
                 if most is not None and len(found) > most:
                     return []
-        return [n for n in self._done if id(n) in found]
+        return [self._done[k] for k in sorted(found)]
 
 
 def _fixed(shape: ir.Shape | None) -> bool:
@@ -257,11 +250,11 @@ def _fixed(shape: ir.Shape | None) -> bool:
 
 
 def _all_names(graph: onnx.GraphProto) -> set[str]:
-    found = {v.name for v in (*graph.input, *graph.initializer, *graph.output)}
-    for node in graph.node:
-        found |= {*node.output, node.name}
-        for inner in _graphs(node):
-            found |= _all_names(inner)
+    found: set[str] = set()
+    for each in graphs(graph.node, graph):
+        found |= {v.name for v in (*each.input, *each.initializer, *each.output)}
+        for node in each.node:
+            found |= {*node.output, node.name}
     return found
 
 
@@ -271,7 +264,7 @@ def _renamed(node: onnx.NodeProto, names: dict[str, str]) -> onnx.NodeProto:
     made.CopyFrom(node)
     _rename(made.input, names)
     _rename(made.output, names)
-    for inner in _graphs(made):
+    for inner in held(made):
         own = {v.name for v in (*inner.input, *inner.initializer)}
         own |= {o for n in inner.node for o in n.output}
         outer = {old: new for old, new in names.items() if old not in own}

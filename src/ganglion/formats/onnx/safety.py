@@ -79,7 +79,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
-    for graph in _graphs(proto.graph.node, proto.graph):
+    for graph in graphs(proto.graph.node, proto.graph):
         for tensor in graph.initializer:
             yield f"initializer {tensor.name!r}", tensor
     for node in _nodes(proto):
@@ -100,18 +100,21 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
 def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for nodes in (proto.graph.node, *(f.node for f in proto.functions)):
         yield from nodes
-        for graph in _graphs(nodes):
+        for graph in graphs(nodes):
             yield from graph.node
 
 
-def _graphs(nodes: Iterable[onnx.NodeProto], *outer: onnx.GraphProto
-            ) -> Iterator[onnx.GraphProto]:
+def held(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs that a node holds: branches, a body."""
+    return [a.g for a in node.attribute if a.HasField("g")]
+
+
+def graphs(nodes: Iterable[onnx.NodeProto], *outer: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graphs that nodes hold, and those that their nodes hold; behind `outer`."""
     yield from outer
     for node in nodes:
-        for attr in node.attribute:
-            if attr.HasField("g"):
-                yield from _graphs(attr.g.node, attr.g)
+        for inner in held(node):
+            yield from graphs(inner.node, inner)
 
 
 def _check_tensor(tensor: TensorProto, owner: str, stored: External, budget: int) -> int:
