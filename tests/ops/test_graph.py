@@ -78,3 +78,11 @@ def test_every_row_says_where_its_definition_stands() -> None:
         assert row.source
         assert (row.domain == GANGLION_DOMAIN) <= (row.reference is not None
                                                    and row.infer is not None), row.name
+
+
+@pytest.mark.parametrize("value", [0.5, float("inf"), float("nan")])
+def test_a_scalar_that_no_integer_is_is_refused_beside_integers(value: float) -> None:
+    g = GraphBuilder("g")
+    whole = g.input("i", ir.DataType.INT32, [2])
+    with pytest.raises(ValueError, match="no number of the type int32"):
+        g.scalar(value, whole)

@@ -83,9 +83,12 @@ class Builder(ABC):
         return value
 
     def scalar(self, value: float, like: ir.Value) -> ir.Value:
-        """A constant of shape [] with the dtype of `like`."""
+        """A constant of shape [] with the dtype of `like`. Raises ValueError for infinity and for
+        fractions among integers."""
         if like.dtype is None:
             raise ModelError(f"value {like.name!r} has no dtype")
+        if not like.dtype.is_floating_point() and not float(value).is_integer():
+            raise ValueError(f"{value} is no number of the type {like.dtype.name.lower()}")
         return self.constant(np.asarray(value, dtype=like.dtype.numpy()))
 
     def ints(self, *values: int) -> ir.Value:

@@ -137,8 +137,6 @@ def _log_of_sum(g: Builder, node: ir.Node) -> Made:
 def _log_of_sum_of_powers(g: Builder, node: ir.Node) -> Made:
     """The largest is taken off first, so that no power overflows."""
     x, attrs = source(node, 0), attributes(node)
-    if x.dtype is None or not x.dtype.is_floating_point():
-        raise ValueError(f"the logarithm of a sum of powers is known for floats, not for {x.dtype}")
     axes = constant_ints(node, 1) if optional(node, 1) is not None else []
     if not axes and get_int(attrs, "noop_with_empty_axes", 0):
         return [x]

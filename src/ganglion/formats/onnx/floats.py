@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
+from ganglion.passes.base import standard
 
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 WIDTHS = (*HALVES, ir.DataType.DOUBLE)
@@ -30,7 +31,7 @@ def single_precision(model: ir.Model, state: Collection[str] = ()) -> None:
     NaN, and for infinity in a tensor of more than one element (a single one may bound a Clip or
     fill a mask).
     """
-    if any(node.op_type == "CastLike" for node in model.graph):
+    if any(standard(node, "CastLike") for node in model.graph):
         infer_model(model)
         _name_types(model)
     for value in model.graph.initializers.values():
@@ -104,7 +105,7 @@ def _give(g: GraphBuilder, k: int, value: ir.Value, state: bool) -> None:
 def _name_types(model: ir.Model) -> None:
     """CastLike(x, like)  ⇒  Cast(x, to=dtype of like), which then still is that of the file."""
     for node in model.graph:
-        like = node.inputs[1] if node.op_type == "CastLike" and len(node.inputs) > 1 else None
+        like = node.inputs[1] if standard(node, "CastLike") else None
         if like is not None and like.dtype is not None:
             node.op_type = "Cast"
             node.resize_inputs(1)
