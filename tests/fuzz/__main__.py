@@ -36,11 +36,12 @@ def fuzz(name: str, seconds: int, folder: Path, seed: int) -> tuple[str, dict[st
 def told(findings: Path) -> str:
     """Each finding's trace, and its input as base64 where a screen can hold it."""
     texts = []
-    for trace in sorted(findings.glob("*.txt")):
-        data = trace.with_suffix("").read_bytes()
-        if len(data) <= MAX_PRINTED_BYTES:
-            texts += [f"{trace.stem} in base64: {base64.b64encode(data).decode()}"]
-        texts += [trace.read_text()]
+    for found in sorted(findings.glob("*")):
+        data = found.read_bytes()
+        if found.suffix == ".txt":
+            texts += [data.decode()]
+        elif len(data) <= MAX_PRINTED_BYTES:
+            texts += [f"{found.name} in base64: {base64.b64encode(data).decode()}"]
     return "\n".join(texts)
 
 

@@ -23,7 +23,8 @@ READERS: Mapping[str, tuple[str, str]] = {
     ".hdf5": ("ganglion.formats.keras.hdf5", "load_hdf5"),
     ".tflite": ("ganglion.formats.tflite.read.network", "load_tflite"),
 }
-"""File suffix → (module, function from a path and `Limits` to a Model)."""
+"""File suffix → (module, function from a path, `Limits` and, but for .tflite, `Shapes` to a Model).
+"""
 
 
 def load(path: str | Path, *, shapes: Shapes | None = None, max_nodes: int = MAX_NODES,

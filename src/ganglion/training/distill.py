@@ -7,7 +7,6 @@ from typing import Unpack
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import require_model
@@ -17,7 +16,7 @@ from ganglion.training.distillation import Distillation, softened
 from ganglion.training.fit import fit
 from ganglion.training.loop.compiled import predict
 from ganglion.training.metrics import Metric, resolve
-from ganglion.training.options import SharedOptions, shown
+from ganglion.training.options import SharedOptions, held_rows, shown
 from ganglion.training.rows.data import Arrays, prepare_targets
 from ganglion.training.step.batch import fix_batch
 
@@ -44,9 +43,7 @@ def distill(student: ir.Model, teacher: ir.Model, x: Arrays, y: Array, *,
                     bool(getattr(chosen.hard, "from_logits", False)))
     sample = fix_batch(student, 1)
     pack = partial(_packed, chosen, soft, sample.graph.outputs)
-    held = options.get("validation_data")
-    if isinstance(held, Samples):
-        held = held.x, held.y
+    held = held_rows(options.get("validation_data"))
     if isinstance(held, tuple | list) and len(held) >= 2:
         options = {**options, "validation_data": (held[0], pack(held[0], held[1]), *held[2:])}
     options["metrics"] = [_of_truth(name, metric, chosen)

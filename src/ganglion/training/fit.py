@@ -20,7 +20,7 @@ from ganglion.training.keras.settings import loss_of
 from ganglion.training.loop.compiled import compiled
 from ganglion.training.loop.epochs import Problem, train
 from ganglion.training.metrics import resolve
-from ganglion.training.options import FitOptions, Held, LossSpec, Options, shown
+from ganglion.training.options import FitOptions, Held, LossSpec, Options, held_rows, shown
 from ganglion.training.rows.data import Arrays, Dataset, prepare, taken
 from ganglion.training.rows.sample_weights import of_classes, with_weights
 from ganglion.training.rows.source import ArraySource, Batch, Source, StreamSource, choose_augment
@@ -110,22 +110,21 @@ def _rows(sample: ir.Model, objectives: Sequence[losses.Loss], x: Arrays | Itera
           y: Arrays | None, chosen: Options) -> tuple[Source, Dataset | None]:
     """What training draws its batches from, and the rows held out."""
     change = choose_augment(chosen.augment, chosen.seed)
+    apart = held_rows(chosen.validation_data)
     if y is None:
         if chosen.validation_split or chosen.sample_weight is not None:
             raise DataError("validation_split and sample_weight go with arrays, not with batches; "
                             "give validation_data, and batches (x, y, sample_weight)")
         stream = StreamSource(sample, objectives, x, chosen.steps_per_epoch, change,
                               chosen.class_weight)
-        return stream, _validation(sample, objectives, stream.first(), chosen.validation_data,
-                                   0.0)[1]
+        return stream, _validation(sample, objectives, stream.first(), apart, 0.0)[1]
     if chosen.steps_per_epoch is not None or not (is_tensor(x) or isinstance(x, Sequence)):
         raise DataError(f"x is a {type(x).__name__}, steps_per_epoch={chosen.steps_per_epoch} and "
                         "y is given; expected arrays x and y, of which an epoch takes all rows, or "
                         "an iterable of batches (x, y) as x, steps_per_epoch, and no y")
     data = with_weights(prepare(sample, objectives, cast(Arrays, x), y), sample.graph.outputs,
                         chosen.sample_weight)
-    data, held = _validation(sample, objectives, data, chosen.validation_data,
-                             chosen.validation_split)
+    data, held = _validation(sample, objectives, data, apart, chosen.validation_split)
     return ArraySource(of_classes(data, chosen.class_weight), chosen.batch_size, chosen.shuffle,
                        chosen.seed, change), held
 
@@ -172,9 +171,7 @@ def _sorted_out(given: Stopping | Sequence[Stopping] | None,
 
 
 def _validation(sample: ir.Model, chosen: Sequence[losses.Loss], data: Dataset,
-                given: Held | Samples | None, fraction: float) -> tuple[Dataset, Dataset | None]:
-    if isinstance(given, Samples):
-        given = given.x, given.y
+                given: Held | None, fraction: float) -> tuple[Dataset, Dataset | None]:
     if given is not None:
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):
             found = f"{len(given)} entries" if isinstance(given, tuple | list) else type(given)

@@ -26,6 +26,7 @@ loss object of Keras serves as well as one of ours."""
 Held = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]
 """Rows held out: x, y, and perhaps the weights of the samples."""
 
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -108,6 +109,11 @@ class Options:
     def file(self) -> Path | None:
         """Where checkpoints go."""
         return None if self.checkpoint is None else Path(self.checkpoint)
+
+
+def held_rows(given: Held | Samples | None) -> Held | None:
+    """What `validation_data` holds, without names of classes."""
+    return (given.x, given.y) if isinstance(given, Samples) else given
 
 
 def shown(bundle: type[SharedOptions]) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -21,9 +21,9 @@ from ganglion.formats.tflite.schema import ROWS, Table
 from ganglion.ops.infer import MAX_ELEMENTS
 
 MAX_AXES = 32
+"""Axes of a tensor, as in the C of a build."""
 MAX_CUSTOM = 64
 """Bytes of a custom operator's options that are read."""
-"""Axes of a tensor, as in the C of a build."""
 LEAST_SCALE = np.finfo(np.float32).tiny
 """Smaller scales are read as this one: codes by it are 0 in any sum, and no step divides by 0."""
 MAX_SHARING = 8
