@@ -375,6 +375,7 @@ def movement() -> list[Example]:
         Example("Expand", [f(3, 1), i64(2, 1, 4)], constants=C1),
         Example("Tile", [f(2, 3), i64(2, 3)], constants=C1),
         Example("Shape", [x]),
+        Example("Size", [x]),
         Example("Constant", [], {"value": f(2, 3)}, peer=False),
         Example("ConstantOfShape", [i64(2, 3)], {"value": f(1)}, constants=frozenset({0})),
         Example("Range", [np.array(2, np.int64), np.array(9, np.int64), np.array(3, np.int64)],

@@ -20,11 +20,12 @@ import onnx_ir as ir
 from ganglion.artifact.noise import Arrays
 from ganglion.artifact.oracle import REWRITTEN, WORK, Finding, Oracle
 from ganglion.errors import CheckError, UnsupportedOp
-from ganglion.ops.base import GANGLION_DOMAIN, Array
+from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.facts import is_exact as node_is_exact
-from ganglion.ops.facts import reads_codes
+from ganglion.ops.facts import is_op, is_product, reads_codes
+from ganglion.ops.named import HYBRID_CONV, HYBRID_GEMM
 
 Run = Callable[[Arrays], dict[str, np.ndarray]]
 """Runs the build on one set of inputs by name; outputs (and new state) by name."""
@@ -257,7 +258,7 @@ def _walked(planned: ir.Model) -> Walk:
 def _hybrid(planned: ir.Model) -> frozenset[str]:
     """The values that products in int8 give a network of floats."""
     return frozenset(v.name or "" for n in planned.graph for v in n.outputs
-                     if n.domain == GANGLION_DOMAIN and n.op_type.startswith("Hybrid"))
+                     if is_op(n, HYBRID_CONV, HYBRID_GEMM))
 
 
 def _known_to(hybrid: frozenset[str], given: ir.Model) -> frozenset[str]:
@@ -266,7 +267,7 @@ def _known_to(hybrid: frozenset[str], given: ir.Model) -> frozenset[str]:
     if hybrid <= names:
         return hybrid
     return hybrid | {v.name or "" for n in given.graph for v in n.outputs
-                     if n.op_type in ("Conv", "MatMul", "Gemm")}
+                     if is_product(n)}
 
 
 def _codes(subject: Subject) -> dict[str, ir.DataType]:

@@ -11,17 +11,25 @@ would rarely show what stands on the edge. So what such nodes read is pushed bes
 times the noise, every element up or down by chance, and in the next draw the other way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod, sqrt
 
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import Array, Pointwise
-from ganglion.ops.facts import movement
+from ganglion.ops.base import Array, Axes
+from ganglion.ops.facts import (
+    axes_of,
+    divides,
+    family_of,
+    is_pointwise,
+    is_reduction,
+    kind_of,
+    movement,
+    statistics_of,
+)
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.limits import jumps
-from ganglion.ops.registry import find
 from ganglion.ops.values import static_shape
 
 Arrays = Mapping[str, np.ndarray]
@@ -31,8 +39,7 @@ UNIT = 2.0 ** -24
 HALF_UNITS: Mapping[ir.DataType | None, float] = {ir.DataType.FLOAT16: 2.0 ** -11,
                                                   ir.DataType.BFLOAT16: 2.0 ** -8}
 """The rounding of floats narrower than float32."""
-DIVIDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "HybridConv", "HybridGemm"})
-"""Operators that divide before they decide, and so round what they are given themselves."""
+CELLS = ("recurrent", "recurrent_grad")
 MOVED_LEAST, MOVED_SHARE = 4, 1e-3
 """How many elements of a FakeQuantize the noise moves by a step."""
 STEP = 2.0 ** -8 * 4 / SAFETY
@@ -40,12 +47,6 @@ STEP = 2.0 ** -8 * 4 / SAFETY
 (`passes.quantized.hybrid`), as a share of its largest element; four times this are allowed: each
 input may be half a code off by its own rounding and half by that of the zero point, and the
 outputs' largest may have cancelled."""
-REDUCED: Mapping[str, Callable[[ir.Node, int], float]] = {
-    "ReduceMean": lambda node, k: 1 / sqrt(k),
-    "ReduceSum": lambda node, k: sqrt(k),
-    "BatchNormalization": lambda node, k: 1 - node.attributes.get_float("momentum", 0.9)}
-"""The weight of a mean term in these sums of k, less the factor sqrt(k) that the noise has
-anyway."""
 
 
 class Noise:
@@ -73,7 +74,7 @@ class Noise:
         if self._push and jumps(node, arrays, _integer(node)):
             x = arrays[0]
             size = SAFETY * self._size_of(node.inputs[0])
-            own = 4 * UNIT if node.op_type in DIVIDING else 0.0
+            own = 4 * UNIT if divides(node) else 0.0
             if x is None or is_fake_quantize(node) or not (size or own):
                 return arrays
             signs = self._signs.choice(np.array([-1.0, 1.0]), x.shape)
@@ -89,7 +90,7 @@ class Noise:
               ) -> tuple[Array, ...]:
         """Disturbs what a node gives."""
         shapes = [a.shape for a in arrays if a is not None]
-        count = _terms(node.op_type, shapes, [y.shape for y in outputs])
+        count = _terms(node, shapes, [y.shape for y in outputs])
         size = 4 * UNIT * sqrt(count)
         if any(v.name in self._hybrid for v in node.outputs):
             size = max(size, STEP)
@@ -98,7 +99,7 @@ class Noise:
         for value, y in zip(node.outputs, outputs):
             if any(is_fake_quantize(u.node) and u.idx == 1 for u in value.uses()):
                 self._steps[value] = y
-            if any(u.node.op_type in REDUCED for u in value.uses()):
+            if any(_share(u.node, 1) is not None for u in value.uses()):
                 sizes = np.abs(y[np.isfinite(y)])
                 self._reduced[value] = float(sizes.mean()) if sizes.size else 0.0
         inherited = max((self._size_of(v) for v in node.inputs), default=0.0)
@@ -115,8 +116,7 @@ class Noise:
             return y
         size = max(size, HALF_UNITS.get(value.dtype, 0.0))
         self._relative[value.name or ""] = max(size, inherited)
-        row = find(node.domain, node.op_type)
-        if row is not None and isinstance(row.lower, Pointwise):
+        if is_pointwise(node):
             return self._disturb(y, np.abs(y), size)
         return self._disturb(y, max(largest(y), self._least(node, count)), size)
 
@@ -134,9 +134,10 @@ class Noise:
         A cell's state is a mixture by gates: what 1 - gate loses is of the size of 1. All sums may
         cancel at once (the means of standardised data); their terms round still.
         """
-        if node.op_type in REDUCED:
-            return self._reduced.get(node.inputs[0], 0.0) * REDUCED[node.op_type](node, count)
-        return 1.0 if node.op_type.startswith(("LSTM", "GRU", "RNN")) else 0.0
+        share = _share(node, count)
+        if share is not None:
+            return self._reduced.get(node.inputs[0], 0.0) * share
+        return 1.0 if family_of(node) in CELLS else 0.0
 
     def _rounded_otherwise(self, node: ir.Node, y: Array) -> Array:
         """A few elements one step up or down: what stands between two codes may go either way,
@@ -161,6 +162,16 @@ class Noise:
             return np.where(np.isinf(y), y, y.astype(np.float64) + size * scale * noise)
 
 
+def _share(node: ir.Node, k: int) -> float | None:
+    """The weight of a mean term in a node's sums of k, less the factor sqrt(k) that the noise has
+    anyway; None for a node that takes no such sums."""
+    if statistics_of(node):
+        return 1 - node.attributes.get_float("momentum", 0.9)
+    if not is_reduction(node):
+        return None
+    return {"mean": 1 / sqrt(k), "sum": sqrt(k)}.get(kind_of(node))
+
+
 def largest(array: Array) -> float:
     """The largest finite element, by its size."""
     if array.dtype.kind != "f" or not array.size:
@@ -172,14 +183,15 @@ def largest(array: Array) -> float:
 
 def terms(node: ir.Node) -> int:
     """How many terms the sums of a node have (1 for element-wise ones), by its values' shapes."""
-    return _terms(node.op_type, [static_shape(v) for v in node.inputs if v is not None],
+    return _terms(node, [static_shape(v) for v in node.inputs if v is not None],
                   [static_shape(v) for v in node.outputs if v.shape is not None])
 
 
-def _terms(name: str, read: Sequence[tuple[int, ...]], made: Sequence[tuple[int, ...]]) -> int:
-    if name in ("Conv", "ConvTranspose") and len(read) > 1:
+def _terms(node: ir.Node, read: Sequence[tuple[int, ...]], made: Sequence[tuple[int, ...]]) -> int:
+    axes = axes_of(node)
+    if axes in (Axes.CONVOLVED, Axes.SPREAD) and len(read) > 1:
         return max(1, prod(read[1][1:]))
-    if name in ("MatMul", "Gemm") and read and read[0]:
+    if axes in (Axes.PRODUCT, Axes.ROWS) and read and read[0]:
         return max(1, read[0][-1])
     return max(1, max((prod(s) for s in read), default=1) // max(
         1, max((prod(s) for s in made), default=1)))
@@ -188,7 +200,7 @@ def _terms(name: str, read: Sequence[tuple[int, ...]], made: Sequence[tuple[int,
 def work(node: ir.Node, arrays: Sequence[Array | None], outputs: Sequence[Array]) -> int:
     """About how many operations the node takes: elements made, times the terms of their sums."""
     made = [y.shape for y in outputs]
-    count = _terms(node.op_type, [a.shape for a in arrays if a is not None], made)
+    count = _terms(node, [a.shape for a in arrays if a is not None], made)
     return sum(prod(s) for s in made) * count
 
 

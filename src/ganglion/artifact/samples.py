@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError
-from ganglion.ops.facts import indices_of, is_conversion, is_rearranged
+from ganglion.ops.facts import indices_of, is_conversion, is_op, is_rearranged
+from ganglion.ops.named import ONE_HOT
 from ganglion.ops.values import static_shape
 from ganglion.tensors import as_array, is_tensor
 
@@ -115,7 +116,7 @@ def index_limit(value: ir.Value) -> int | None:
             if use.idx == indices_of(node) and node.inputs[0] is not None:
                 axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
                 limits.append(static_shape(node.inputs[0])[axis])
-            elif node.op_type == "OneHot" and use.idx == 0:
+            elif is_op(node, ONE_HOT) and use.idx == 0:
                 depth = node.inputs[1]
                 if depth is not None and depth.const_value is not None:
                     limits.append(int(depth.const_value.numpy().reshape(-1)[0]))

@@ -8,6 +8,8 @@ import onnx_ir as ir
 
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
+from ganglion.ops.facts import is_coding, is_op
+from ganglion.ops.named import DEQUANTIZE_LINEAR, RESIZE
 from ganglion.passes.pipeline import ready_to_plan
 from ganglion.plan.planner import dump
 from ganglion.plan.planner import plan as make_plan
@@ -15,7 +17,6 @@ from ganglion.plan.types import Plan
 from ganglion.toolchain.targets import host
 from ganglion.training.step.selection import layer_of
 
-CODES = ("QuantizeLinear", "DequantizeLinear")
 PARAMETER_TYPES = {ir.DataType.FLOAT, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT32}
 
 
@@ -76,10 +77,10 @@ def describe(model: ir.Model, ready: ir.Model, plan: Plan) -> list[Layer]:
         new = [v for v in node.inputs if v is not None and v not in counted and is_parameter(v)]
         row.parameters += sum(int(v.const_value.size) for v in new if v.const_value is not None)
         counted.update(new)
-        if node.op_type not in CODES and node.op_type not in row.operators:
+        if not is_coding(node) and node.op_type not in row.operators:
             row.operators.append(node.op_type)
         if node.inputs[:1] and (node.inputs[0] is None or not node.inputs[0].is_initializer()):
-            coded = node.op_type == "DequantizeLinear" and node.inputs[0] is not None
+            coded = is_op(node, DEQUANTIZE_LINEAR) and node.inputs[0] is not None
             value = node.inputs[0] if coded else node.outputs[0]
             row.output = str(node.outputs[0].shape)
             row.dtype = "" if value is None or value.dtype is None else str(value.dtype.numpy())
@@ -89,15 +90,15 @@ def describe(model: ir.Model, ready: ir.Model, plan: Plan) -> list[Layer]:
 def _home(node: ir.Node) -> str:
     """The layer to show a node under; what quantises goes to the layer that makes the numbers, or,
     for weights and the network's inputs, to the one that reads them."""
-    if node.op_type not in CODES:
+    if not is_coding(node):
         return layer_of(node)
     above: ir.Node | None = node
-    while above is not None and above.op_type in CODES:
+    while above is not None and is_coding(above):
         above = None if above.inputs[0] is None else above.inputs[0].producer()
     if above is not None:
         return layer_of(above)
     below = node
-    while below.op_type in CODES and (uses := list(below.outputs[0].uses())):
+    while is_coding(below) and (uses := list(below.outputs[0].uses())):
         below = uses[0].node
     return layer_of(below)
 
@@ -106,8 +107,8 @@ def is_parameter(value: ir.Value) -> bool:
     """Whether a value is a weight: no shape, index, single number, or scale of codes."""
     if not value.is_initializer() or value.const_value is None or not value.shape:
         return False
-    settings = {"QuantizeLinear", "DequantizeLinear", "Resize"}
-    read_as = {use.idx for use in value.uses() if use.node.op_type in settings}
+    read_as = {use.idx for use in value.uses()
+               if is_coding(use.node) or is_op(use.node, RESIZE)}
     return value.dtype in PARAMETER_TYPES and not any(read_as)
 
 

@@ -14,6 +14,8 @@ from ganglion.cli.show import print_json, print_table, say
 from ganglion.cli.source import Source
 from ganglion.formats import save
 from ganglion.ops.classes import class_names, name_classes
+from ganglion.ops.facts import is_coding, is_op
+from ganglion.ops.named import SIGMOID, SOFTMAX
 from ganglion.training import evaluate, fit
 from ganglion.training.callbacks import CSVLogger
 from ganglion.training.metrics import classes
@@ -148,13 +150,12 @@ def guess_losses(model: ir.Model, y: Arrays | None) -> list[str]:
 
 def _guess(output: ir.Value, y: np.ndarray | None) -> str:
     producer = output.producer()
-    while producer is not None and producer.op_type in ("QuantizeLinear", "DequantizeLinear"):
+    while producer is not None and is_coding(producer):
         producer = None if producer.inputs[0] is None else producer.inputs[0].producer()
-    last = "" if producer is None else producer.op_type
-    if last == "Softmax":
+    if is_op(producer, SOFTMAX):
         one_hot = y is not None and y.ndim > 1 and y.shape[-1] > 1
         return "categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"
-    return "binary_crossentropy" if last == "Sigmoid" else "mean_squared_error"
+    return "binary_crossentropy" if is_op(producer, SIGMOID) else "mean_squared_error"
 
 
 def fitting(losses: Sequence[str], of_classes: Sequence[str], of_values: Sequence[str]

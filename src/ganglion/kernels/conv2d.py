@@ -22,7 +22,6 @@ from ganglion.kernels.isa import (
     Isa,
 )
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
-from ganglion.kernels.narrow import narrow
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(1)
         one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms, rows, width, isa.lanes,
-                                  1.0 if isa.lanes == 4 else 2.0)
+                                  isa.multiplies)
         copied = g.images * g.image / isa.lanes if g.copied else 0.0
         packed = 0.0 if spec.w_const else 3.0 * spec.o * g.terms / isa.lanes
         return g.images * spec.groups * one + copied + packed
@@ -209,8 +208,8 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
                    scratch_bytes=scratch_bytes)
 
 
-def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv2dSpec]:
-    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
+def _code_variant(isa: Isa, rows: int, vectors: int) -> Variant[Conv2dSpec]:
+    width, group, packs = vectors * isa.lanes, isa.terms, isa.packs
 
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
@@ -225,19 +224,18 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Conv
         wide = tiling.padded(each, isa.lanes)
         parts = []
         for w, b in zip(weights, start.reshape(spec.groups, -1)[:, order]):
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, w, b)
+            sums = tiling.folded(spec.dtype, isa, spec.requant.x_zero_point, w, b)
             parts += [tiling.padded_to(sums, wide).view(np.int8),
-                      tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
+                      tiling.groups(w, isa, width)]
         return {**consts, "w": np.concatenate(parts),
                 "multiplier": np.concatenate([tiling.padded_to(f, wide) for f in
                                               factors.reshape(-1, each)[:, order]])}
 
     def cost(spec: Conv2dSpec) -> float:
         g = spec.geometry(group)
-        per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         columns = spec.o // spec.groups
         one = tiling.pixel_cycles(g.p, g.q, columns, g.terms // group, rows, width, isa.lanes,
-                                  per_cycle, tiling.finish_cycles(columns, vectors, packs))
+                                  isa.dots, tiling.finish_cycles(columns, vectors, packs))
         copied = g.images * g.image / (2 * isa.lanes) if g.copied else 0.0
         return g.images * spec.groups * one + copied
 
@@ -263,9 +261,9 @@ def _folded_consts(spec: Conv2dSpec, consts: dict[str, np.ndarray], count: int
             for name, array in consts.items()}
 
 
-def _folded_variant(isa: Isa, rows: int, count: int, group: int) -> Variant[Conv2dSpec]:
+def _folded_variant(isa: Isa, rows: int, count: int) -> Variant[Conv2dSpec]:
     """For few output channels: `count` columns fill a vector. See `Conv2dSpec.folded`."""
-    plain = _code_variant(isa, rows, 1, group)
+    plain = _code_variant(isa, rows, 1)
     assert plain.pack is not None
     pack = plain.pack
 
@@ -313,10 +311,9 @@ def _winograd_variant(isa: Isa, rows: int, vectors: int) -> Variant[Conv2dSpec]:
 
     def cost(spec: Conv2dSpec) -> float:
         tiles, c, o = _tiles(spec), -(-spec.c // lanes), -(-spec.o // lanes)
-        per_cycle = 1.0 if lanes == 4 else 2.0
-        moved = tiles * (260.0 * c + 210.0 * o) * (2.0 if lanes == 4 else 1.0) / 2
+        moved = tiles * (260.0 * c + 210.0 * o) / isa.multiplies
         products = 36 * tiling.product_cycles(tiles, o * lanes, spec.c, rows, vectors * lanes,
-                                              lanes, per_cycle)
+                                              lanes, isa.multiplies)
         weights = -(-tiles // rows) * 36 * spec.c * o * lanes / 12
         return spec.n * (moved + max(products, weights))
 
@@ -335,14 +332,14 @@ VARIANTS = (
     *(_winograd_variant(AVX512, *tile) for tile in ((16, 1), (8, 2), (4, 4))),
     *(_winograd_variant(AVX2, *tile) for tile in ((6, 2), (12, 1), (4, 2))),
     *(_winograd_variant(NEON, *tile) for tile in ((8, 2), (4, 4))),
-    *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (8, 1))),
-    *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (28, 1), (6, 4))),
-    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (24, 1), (6, 4))),
-    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
-    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
-    *(_folded_variant(VNNI, 28, count, 4) for count in (2, 4)),
-    *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (8, 2))),
-    *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (8, 1))),
+    *(_code_variant(AVX2, *tile) for tile in ((4, 2), (8, 1))),
+    *(_code_variant(VNNI, *tile) for tile in ((14, 2), (28, 1), (6, 4))),
+    *(_code_variant(AVX512, *tile) for tile in ((12, 2), (24, 1), (6, 4))),
+    *(_code_variant(AVXVNNI, *tile) for tile in ((6, 2), (12, 1), (4, 3))),
+    *(_code_variant(DOTPROD, *tile) for tile in ((8, 2), (12, 1), (6, 3))),
+    *(_folded_variant(VNNI, 28, count) for count in (2, 4)),
+    *(_code_variant(NEON, *tile) for tile in ((4, 4), (8, 2))),
+    *(_code_variant(SIMD128, *tile) for tile in ((4, 2), (8, 1))),
 )
 CONV2D: Family[Conv2dSpec] = Family("conv2d", operands, reference, VARIANTS, macs)
 FAMILIES = (CONV2D,)

@@ -40,7 +40,7 @@ def _variant(isa: Isa, pixels: int) -> Variant[Conv2dSpec]:
         walked = borders.walk(spec, spec.dtype != "float32")
         vectors = spec.n * spec.out_hw[0] * spec.out_hw[1] * -(-spec.c // isa.lanes)
         copied = spec.n * walked.image / isa.lanes if walked.copied else 0.0
-        each = spec.kernel[0] * spec.kernel[1] * (1.0 if isa.lanes == 4 else 0.6)
+        each = spec.kernel[0] * spec.kernel[1] * (0.2 + 0.8 / isa.multiplies)
         each += 2.0 if spec.dtype == "float32" else 9.0
         return vectors * each + copied
 
@@ -66,7 +66,7 @@ def _vnni_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.
     bias = consts["bias"].reshape(-1) if spec.bias else None
     start, factors = spec.requant.begin(spec.dtype, w, bias, consts["multiplier"])
     start = start if bias is None else start + bias
-    sums = tiling.folded(spec.dtype, 4, spec.requant.x_zero_point, w.T, start)
+    sums = tiling.folded(spec.dtype, VNNI, spec.requant.x_zero_point, w.T, start)
     kh, kw = spec.kernel
     together = bytewise.rows(spec)
     groups = [(row, members) for row in range(together) for members in bytewise.taps(spec)]

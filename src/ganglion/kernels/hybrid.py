@@ -128,12 +128,12 @@ def _heads(spec: Spec, group: int) -> bool:
     return group == 4 and not spec.unsigned
 
 
-def _packed(spec: Spec, isa: Isa, width: int, group: int, w: np.ndarray) -> list[np.ndarray]:
+def _packed(spec: Spec, isa: Isa, width: int, w: np.ndarray) -> list[np.ndarray]:
     """One group's weights [terms, columns]: [sums: int32], panels."""
     sums = tiling.padded_to(w.astype(np.int64).sum(0).astype(np.int32),
                             tiling.padded(w.shape[1], isa.lanes))
-    return [*([sums.view(np.int8)] if _heads(spec, group) else []),
-            tiling.groups(w, isa.lanes, width, group, isa.name == "neon")]
+    return [*([sums.view(np.int8)] if _heads(spec, isa.terms) else []),
+            tiling.groups(w, isa, width)]
 
 
 def _quantise_cycles(count: int, isa: Isa, unsigned: bool) -> float:
@@ -141,12 +141,12 @@ def _quantise_cycles(count: int, isa: Isa, unsigned: bool) -> float:
     return count / isa.lanes * (3.0 if unsigned else 4.0)
 
 
-def _conv_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[HybridConvSpec]:
-    width = vectors * isa.lanes
+def _conv_variant(isa: Isa, rows: int, vectors: int) -> Variant[HybridConvSpec]:
+    width, group = vectors * isa.lanes, isa.terms
 
     def pack(spec: HybridConvSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = [part for w in weights_by_group(spec, consts["w"], spec.geometry(group).run)
-                 for part in _packed(spec, isa, width, group, w)]
+                 for part in _packed(spec, isa, width, w)]
         scales = consts["scale"].reshape(spec.groups, -1)
         wide = tiling.padded(spec.o // spec.groups, isa.lanes)
         return {**consts, "w": np.concatenate(parts),
@@ -155,7 +155,7 @@ def _conv_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Hybr
     def cost(spec: HybridConvSpec) -> float:
         g = spec.geometry(group)
         one = tiling.pixel_cycles(g.p, g.q, spec.o // spec.groups, g.terms // group, rows, width,
-                                  isa.lanes, tiling.dots_per_cycle(isa.lanes, group))
+                                  isa.lanes, isa.dots)
         return g.images * (spec.groups * one + _quantise_cycles(g.image, isa, spec.unsigned))
 
     def scratch_bytes(spec: HybridConvSpec) -> int:
@@ -166,19 +166,19 @@ def _conv_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[Hybr
                    scratch_bytes=scratch_bytes)
 
 
-def _matmul_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[HybridMatMulSpec]:
-    width = vectors * isa.lanes
+def _matmul_variant(isa: Isa, rows: int, vectors: int) -> Variant[HybridMatMulSpec]:
+    width, group = vectors * isa.lanes, isa.terms
 
     def pack(spec: HybridMatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         wide = tiling.padded(spec.n, isa.lanes)
         b = consts["b"].reshape(spec.k, spec.n)
-        return {**consts, "b": np.concatenate(_packed(spec, isa, width, group, b)),
+        return {**consts, "b": np.concatenate(_packed(spec, isa, width, b)),
                 "scale": tiling.padded_to(consts["scale"].reshape(-1), wide)}
 
     def cost(spec: HybridMatMulSpec) -> float:
         return _quantise_cycles(spec.m * spec.k, isa, spec.unsigned) + tiling.product_cycles(
             spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes,
-            tiling.dots_per_cycle(isa.lanes, group))
+            isa.dots)
 
     def scratch_bytes(spec: HybridMatMulSpec) -> int:
         return tiling.padded(spec.k, group) * min(rows, spec.m) * (1 if group == 4 else 2)
@@ -196,20 +196,16 @@ MATMUL_TILES = {AVX2: ((4, 2), (1, 8), (8, 1)), VNNI: ((14, 2), (1, 8), (6, 4), 
                 AVX512: ((12, 2), (1, 8), (24, 1)), AVXVNNI: ((6, 2), (1, 6), (12, 1), (4, 3))}
 
 
-def _group(isa: Isa) -> int:
-    return 4 if isa in (VNNI, AVXVNNI) else 2
-
-
 HYBRID_CONV2D: Family[HybridConvSpec] = Family("hybrid_conv2d", conv_operands, conv_reference, (
     Variant("hybrid_conv2d_any__scalar", SCALAR, "hybrid_conv2d_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec), scratch_bytes=lambda s: s.h * s.w * s.c),
-    *(_conv_variant(isa, *tile, _group(isa)) for isa, tiles in CONV_TILES.items()
+    *(_conv_variant(isa, *tile) for isa, tiles in CONV_TILES.items()
       for tile in tiles)), macs)
 HYBRID_MATMUL: Family[HybridMatMulSpec] = Family(
     "hybrid_matmul", matmul_operands, matmul_reference, (
         Variant("hybrid_matmul_any__scalar", SCALAR, "hybrid_matmul_scalar.c.j2",
                 cost=lambda spec: 2.5 * spec.m * spec.n * spec.k,
                 scratch_bytes=lambda spec: spec.k),
-        *(_matmul_variant(isa, *tile, _group(isa)) for isa, tiles in MATMUL_TILES.items()
+        *(_matmul_variant(isa, *tile) for isa, tiles in MATMUL_TILES.items()
           for tile in tiles)), lambda spec: spec.m * spec.n * spec.k)
 FAMILIES = (HYBRID_CONV2D, HYBRID_MATMUL)

@@ -13,6 +13,11 @@ class Isa:
     """`lanes`: float32 lanes of a vector. `header`: file in `kernels/isa/`.
 
     `includes`: C system headers that the intrinsics need; `implies`: sets that come with it.
+    `multiplies`, `dots`: vector multiply-adds of floats and dot products of bytes (widening
+    included) that a usual core begins in a cycle, for the cost model. `terms`: how many products
+    of bytes a lane's dot product adds. `split`: pairs lie in the halves of a vector, not beside
+    each other. `signed`: dot products take both sides signed, not unsigned codes by signed weights.
+    `packs`: four vectors of sums become one of bytes, in an order of their own.
     """
 
     name: str
@@ -20,16 +25,24 @@ class Isa:
     header: str
     includes: tuple[str, ...] = ()
     implies: tuple[str, ...] = ()
+    multiplies: float = 2.0
+    dots: float = 1.3
+    terms: int = 2
+    split: bool = False
+    signed: bool = False
+    packs: bool = False
 
 
+X86, ARM, WASM = ("immintrin.h",), ("arm_neon.h",), ("wasm_simd128.h",)
 SCALAR = Isa("scalar", 1, "scalar.h")
-AVX2 = Isa("avx2", 8, "avx2.h", ("immintrin.h",), ("scalar",))
-AVX512 = Isa("avx512", 16, "avx512.h", ("immintrin.h",), ("avx2", "scalar"))
-AVXVNNI = Isa("avxvnni", 8, "avxvnni.h", ("immintrin.h",), ("avx2", "scalar"))
-VNNI = Isa("vnni", 16, "vnni.h", ("immintrin.h",), ("avx512", "avx2", "scalar"))
-NEON = Isa("neon", 4, "neon.h", ("arm_neon.h",), ("scalar",))
-DOTPROD = Isa("dotprod", 4, "dotprod.h", ("arm_neon.h",), ("neon", "scalar"))
-SIMD128 = Isa("simd128", 4, "simd128.h", ("wasm_simd128.h",), ("scalar",))
+AVX2 = Isa("avx2", 8, "avx2.h", X86, ("scalar",))
+AVX512 = Isa("avx512", 16, "avx512.h", X86, ("avx2", "scalar"))
+AVXVNNI = Isa("avxvnni", 8, "avxvnni.h", X86, ("avx2", "scalar"), dots=2.0, terms=4)
+VNNI = Isa("vnni", 16, "vnni.h", X86, ("avx512", "avx2", "scalar"), dots=2.0, terms=4, packs=True)
+NEON = Isa("neon", 4, "neon.h", ARM, ("scalar",), multiplies=1.0, dots=0.5, split=True)
+DOTPROD = Isa("dotprod", 4, "dotprod.h", ARM, ("neon", "scalar"), multiplies=1.0, dots=2.0,
+              terms=4, signed=True)
+SIMD128 = Isa("simd128", 4, "simd128.h", WASM, ("scalar",), multiplies=1.0, dots=0.5)
 
 ISAS = {isa.name: isa for isa in (SCALAR, AVX2, AVXVNNI, AVX512, VNNI, NEON, DOTPROD,
                                    SIMD128)}

@@ -18,7 +18,6 @@ from ganglion.kernels.isa import (
     VNNI,
     Isa,
 )
-from ganglion.kernels.narrow import narrow
 from ganglion.kernels.program import Program, evaluate
 
 
@@ -180,7 +179,6 @@ def _matrices(spec: MatMulSpec, b: np.ndarray) -> np.ndarray:
 
 def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Variant[MatMulSpec]:
     width = vectors * isa.lanes
-    per_cycle = 1.0 if isa.lanes == 4 else 2.0
 
     def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not spec.b_const:
@@ -193,8 +191,8 @@ def _float_variant(isa: Isa, rows: int, vectors: int, chains: int = 1) -> Varian
         return 4 * spec.k * min(width, tiling.padded(spec.n, isa.lanes)) if moved else 0
 
     def cost(spec: MatMulSpec) -> float:
-        one = tiling.product_cycles(spec.m, spec.n, spec.k, rows, width, isa.lanes, per_cycle,
-                                    chains)
+        one = tiling.product_cycles(spec.m, spec.n, spec.k, rows, width, isa.lanes,
+                                    isa.multiplies, chains)
         moved = 3 * spec.k * spec.n / isa.lanes if scratch_bytes(spec) else 0.0
         return spec.batch * (one + moved)
 
@@ -223,8 +221,8 @@ def _dot_variant(isa: Isa) -> Variant[MatMulSpec]:
                    cost=cost, pack=pack)
 
 
-def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatMulSpec]:
-    width, packs = vectors * isa.lanes, tiling.packs(group, isa.lanes)
+def _code_variant(isa: Isa, rows: int, vectors: int) -> Variant[MatMulSpec]:
+    width, group, packs = vectors * isa.lanes, isa.terms, isa.packs
 
     def accepts(spec: MatMulSpec) -> bool:
         one_bias = not (spec.bias and spec.b_batch)
@@ -243,12 +241,12 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
         start = start if bias is None else start + bias
         parts = []
         for b in matrices[..., order]:
-            sums = tiling.folded(spec.dtype, group, spec.requant.x_zero_point, b, start[order])
+            sums = tiling.folded(spec.dtype, isa, spec.requant.x_zero_point, b, start[order])
             if spec.bias:
                 found["bias"] = tiling.padded_to(sums, wide)
             else:
                 parts.append(tiling.padded_to(sums, wide).view(np.int8))
-            parts.append(tiling.groups(b, isa.lanes, width, group, isa.name == "neon"))
+            parts.append(tiling.groups(b, isa, width))
         return {**found, "b": np.concatenate(parts)}
 
     def scratch_bytes(spec: MatMulSpec) -> int:
@@ -257,9 +255,8 @@ def _code_variant(isa: Isa, rows: int, vectors: int, group: int) -> Variant[MatM
 
     def cost(spec: MatMulSpec) -> float:
         prepare = 0.0 if spec.readable(group) else spec.m * spec.k / (4 * isa.lanes)
-        per_cycle = tiling.dots_per_cycle(isa.lanes, group)
         return spec.batch * (prepare + tiling.product_cycles(
-            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, per_cycle,
+            spec.m, spec.n, -(-spec.k // group), rows, width, isa.lanes, isa.dots,
             each=tiling.finish_cycles(spec.n, vectors, packs)))
 
     return Variant(f"matmul_q8_{rows}x{width}__{isa.name}", isa, "matmul_code.c.j2",
@@ -276,13 +273,13 @@ VARIANTS = (
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (1, 8), (4, 1, 2), (8, 2))),
     *(_float_variant(SIMD128, *tile) for tile in ((4, 2), (1, 4))),
     *(_dot_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)),
-    *(_code_variant(AVX2, *tile, 2) for tile in ((4, 2), (1, 8), (8, 1))),
-    *(_code_variant(VNNI, *tile, 4) for tile in ((14, 2), (1, 8), (6, 4), (28, 1))),
-    *(_code_variant(AVX512, *tile, 2) for tile in ((12, 2), (1, 8), (6, 4), (24, 1))),
-    *(narrow(_code_variant, AVXVNNI, *tile) for tile in ((6, 2), (1, 6), (12, 1), (4, 3))),
-    *(narrow(_code_variant, DOTPROD, *tile) for tile in ((8, 2), (1, 6), (12, 1), (6, 3))),
-    *(_code_variant(NEON, *tile, 2) for tile in ((4, 4), (1, 8), (8, 2))),
-    *(_code_variant(SIMD128, *tile, 2) for tile in ((4, 2), (1, 4))),
+    *(_code_variant(AVX2, *tile) for tile in ((4, 2), (1, 8), (8, 1))),
+    *(_code_variant(VNNI, *tile) for tile in ((14, 2), (1, 8), (6, 4), (28, 1))),
+    *(_code_variant(AVX512, *tile) for tile in ((12, 2), (1, 8), (6, 4), (24, 1))),
+    *(_code_variant(AVXVNNI, *tile) for tile in ((6, 2), (1, 6), (12, 1), (4, 3))),
+    *(_code_variant(DOTPROD, *tile) for tile in ((8, 2), (1, 6), (12, 1), (6, 3))),
+    *(_code_variant(NEON, *tile) for tile in ((4, 4), (1, 8), (8, 2))),
+    *(_code_variant(SIMD128, *tile) for tile in ((4, 2), (1, 4))),
 )
 MATMUL: Family[MatMulSpec] = Family("matmul", operands, reference, VARIANTS, macs)
 FAMILIES = (MATMUL,)

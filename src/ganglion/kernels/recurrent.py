@@ -16,7 +16,7 @@ from ganglion.kernels.literal import literal_f32
 from ganglion.kernels.tiling import panels
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
+DEFAULTS = {"lstm": ("sigmoid", "tanh", "tanh"), "gru": ("sigmoid", "tanh"), "rnn": ("tanh",)}
 ALPHA = {"affine": 1.0, "leakyrelu": 0.01, "hardsigmoid": 0.2, "elu": 1.0}
 BLOCK_ROWS = 48
 """Rows that make a product of the inputs worth its while."""

@@ -10,6 +10,8 @@ from functools import cache
 
 import numpy as np
 
+from ganglion.kernels.isa import Isa
+
 WINOGRAD_POINTS = (0.6875, 1.375)
 """F(4×4, 3×3) is interpolated at 0, ±these and infinity: their powers are exact in float32, and
 rounding errors a quarter of those with ±1 and ±2 (found by trying)."""
@@ -69,17 +71,15 @@ def panels(b: np.ndarray, width: int, lanes: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def groups(b: np.ndarray, lanes: int, width: int, group: int, split: bool) -> np.ndarray:
-    """int8 weights [K, N] for integer dot products: panels of [K / group][vectors][lanes][group].
-
-    K and N are padded with zeros. `split`: [group][lanes] instead within a vector.
-    """
+def groups(b: np.ndarray, isa: Isa, width: int) -> np.ndarray:
+    """int8 weights [K, N] for integer dot products: panels of [K / terms][vectors][lanes][terms],
+    or [terms][lanes] within a vector where the set splits pairs. K and N are padded with zeros."""
     k, n = b.shape
-    full = np.zeros((padded(k, group), n), np.int8)
+    full = np.zeros((padded(k, isa.terms), n), np.int8)
     full[:k] = b
-    grouped = panels(full.reshape(-1, group, n).swapaxes(1, 2), width, lanes)
-    if split:
-        grouped = grouped.reshape(-1, lanes, group).swapaxes(1, 2)
+    grouped = panels(full.reshape(-1, isa.terms, n).swapaxes(1, 2), width, isa.lanes)
+    if isa.split:
+        grouped = grouped.reshape(-1, isa.lanes, isa.terms).swapaxes(1, 2)
     return np.asarray(grouped.reshape(-1))
 
 
@@ -91,17 +91,13 @@ def origin(dtype: str, group: int, zero_point: int) -> int:
     return zero_point
 
 
-def folded(dtype: str, group: int, zero_point: int, weights: np.ndarray,
+def folded(dtype: str, isa: Isa, zero_point: int, weights: np.ndarray,
            bias: np.ndarray | None) -> np.ndarray:
-    """int32 biases [N] that make up for zero points left in prepared codes; weights [K, N]."""
-    left = zero_point - origin(dtype, group, zero_point)
+    """int32 biases [N] that make up for zero points left in prepared codes; weights [K, N]. Signed
+    dot products take codes less 128, as if the zero point were as much less."""
+    left = zero_point - origin(dtype, isa.terms, zero_point) - (128 if isa.signed else 0)
     sums = -left * weights.astype(np.int64).sum(0)
     return np.asarray((sums if bias is None else sums + bias).astype(np.int32))
-
-
-def packs(group: int, lanes: int) -> bool:
-    """Whether sums become codes four vectors at a time, by packing: vectors of 16 alone."""
-    return group == 4 and lanes == 16
 
 
 def pack_order(columns: int, vectors: int) -> np.ndarray:
@@ -131,13 +127,6 @@ def run(starts: Sequence[int], sizes: Sequence[int], lanes: int = 16) -> int:
 def padded_to(values: np.ndarray, columns: int) -> np.ndarray:
     """A vector of channels with zeros behind it."""
     return np.concatenate([values, np.zeros(columns - values.size, values.dtype)])
-
-
-def dots_per_cycle(lanes: int, group: int) -> float:
-    """Vector dot products of `group` terms that a core begins in a cycle, widening included."""
-    if group == 4:
-        return 2.0
-    return 0.5 if lanes == 4 else 1.3
 
 
 def finish_cycles(columns: int, vectors: int, packing: bool) -> float:

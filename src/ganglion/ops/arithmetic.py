@@ -199,6 +199,8 @@ def _sign(attrs: Attrs, x: Expr) -> Expr:
 
 def _mean(attrs: Attrs, *xs: Expr) -> Expr:
     total = reduce(lambda a, b: binary("add", a, b), xs)
+    if len(xs) == 1:
+        return total
     return total * (1 / len(xs)) if total.dtype == "float32" else total / len(xs)
 
 

@@ -45,9 +45,10 @@ class View:
 
 @dataclass(frozen=True)
 class Kernel:
-    """Lowered by the function of this name in `plan/lowering/`; extra constants in `fixed`."""
+    """Lowered by the function of this name in `plan/lowering/`; `kind` is which of its family."""
 
     family: str
+    kind: str = ""
 
 
 Lowering = Pointwise | View | Kernel
@@ -68,6 +69,59 @@ class Moves(Enum):
     JOIN = 5
 
 
+class Axes(Enum):
+    """How the axes of the first result come from the first input's: whoever follows an axis through
+    a network (a transpose, time, channels) has a rule for each of these, not for operators.
+
+    SAME: they stay. BROADCAST: they stay, other inputs are stretched. ALONG: they stay, `axis` is
+    worked along. INNER: they stay, those from `axis` on are worked on together. CHANNELS: they
+    stay, axis 1 has numbers of its own in the other inputs; PLANES: the same, and all axes behind
+    are worked on together. POOLED: windows slide along those behind 1; CONVOLVED, SPREAD: besides,
+    axis 1 is summed with weights [O, I, ...] or [I, O, ...]. SCALED: sizes change. PRODUCT: the
+    last is summed with the second input; ROWS: the same of two. ROUNDED: they stay, `axis` may have
+    scales of its own. REDUCED, SQUEEZED, UNSQUEEZED: those that input 1 lists go or come.
+    PERMUTED: in another order. RESHAPED: the elements stay in order. JOINED: inputs lie behind
+    each other along `axis`. PICKED: indices stand in place of `axis`. CUT, PADDED, REPEATED,
+    EXPANDED: each is shortened, lengthened, repeated, stretched. STEPS: steps, batch, units.
+    """
+
+    SAME = 1
+    BROADCAST = 2
+    ALONG = 3
+    INNER = 4
+    CHANNELS = 5
+    PLANES = 6
+    POOLED = 7
+    CONVOLVED = 8
+    SPREAD = 9
+    SCALED = 10
+    PRODUCT = 11
+    ROWS = 12
+    ROUNDED = 13
+    REDUCED = 14
+    SQUEEZED = 15
+    UNSQUEEZED = 16
+    PERMUTED = 17
+    RESHAPED = 18
+    JOINED = 19
+    PICKED = 20
+    CUT = 21
+    PADDED = 22
+    REPEATED = 23
+    EXPANDED = 24
+    STEPS = 25
+
+
+@dataclass(frozen=True)
+class Points:
+    """Which inputs are the zero points of the first input (`x`) and of the output (`y`) of an
+    operator on codes; `tied`: both have one dtype. A build may raise codes and points alike."""
+
+    x: int | None
+    y: int | None
+    tied: bool = False
+
+
 @dataclass(frozen=True)
 class Op:
     """One operator. An empty cell is explicit: None means that it does not exist.
@@ -84,9 +138,13 @@ class Op:
     all that training learns, `states`: what its cells start from, for a recurrent layer,
     `indices`: which rows, along `axis`, of the first input.
     `along`: the default of `axis`, the one axis that it works along.
+    `axes`: see `Axes`; None where that follows from another cell, or no axis can be followed.
+    `units`: the axis of the weight that has one entry an output, by the attributes.
     `moves`: see `Moves`, by the attributes where they decide; None computes. `even`: 256 even steps
     describe its results well; `limits`: these lie between them whatever it reads. `codes`: it reads
-    or gives the codes of rounded numbers. `exact`: its floats come out the same of every build.
+    or gives the codes of rounded numbers, `points` of zero. `divides`: it divides before it
+    decides. `exact`: its floats come out the same of every build. `statistics`: which inputs are
+    running means and variances of batches.
     """
 
     name: str
@@ -103,10 +161,15 @@ class Op:
     states: tuple[int, ...] = ()
     indices: int | None = None
     along: int | None = None
+    axes: Axes | None = None
+    units: Callable[[Attrs], int] | None = None
     moves: Moves | Callable[[Attrs], Moves | None] | None = None
     even: bool = False
     limits: tuple[float, float] = (-inf, inf)
     codes: bool = False
+    points: Points | None = None
+    divides: bool = False
+    statistics: tuple[int, ...] = ()
     exact: bool = False
     made_of: Callable[[Builder, ir.Node], Sequence[ir.Value] | None] | None = None
 

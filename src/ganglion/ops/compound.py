@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.base import Array, Attrs, Dims, Infer, Op, Reference
+from ganglion.ops.base import Array, Attrs, Axes, Dims, Infer, Op, Reference
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import constant_ints, optional, rank, source, target
 from ganglion.ops.quantization import quantize_linear
@@ -287,15 +287,17 @@ def _like_first(attrs: Attrs, inputs: Sequence[ir.Value | None]
 
 def _row(name: str, since: str, made_of: Callable[[Builder, ir.Node], Made],
          reads: tuple[str, ...] = (), learned: tuple[int, ...] = (),
-         reference: Reference | None = None, infer: Infer | None = None) -> Op:
+         reference: Reference | None = None, infer: Infer | None = None,
+         axes: Axes | None = None, divides: bool = False) -> Op:
     return Op(name, source=f"ONNX {name}-{since}", reads=reads, made_of=made_of, learned=learned,
-              reference=reference, infer=infer)
+              reference=reference, infer=infer, axes=axes, divides=divides)
 
 
 REDUCES = ("keepdims", "noop_with_empty_axes")
 
 ROWS = (
-    _row("InstanceNormalization", "6", _instance_norm, ("epsilon",), (1, 2)),
+    _row("InstanceNormalization", "6", _instance_norm, ("epsilon",), (1, 2),
+         axes=Axes.PLANES),
     _row("GroupNormalization", "21", _group_norm, ("epsilon", "num_groups"), (1, 2),
          _group_norm_reference, _like_first),
     _row("MeanVarianceNormalization", "13", _mean_variance_norm, ("axes",),
@@ -311,6 +313,7 @@ ROWS = (
     _row("CumSum", "14", _running_sum, ("exclusive", "reverse")),
     _row("Trilu", "14", _triangle, ("upper",), reference=_triangle_reference),
     _row("Tan", "7", _tan), _row("Sinh", "9", _sinh), _row("Cosh", "9", _cosh),
-    _row("DynamicQuantizeLinear", "11", _dynamic_codes, reference=_dynamic_reference),
+    _row("DynamicQuantizeLinear", "11", _dynamic_codes, reference=_dynamic_reference,
+         divides=True),
     _row("MatMulInteger", "10", _integer_product),
 )

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_ints
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Axes, Dims, Kernel, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, source
 from ganglion.ops.values import attributes, static_shape
@@ -172,10 +172,11 @@ def _weight_grad_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
 
 ROWS = (
     Op("Conv", source="ONNX Conv-11", reads=CONV_READS, lower=Kernel("conv"), weights=(1,),
-       added=(2,), learned=(1, 2), even=True, vjp=_conv_vjp,
-       reference=conv),
+       axes=Axes.CONVOLVED, units=lambda attrs: 0, added=(2,), learned=(1, 2), even=True,
+       vjp=_conv_vjp, reference=conv),
     Op("ConvTranspose", source="ONNX ConvTranspose-11", reads=TRANSPOSED_READS,
        lower=Kernel("conv_transpose"), weights=(1,), added=(2,), learned=(1, 2), even=True,
+       axes=Axes.SPREAD, units=lambda attrs: 1,
        vjp=_conv_transpose_vjp, reference=conv_transpose),
     Op("ConvWeightGrad", source="inputs x, dy; attributes as Conv's, kernel_shape given; output dw",
        domain=GANGLION_DOMAIN, reads=CONV_READS, lower=Kernel("conv_weight_grad"),

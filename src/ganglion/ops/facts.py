@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.ops.base import Kernel, Moves, Op, Pointwise, View
+from ganglion.ops.base import Axes, Kernel, Moves, Op, Pointwise, View
 from ganglion.ops.pointwise import operand, program
 from ganglion.ops.registry import find
 from ganglion.ops.values import attributes
@@ -14,15 +14,57 @@ CONVERSIONS = frozenset({"input", "neg", "cast", "odd", "half", "bhalf"})
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
                     "Multinomial", "Bernoulli", "Dropout"})
 """ONNX's operators that may give something else each time."""
-
-
-POOLS = (Kernel("pool"), Kernel("global_pool"))
-REDUCE, TABLE, UNIFORM = Kernel("reduce"), Kernel("table"), Kernel("random_uniform")
+SIZED_BY_DATA = frozenset({"NonZero", "Unique", "Compress"})
+"""ONNX's operators whose output has no known shape but is never larger than rank × input."""
+POOLS = ("pool", "global_pool")
 
 
 def row_of(node: ir.Node | None) -> Op | None:
     """The row of a node's operator."""
     return None if node is None else find(node.domain, node.op_type)
+
+
+def is_op(node: ir.Node | None, *ops: Op) -> bool:
+    """Whether the node is one of these operators."""
+    row = row_of(node)
+    return any(row is op for op in ops)
+
+
+def family_of(node: ir.Node | None) -> str:
+    """The family of kernels that computes the node; "" for views and element-wise nodes."""
+    row = row_of(node)
+    return row.lower.family if row is not None and isinstance(row.lower, Kernel) else ""
+
+
+def kind_of(node: ir.Node) -> str:
+    """Which of its family the node is: the mode of a pool or reduction, a recurrent cell."""
+    row = row_of(node)
+    return row.lower.kind if row is not None and isinstance(row.lower, Kernel) else ""
+
+
+def axes_of(node: ir.Node | None) -> Axes | None:
+    """How axes pass through the node; None where they cannot be followed."""
+    row = row_of(node)
+    if row is None or row.axes is not None:
+        return None if row is None else row.axes
+    if is_pointwise(node):
+        return Axes.BROADCAST
+    if row.states:
+        return Axes.STEPS
+    if is_reduction(node):
+        return Axes.REDUCED
+    return None if row.along is None else Axes.ALONG
+
+
+def units_of(node: ir.Node) -> int:
+    """The axis of the weight that has an entry for each output, of each group where there are some.
+
+    Raises ValueError for a node without such a weight.
+    """
+    row = row_of(node)
+    if row is None or row.units is None:
+        raise ValueError(f"node {node.name!r} ({node.op_type}) has no weight of units")
+    return row.units(attributes(node))
 
 
 def movement(node: ir.Node | None) -> Moves | None:
@@ -38,6 +80,11 @@ def movement(node: ir.Node | None) -> Moves | None:
 def is_view(node: ir.Node | None) -> bool:
     """Whether the node shows the same elements in another shape."""
     return movement(node) is Moves.VIEW
+
+
+def shows(node: ir.Node | None) -> bool:
+    """Whether the node needs no bytes of its own: the first input's, in another shape or order."""
+    return is_view(node) or axes_of(node) is Axes.PERMUTED
 
 
 def is_rearranged(node: ir.Node | None) -> bool:
@@ -79,6 +126,23 @@ def reads_codes(node: ir.Node) -> bool:
     return row is not None and row.codes
 
 
+def divides(node: ir.Node) -> bool:
+    """Whether the node divides before it decides, and so rounds itself what it decides by."""
+    row = row_of(node)
+    return row is not None and row.divides
+
+
+def statistics_of(node: ir.Node | None) -> tuple[int, ...]:
+    """Which inputs are a batch's running statistics, of a node that normalises by these."""
+    row = row_of(node)
+    return () if row is None else row.statistics
+
+
+def is_coding(node: ir.Node | None) -> bool:
+    """Whether the node turns numbers into codes or codes into numbers."""
+    return axes_of(node) is Axes.ROUNDED
+
+
 def indices_of(node: ir.Node) -> int | None:
     """Which input picks places along an axis of the first."""
     row = row_of(node)
@@ -99,33 +163,45 @@ def is_recurrent(node: ir.Node | None) -> bool:
     return row is not None and bool(row.states)
 
 
+def states_of(node: ir.Node) -> tuple[int, ...]:
+    """Which inputs its cells start from."""
+    row = row_of(node)
+    return () if row is None else row.states
+
+
 def is_reduction(node: ir.Node | None) -> bool:
     """Whether the node makes one number of many along axes, by a sum or an extreme."""
-    row = row_of(node)
-    return row is not None and row.lower == REDUCE
+    return family_of(node) == "reduce"
 
 
 def is_average(node: ir.Node | None) -> bool:
     """Whether the node averages windows or all pixels of the first input."""
-    row = row_of(node)
-    return row is not None and row.lower in POOLS and movement(node) is None
+    return family_of(node) in POOLS and movement(node) is None
 
 
 def is_table(node: ir.Node | None) -> bool:
     """Whether the node looks a function of 8-bit codes up."""
-    row = row_of(node)
-    return row is not None and row.lower == TABLE
+    return family_of(node) == "table"
 
 
 def is_random(node: ir.Node) -> bool:
     """Whether it may give something else each time: never folded, never merged."""
-    row = row_of(node)
-    return node.op_type in RANDOM or (row is not None and row.lower == UNIFORM)
+    return node.op_type in RANDOM or family_of(node) == "random_uniform"
+
+
+def is_sized_by_data(node: ir.Node) -> bool:
+    """Whether the shape of its output follows from the numbers that it reads."""
+    return node.domain == "" and node.op_type in SIZED_BY_DATA
 
 
 def is_inexact(node: ir.Node) -> bool:
     """Whether an element-wise node calls a function that targets may round differently."""
     return not ROUNDED_ANYHOW.isdisjoint(_instructions(node))
+
+
+def is_copy(node: ir.Node) -> bool:
+    """Whether an element-wise node gives its only operand as it is: a sum or maximum of one."""
+    return is_pointwise(node) and len(node.inputs) == 1 and _instructions(node) == {"input"}
 
 
 def is_conversion(node: ir.Node | None) -> bool:

@@ -91,10 +91,10 @@ def _infer_gemm(attrs: Attrs, inputs: Sequence[ir.Value | None]) -> list[tuple[i
 ROWS = (
     # (x, w, w_scale, [bias]); attributes of Conv.
     Op("HybridConv", source="ONNX Conv-11 on int8 weights, x quantised on the fly", codes=True,
-       domain=GANGLION_DOMAIN, reads=CONV_READS, lower=Kernel("hybrid_conv"), reference=hybrid_conv,
-       infer=like_float("Conv", (0, 1), CONV_READS, 0)),
+       divides=True, domain=GANGLION_DOMAIN, reads=CONV_READS, lower=Kernel("hybrid_conv"),
+       reference=hybrid_conv, infer=like_float("Conv", (0, 1), CONV_READS, 0)),
     # (a, b, b_scale, [bias]); no attributes.
     Op("HybridGemm", source="ONNX MatMul-13 on int8 weights, a quantised on the fly", codes=True,
-       domain=GANGLION_DOMAIN, lower=Kernel("hybrid_gemm"), reference=hybrid_gemm,
+       divides=True, domain=GANGLION_DOMAIN, lower=Kernel("hybrid_gemm"), reference=hybrid_gemm,
        infer=_infer_gemm),
 )

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_str
-from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import rank, scatter_rows, source, stops, zeros
 from ganglion.ops.values import attributes, dims, static_shape
@@ -134,7 +134,7 @@ def _one_hot_reference(attrs: Attrs, index: Array, depth: Array, values: Array
 
 
 ROWS = (
-    Op("Gather", source="ONNX Gather-13",
+    Op("Gather", source="ONNX Gather-13", axes=Axes.PICKED,
        reads=("axis",),
        lower=Kernel("gather"), learned=(0,), indices=1, moves=Moves.PLACE, even=True,
        vjp=_gather_vjp,

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_float, get_int
-from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, reshape_like, source, swapped, unbroadcast
 from ganglion.ops.values import attributes, static_shape
@@ -97,10 +97,11 @@ def _gemm_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
 
 ROWS = (
     Op("MatMul", source="ONNX MatMul-13", lower=Kernel("matmul"), weights=(0, 1),
-       learned=(0, 1), even=True, vjp=_matmul_vjp,
+       axes=Axes.PRODUCT, units=lambda attrs: -1, learned=(0, 1), even=True, vjp=_matmul_vjp,
        reference=lambda attrs, a, b: (np.matmul(a, b),)),
     Op("Gemm", source="ONNX Gemm-13",
        reads=("alpha", "beta", "transA", "transB"),
-       lower=Kernel("gemm"), weights=(1,), added=(2,), learned=(1, 2), even=True, vjp=_gemm_vjp,
-       reference=_gemm_reference),
+       lower=Kernel("gemm"), axes=Axes.ROWS, weights=(1,),
+       units=lambda attrs: 1 - get_int(attrs, "transB", 0), added=(2,), learned=(1, 2), even=True,
+       vjp=_gemm_vjp, reference=_gemm_reference),
 )

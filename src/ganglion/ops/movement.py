@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
-from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op, View
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op, View
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import (
     constant_ints,
@@ -33,16 +33,18 @@ def _view_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Valu
     return [dx, *[None] * (len(node.inputs) - 1)]
 
 
-def _permutation(node: ir.Node) -> list[int]:
-    count = rank(source(node, 0))
-    return get_ints(attributes(node), "perm", list(range(count - 1, -1, -1)))
+def permutation(node: ir.Node) -> tuple[int, ...]:
+    """The input's axis for each of a Transpose's output; by default they are reversed."""
+    x = node.inputs[0] if node.inputs else None
+    count = 0 if x is None or x.shape is None else len(x.shape)
+    return tuple(get_ints(attributes(node), "perm", list(range(count - 1, -1, -1))))
 
 
 def _transpose_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     dy = dys[0]
     if dy is None:
         return [None]
-    back = [int(k) for k in np.argsort(_permutation(node))]
+    back = [int(k) for k in np.argsort(permutation(node))]
     return [g.op("Transpose", dy, perm=back)]
 
 
@@ -236,38 +238,44 @@ def _constant_reference(attrs: Attrs) -> tuple[Array, ...]:
 VIEW = View()
 
 ROWS = (
-    Op("Reshape", source="ONNX Reshape-21",
+    Op("Reshape", source="ONNX Reshape-21", axes=Axes.RESHAPED,
        reads=("allowzero",),
        lower=VIEW, vjp=_view_vjp, even=True),
-    Op("Flatten", source="ONNX Flatten-21",
+    Op("Flatten", source="ONNX Flatten-21", axes=Axes.RESHAPED,
        reads=("axis",),
        lower=VIEW, vjp=_view_vjp, even=True),
-    Op("Squeeze", source="ONNX Squeeze-21", lower=VIEW, vjp=_view_vjp, even=True),
-    Op("Unsqueeze", source="ONNX Unsqueeze-21", lower=VIEW, vjp=_view_vjp, even=True),
-    Op("Identity", source="ONNX Identity-21", lower=VIEW, vjp=_view_vjp, even=True),
-    Op("Transpose", source="ONNX Transpose-21",
+    Op("Squeeze", source="ONNX Squeeze-21",
+       axes=Axes.SQUEEZED, lower=VIEW, vjp=_view_vjp, even=True),
+    Op("Unsqueeze", source="ONNX Unsqueeze-21",
+       axes=Axes.UNSQUEEZED, lower=VIEW, vjp=_view_vjp, even=True),
+    Op("Identity", source="ONNX Identity-21", axes=Axes.SAME, lower=VIEW, vjp=_view_vjp, even=True),
+    Op("Transpose", source="ONNX Transpose-21", axes=Axes.PERMUTED,
        reads=("perm",),
        lower=Kernel("transpose"), moves=Moves.PLACE, even=True, vjp=_transpose_vjp),
-    Op("Concat", source="ONNX Concat-13",
+    Op("Concat", source="ONNX Concat-13", axes=Axes.JOINED,
        reads=("axis",),
        lower=Kernel("concat"), moves=Moves.JOIN, even=True, vjp=_concat_vjp),
     Op("Split", source="ONNX Split-18", along=0,
        reads=("axis", "num_outputs"),
        lower=Kernel("split"), moves=Moves.PLACE, even=True, vjp=_split_vjp,
        reference=_split_reference),
-    Op("Slice", source="ONNX Slice-13", lower=Kernel("slice"), moves=Moves.PLACE, even=True,
+    Op("Slice", source="ONNX Slice-13",
+       axes=Axes.CUT, lower=Kernel("slice"), moves=Moves.PLACE, even=True,
        vjp=_slice_vjp,
        reference=_slice_reference),
-    Op("Pad", source="ONNX Pad-21",
+    Op("Pad", source="ONNX Pad-21", axes=Axes.PADDED,
        reads=("mode",),
        lower=Kernel("pad"), moves=Moves.FILL, even=True, vjp=_pad_vjp, reference=_pad_reference),
-    Op("Expand", source="ONNX Expand-13", lower=Kernel("expand"), moves=Moves.PLACE, even=True,
+    Op("Expand", source="ONNX Expand-13",
+       axes=Axes.EXPANDED, lower=Kernel("expand"), moves=Moves.PLACE, even=True,
        vjp=_expand_vjp),
-    Op("Tile", source="ONNX Tile-13", lower=Kernel("tile"), moves=Moves.PLACE, even=True,
+    Op("Tile", source="ONNX Tile-13",
+       axes=Axes.REPEATED, lower=Kernel("tile"), moves=Moves.PLACE, even=True,
        vjp=_tile_vjp),
     Op("Shape", source="ONNX Shape-21",
        reads=("end", "start"),
        vjp=stops),
+    Op("Size", source="ONNX Size-21", vjp=stops),
     Op("Constant", source="ONNX Constant-21",
        reads=("value", "value_float", "value_floats", "value_int", "value_ints"),
        vjp=stops, reference=_constant_reference),

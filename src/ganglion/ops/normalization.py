@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.attr import get_float, get_int
-from ganglion.ops.base import Array, Attrs, Kernel, Op
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, rank, source, unbroadcast
 from ganglion.ops.values import attributes, static_shape
@@ -119,11 +119,12 @@ def _layer_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
 
 
 ROWS = (
-    Op("BatchNormalization", source="ONNX BatchNormalization-15",
+    Op("BatchNormalization", source="ONNX BatchNormalization-15", axes=Axes.CHANNELS,
+       statistics=(3, 4),
        reads=("epsilon", "momentum", "training_mode"),
        lower=Kernel("batch_norm"), added=(2,), learned=(1, 2),
        vjp=_batch_vjp, reference=batch_normalization),
-    Op("LayerNormalization", source="ONNX LayerNormalization-17",
+    Op("LayerNormalization", source="ONNX LayerNormalization-17", axes=Axes.INNER,
        reads=("axis", "epsilon"),
        lower=Kernel("layer_norm"), added=(2,), learned=(1, 2),
        vjp=_layer_vjp, reference=layer_normalization),

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.attr import get_int, get_ints
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Moves, Op
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Axes, Dims, Kernel, Moves, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import source, target
 from ganglion.ops.values import attributes, static_shape
@@ -183,22 +183,25 @@ def _global_average(attrs: Attrs, x: Array) -> tuple[Array, ...]:
 
 
 ROWS = (
-    Op("MaxPool", source="ONNX MaxPool-12", reads=POOL_READS, lower=Kernel("pool"), vjp=_max_vjp,
-       moves=Moves.PICK, even=True,
+    Op("MaxPool", source="ONNX MaxPool-12", axes=Axes.POOLED, reads=POOL_READS,
+       lower=Kernel("pool", "max"), vjp=_max_vjp, moves=Moves.PICK, even=True,
        reference=max_pool, infer=partial(_pool_types, codes=True)),
-    Op("AveragePool", source="ONNX AveragePool-19", reads=AVERAGE_READS,
-       lower=Kernel("pool"), vjp=_average_vjp, even=True,
+    Op("AveragePool", source="ONNX AveragePool-19", axes=Axes.POOLED, reads=AVERAGE_READS,
+       lower=Kernel("pool", "average"), vjp=_average_vjp, even=True,
        reference=average_pool, infer=_pool_types),
-    Op("GlobalMaxPool", source="ONNX GlobalMaxPool-1", lower=Kernel("global_pool"),
+    Op("GlobalMaxPool", source="ONNX GlobalMaxPool-1", axes=Axes.POOLED,
+       lower=Kernel("global_pool", "max"),
        moves=Moves.PICK, even=True, vjp=_global_max_vjp, reference=_global_max),
-    Op("GlobalAveragePool", source="ONNX GlobalAveragePool-1", lower=Kernel("global_pool"),
-       even=True, vjp=_global_average_vjp, reference=_global_average),
+    Op("GlobalAveragePool", source="ONNX GlobalAveragePool-1", axes=Axes.POOLED,
+       lower=Kernel("global_pool", "average"), even=True, vjp=_global_average_vjp,
+       reference=_global_average),
     Op("MaxPoolGrad", source="inputs x, dy; attributes as MaxPool's; output dx",
-       domain=GANGLION_DOMAIN, reads=POOL_READS, lower=Kernel("pool_grad"),
+       domain=GANGLION_DOMAIN, reads=POOL_READS, lower=Kernel("pool_grad", "max"),
        reference=max_pool_grad,
        infer=_like_first),
     Op("AveragePoolGrad", source="input dy; attributes as AveragePool's and input_shape; output dx",
-       domain=GANGLION_DOMAIN, reads=(*AVERAGE_READS, "input_shape"), lower=Kernel("pool_grad"),
+       domain=GANGLION_DOMAIN, reads=(*AVERAGE_READS, "input_shape"),
+       lower=Kernel("pool_grad", "average"),
        reference=average_pool_grad,
        infer=_like_attribute),
 )

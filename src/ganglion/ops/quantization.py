@@ -14,7 +14,17 @@ import onnx_ir as ir
 from ganglion.errors import UnsupportedOp
 from ganglion.ops import convolution, integer, pooling
 from ganglion.ops.attr import get_int
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Infer, Kernel, Op
+from ganglion.ops.base import (
+    GANGLION_DOMAIN,
+    Array,
+    Attrs,
+    Axes,
+    Dims,
+    Infer,
+    Kernel,
+    Op,
+    Points,
+)
 from ganglion.ops.inference import infer_by
 from ganglion.ops.integer import requant_multiplier
 from ganglion.ops.values import static_shape
@@ -181,26 +191,29 @@ CLAMP_READS = ("lo", "hi")
 
 
 def _own(name: str, family: str, reference: Callable[..., tuple[Array, ...]], infer: Infer,
-         source: str, reads: tuple[str, ...] = ()) -> Op:
-    return Op(name, source=source, domain=GANGLION_DOMAIN, codes=True, reads=reads,
-              lower=Kernel(family), reference=reference, infer=infer)
+         source: str, reads: tuple[str, ...] = (), points: Points | None = None,
+         axes: Axes | None = None) -> Op:
+    return Op(name, source=source, domain=GANGLION_DOMAIN, codes=True, reads=reads, points=points,
+              axes=axes, lower=Kernel(family), reference=reference, infer=infer)
 
 
 ROWS = (
-    Op("QuantizeLinear", source="ONNX QuantizeLinear-21", codes=True,
+    Op("QuantizeLinear", source="ONNX QuantizeLinear-21", codes=True, axes=Axes.ROUNDED,
+       points=Points(None, 2), divides=True,
        reads=("axis", "block_size", "output_dtype"), lower=Kernel("quantize"),
        reference=quantize_linear),
-    Op("DequantizeLinear", source="ONNX DequantizeLinear-21", codes=True,
+    Op("DequantizeLinear", source="ONNX DequantizeLinear-21", codes=True, axes=Axes.ROUNDED,
+       points=Points(2, None),
        reads=("axis", "block_size"), lower=Kernel("dequantize"), reference=_dequantize),
     Op("QLinearConv", source="ONNX QLinearConv-10", codes=True, reads=CONV_READS,
        lower=Kernel("qlinear_conv"),
        reference=_convolution(integer.conv_sums)),
-    Op("QLinearMatMul", source="ONNX QLinearMatMul-21", codes=True, lower=Kernel("qlinear_matmul"),
-       reference=_matmul),
+    Op("QLinearMatMul", source="ONNX QLinearMatMul-21", codes=True, points=Points(2, 7),
+       lower=Kernel("qlinear_matmul"), reference=_matmul),
     # (x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, [bias]); attributes of Conv, lo, hi.
     _own("QLinearConv", "qlinear_conv", _convolution(integer.conv_sums),
          like_float("Conv", (0, 3), CONV_READS, 7), "ONNX QLinearConv-10 with a clamp",
-         (*CONV_READS, *CLAMP_READS)),
+         (*CONV_READS, *CLAMP_READS), Points(2, 7)),
     # The same inputs; attributes of ConvTranspose, lo, hi; w_scale is one or one a channel of y.
     _own("QLinearConvTranspose", "qlinear_conv_transpose",
          _convolution(integer.conv_transpose_sums),
@@ -209,15 +222,17 @@ ROWS = (
     # (a, a_scale, a_zp, b, b_scale, b_zp, [bias], y_scale, y_zp); transA, transB, lo, hi.
     # a: [..., M, K] (transA: [K, M]); b: [K, N] (transB: [N, K]); b_scale: [N] or one.
     _own("QLinearGemm", "qlinear_gemm", _gemm, _infer_gemm, "ONNX Gemm-13 on integers",
-         ("transA", "transB", *CLAMP_READS)),
+         ("transA", "transB", *CLAMP_READS), Points(2, 8)),
     # (x, x_scale, x_zp, y_scale, y_zp) for the rest; attributes of the float operator.
     _own("QLinearAveragePool", "qlinear_pool", _average_pool,
          like_float("AveragePool", (0,), AVERAGE_READS, 4), "ONNX AveragePool-22 on integers",
-         AVERAGE_READS),
+         AVERAGE_READS, Points(2, 4, tied=True)),
     _own("QLinearGlobalAveragePool", "qlinear_pool", _global_average_pool,
-         like_float("GlobalAveragePool", (0,), (), 4), "ONNX GlobalAveragePool-22 on integers"),
+         like_float("GlobalAveragePool", (0,), (), 4), "ONNX GlobalAveragePool-22 on integers",
+         points=Points(2, 4, tied=True)),
     _own("QLinearSoftmax", "qlinear_softmax", _softmax, _same(4), "ONNX Softmax-13 on integers",
-         ("axis",)),
+         ("axis",), Points(2, 4, tied=True)),
     # (x, table [256]): y = table[x - lowest code of x's dtype].
-    _own("Table", "table", _table, _same(1), "a function of one 8-bit code, written out"),
+    _own("Table", "table", _table, _same(1), "a function of one 8-bit code, written out",
+         axes=Axes.SAME),
 )

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_ints
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Dims, Kernel, Op, View
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Axes, Dims, Kernel, Op, View
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, stops
 from ganglion.ops.values import static_shape
@@ -94,7 +94,7 @@ ROWS = (
        reads=("shape",),
        domain=GANGLION_DOMAIN, lower=Kernel("random_uniform"), vjp=stops, reference=uniform,
        infer=_uniform_types),
-    Op("Dropout", source="ONNX Dropout-13 (inference)",
+    Op("Dropout", source="ONNX Dropout-13 (inference)", axes=Axes.SAME,
        reads=("seed",),
        lower=View(), vjp=_dropout_vjp,
        reference=_dropout_reference),

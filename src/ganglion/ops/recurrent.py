@@ -187,16 +187,16 @@ CELL_READS = {"lstm": (*READS, "input_forget"), "gru": (*READS, "linear_before_r
 def _rows(cell: str, grad: Reference) -> tuple[Op, Op, Op]:
     name, reads = cell.upper(), CELL_READS[cell]
     return (
-        Op(name, source=f"ONNX {name}-14", reads=reads, lower=Kernel("recurrent"), vjp=_vjp(cell),
-           weights=(1, 2), added=(3,), learned=(1, 2, 3),
+        Op(name, source=f"ONNX {name}-14", reads=reads, lower=Kernel("recurrent", cell),
+           vjp=_vjp(cell), weights=(1, 2), added=(3,), learned=(1, 2, 3),
            states=(5, 6) if cell == "lstm" else (5,),
            reference=_reference(cell, trace=False)),
         Op(f"{name}Trace", source=f"ONNX {name}-14, and what its gradient needs",
-           domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent"),
+           domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent", cell),
            reference=_reference(cell, trace=True), infer=_trace_types(cell)),
         Op(f"{name}Grad", source=f"gradient of {name} through time; orders in ops/recurrent.py",
-           domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent_grad"), reference=grad,
-           infer=_grad_types(cell)))
+           domain=GANGLION_DOMAIN, reads=reads, lower=Kernel("recurrent_grad", cell),
+           reference=grad, infer=_grad_types(cell)))
 
 
 ROWS = (*_rows("lstm", _lstm_grad), *_rows("gru", _gru_grad), *_rows("rnn", _rnn_grad))

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.base import Array, Attrs, Kernel, Moves, Op
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, swapped
 from ganglion.ops.values import attributes, static_shape
@@ -287,7 +287,7 @@ def _moves(attrs: Attrs) -> Moves | None:
 
 
 ROWS = (
-    Op("Resize", source="ONNX Resize-19", even=True, exact=True, moves=_moves, reads=READS,
-       lower=Kernel("resize"), vjp=_resize_vjp,
+    Op("Resize", source="ONNX Resize-19", axes=Axes.SCALED, even=True, exact=True,
+       moves=_moves, reads=READS, lower=Kernel("resize"), vjp=_resize_vjp,
        reference=_resize_reference),
 )

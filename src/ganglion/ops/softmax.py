@@ -51,7 +51,7 @@ ROWS = (
        reference=softmax),
     Op("LogSoftmax", source="ONNX LogSoftmax-13", along=-1,
        reads=("axis",),
-       lower=Kernel("softmax"), vjp=_log_softmax_vjp,
+       lower=Kernel("softmax", "log"), vjp=_log_softmax_vjp,
        reference=log_softmax),
     Op("Hardmax", source="ONNX Hardmax-13 (the first of several largest)", along=-1, even=True,
        limits=(0, 1),

@@ -8,9 +8,9 @@ import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassResult
 
 from ganglion.errors import ModelError
-from ganglion.ops.base import Array, Kernel, View
+from ganglion.ops.base import Array
+from ganglion.ops.facts import shows
 from ganglion.ops.graph import GraphBuilder, infer_types
-from ganglion.ops.registry import find
 
 MAX_ROUNDS = 50
 """Far more than any network needs; more means that two passes undo each other."""
@@ -107,23 +107,6 @@ def only_reader(value: ir.Value) -> ir.Node | None:
     return uses[0].node
 
 
-def standard(node: ir.Node | None, *names: str) -> bool:
-    """Whether the node is one of these operators of ONNX's own domain."""
-    return node is not None and node.domain == "" and node.op_type in names
-
-
-def integer(node: ir.Node, name: str, default: int) -> int:
-    """An integer attribute."""
-    attr = node.attributes.get(name)
-    return default if attr is None else attr.as_int()
-
-
-def integers(node: ir.Node, name: str, default: Iterable[int]) -> list[int]:
-    """An attribute that is a list of integers."""
-    attr = node.attributes.get(name)
-    return list(default) if attr is None else list(attr.as_ints())
-
-
 def known_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     """The shape if every dimension is a number."""
     if value is None or value.shape is None:
@@ -147,9 +130,7 @@ def shown(model: ir.Model) -> dict[ir.Value, ir.Value]:
     """The values that only show another one's bytes in another shape or order, and which."""
     found: dict[ir.Value, ir.Value] = {}
     for node in model.graph:
-        row = find(node.domain, node.op_type)
-        if (row is not None and node.inputs and node.inputs[0] is not None
-                and (isinstance(row.lower, View) or row.lower == Kernel("transpose"))):
+        if shows(node) and node.inputs and node.inputs[0] is not None:
             found[node.outputs[0]] = found.get(node.inputs[0], node.inputs[0])
     return found
 

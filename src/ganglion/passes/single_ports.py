@@ -2,7 +2,9 @@
 
 import onnx_ir as ir
 
-from ganglion.passes.base import Pass, redirect, standard
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import CAST
+from ganglion.passes.base import Pass, redirect
 
 OTHER_WIDTHS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
@@ -19,14 +21,14 @@ class SinglePorts(Pass):
         for value in model.graph.inputs:
             readers = [u.node for u in value.uses()]
             if value.dtype in OTHER_WIDTHS and not value.is_graph_output() and all(
-                    standard(n, "Cast") and n.outputs[0].dtype == ir.DataType.FLOAT
+                    is_op(n, CAST) and n.outputs[0].dtype == ir.DataType.FLOAT
                     for n in readers):
                 value.dtype = ir.DataType.FLOAT
                 for node in readers:
                     changed |= redirect(node.outputs[0], value)
         for value in list(model.graph.outputs):
             maker = value.producer()
-            if value.dtype in OTHER_WIDTHS and maker is not None and standard(maker, "Cast"):
+            if value.dtype in OTHER_WIDTHS and maker is not None and is_op(maker, CAST):
                 source = maker.inputs[0]
                 if source is not None and source.dtype == ir.DataType.FLOAT:
                     changed |= redirect(value, source)

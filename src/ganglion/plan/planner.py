@@ -11,8 +11,10 @@ from ganglion.kernels.base import CTYPES
 from ganglion.ops.base import Kernel
 from ganglion.ops.base import View as ViewOp
 from ganglion.ops.bindings import bindings
+from ganglion.ops.facts import family_of, is_op, shows
 from ganglion.ops.guard import check_attributes
 from ganglion.ops.inference import UNFIT
+from ganglion.ops.named import CONV, CONV_TRANSPOSE
 from ganglion.ops.registry import find, rows
 from ganglion.ops.values import static_shape
 from ganglion.plan.choices import NO_CHOICES, Choices
@@ -123,7 +125,7 @@ def state_orders(model: ir.Model) -> dict[str, tuple[int, ...]]:
     bound = {b.input for b in bindings(model)}
     shapes = set()
     for node in model.graph:
-        weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") else None
+        weight = node.inputs[1] if is_op(node, CONV, CONV_TRANSPOSE) else None
         if weight is not None and weight.name in bound:
             shapes.add(static_shape(weight))
     return {str(v.name): (0, *range(2, len(s)), 1) for v in model.graph.inputs
@@ -140,7 +142,7 @@ def _fuse_epilogues(lowerer: Lowerer, units: list[Unit]) -> None:
                    and not v.is_graph_output() and all(u.node in inside for u in v.uses())}
         for source in sorted(sources, key=lambda v: -place[by_node[sources[v]]]):
             node = sources[source]
-            fused = epilogue_of(lowerer, epilogue, source, EPILOGUE_AXIS[_family(node)])
+            fused = epilogue_of(lowerer, epilogue, source, EPILOGUE_AXIS[family_of(node)])
             if fused is not None and node not in lowerer.fused:
                 lowerer.fused[node] = fused
                 absorb(by_node[node], epilogue, units)
@@ -148,29 +150,18 @@ def _fuse_epilogues(lowerer: Lowerer, units: list[Unit]) -> None:
                 break
 
 
-def _family(node: ir.Node) -> str:
-    row = find(node.domain, node.op_type)
-    return row.lower.family if row is not None and isinstance(row.lower, Kernel) else ""
-
-
 def _fusable(value: ir.Value, by_node: dict[ir.Node, Unit]) -> ir.Node | None:
     """The kernel node that makes `value`, if it takes an epilogue."""
     node = value.producer()
-    if node is None or _family(node) not in EPILOGUE_AXIS or by_node[node].pointwise:
+    if node is None or family_of(node) not in EPILOGUE_AXIS or by_node[node].pointwise:
         return None
     return node
 
 
 def _shown(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
     """Values that show another value's bytes, and which."""
-    shown = {}
-    for node in nodes:
-        row = find(node.domain, node.op_type)
-        view = row is not None and (isinstance(row.lower, ViewOp)
-                                    or row.lower == Kernel("transpose"))
-        if view and node.inputs[0] is not None:
-            shown[node.outputs[0]] = node.inputs[0]
-    return shown
+    return {node.outputs[0]: node.inputs[0] for node in nodes
+            if shows(node) and node.inputs[0] is not None}
 
 
 def _lower(lowerer: Lowerer, unit: Unit) -> None:

@@ -9,7 +9,9 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.kernels.pointwise import PointwiseSpec, Stream
 from ganglion.ops.attr import get_float, get_int
 from ganglion.ops.base import GANGLION_DOMAIN, Kernel, Pointwise
+from ganglion.ops.facts import is_op
 from ganglion.ops.inference import UNFIT
+from ganglion.ops.named import ADD
 from ganglion.ops.pointwise import (
     INTEGERS,
     Expr,
@@ -241,7 +243,7 @@ def _leading_bias(group: Unit, source: ir.Value, axis: int
     place = 3 if maker is not None and maker.domain == GANGLION_DOMAIN else 2
     if maker is not None and len(maker.inputs) > place and maker.inputs[place] is not None:
         return None, group.nodes
-    if first.op_type == "Add" and source in first.inputs and all(
+    if is_op(first, ADD) and source in first.inputs and all(
             first is n or source not in n.inputs for n in group.nodes):
         other = first.inputs[1] if first.inputs[0] is source else first.inputs[0]
         if other is not None and other is not source and other.producer() is None:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.named import SOFTMAX
 from ganglion.ops.values import static_shape
 from ganglion.training.losses import EPSILON, Loss, logits_of
 
@@ -78,7 +79,7 @@ class Distillation(Loss):
     def _logits(self, g: GraphBuilder, prediction: ir.Value) -> ir.Value:
         if getattr(self.hard, "from_logits", False):
             return prediction
-        logits = logits_of(prediction, "Softmax")
+        logits = logits_of(prediction, SOFTMAX)
         if logits is not None:
             return logits
         return g.op("Log", g.op("Max", prediction, g.scalar(EPSILON, prediction)))
@@ -95,7 +96,7 @@ def softened(teacher: ir.Model, temperature: float, from_logits: bool) -> ir.Mod
         raise ModelError(f"the teacher has {len(copy.graph.outputs)} outputs; expected one, of "
                          "probabilities or logits")
     g, answer = GraphBuilder.extending(copy), copy.graph.outputs[0]
-    logits = logits_of(answer, "Softmax")
+    logits = logits_of(answer, SOFTMAX)
     if logits is None and not from_logits:
         logits = g.op("Log", g.op("Max", answer, g.scalar(EPSILON, answer)))
     soft = g.op("Softmax", g.mul(logits or answer, 1 / temperature), axis=-1)

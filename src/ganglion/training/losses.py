@@ -14,8 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError
+from ganglion.ops.base import Op
+from ganglion.ops.facts import is_op
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.named import IDENTITY, SIGMOID, SOFTMAX
 from ganglion.ops.values import static_shape
 from ganglion.training.settings import ABOVE_0, FLAG, require
 
@@ -119,7 +122,7 @@ class BinaryCrossentropy(_Crossentropy):
     unit_range: ClassVar[bool] = True
 
     def elements(self, g: GraphBuilder, target: ir.Value, prediction: ir.Value) -> ir.Value:
-        logits = prediction if self.from_logits else logits_of(prediction, "Sigmoid")
+        logits = prediction if self.from_logits else logits_of(prediction, SIGMOID)
         if logits is not None:
             return g.op("Sub", g.op("Softplus", logits), g.op("Mul", logits, target))
         one = g.scalar(1.0, prediction)
@@ -159,7 +162,7 @@ def is_of_logits(loss: Loss) -> bool:
     return bool(getattr(loss, "from_logits", False))
 
 
-def logits_of(prediction: ir.Value, activation: str) -> ir.Value | None:
+def logits_of(prediction: ir.Value, activation: Op) -> ir.Value | None:
     """The input of the `activation` node that gives `prediction`, None if another node does.
 
     Identity and the rounding of a network that will be quantised are looked through: a loss of
@@ -167,12 +170,12 @@ def logits_of(prediction: ir.Value, activation: str) -> ir.Value | None:
     axis.
     """
     node = prediction.producer()
-    while (node is not None and (node.op_type == "Identity" or is_fake_quantize(node))
+    while (node is not None and (is_op(node, IDENTITY) or is_fake_quantize(node))
            and node.inputs[0] is not None):
         node = node.inputs[0].producer()
-    if node is None or node.op_type != activation or node.inputs[0] is None:
+    if node is None or not is_op(node, activation) or node.inputs[0] is None:
         return None
-    if activation == "Softmax":
+    if activation is SOFTMAX:
         axis = node.attributes.get_int("axis", -1)
         if axis not in (-1, len(static_shape(prediction)) - 1):
             return None
@@ -193,7 +196,7 @@ def _clipped(g: GraphBuilder, p: ir.Value) -> ir.Value:
 def _cross_entropy(g: GraphBuilder, target: ir.Value, prediction: ir.Value,
                    from_logits: bool) -> ir.Value:
     last = g.ints(-1)
-    logits = prediction if from_logits else logits_of(prediction, "Softmax")
+    logits = prediction if from_logits else logits_of(prediction, SOFTMAX)
     if logits is not None:
         log_p = g.op("LogSoftmax", logits, axis=-1)
     else:

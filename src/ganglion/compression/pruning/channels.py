@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import Pointwise
+from ganglion.ops.base import Axes
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.registry import find
+from ganglion.ops.facts import axes_of, units_of, worked_along
 from ganglion.ops.values import static_shape
-from ganglion.passes.base import integer, integers
 from ganglion.passes.infer import fix_shapes, require_static
 from ganglion.passes.quantized.qdq import array_of, is_constant
 
@@ -133,11 +132,7 @@ def trace(model: ir.Model) -> Channels:
     """Follows all channels. Raises ModelError where an inner dimension is not a number."""
     found = Channels(_sizes(model))
     for node in model.graph:
-        rule = RULES.get(node.op_type) if node.domain == "" else None
-        if rule is None:
-            row = find(node.domain, node.op_type)
-            rule = _elementwise if row and isinstance(row.lower, Pointwise) else _stop
-        rule(found, node)
+        RULES.get(axes_of(node), _stop)(found, node)
     for value in model.graph.outputs:
         found.freeze(found.line(value), "its units are an output of the network")
     return found
@@ -184,7 +179,7 @@ def _layer(found: Channels, node: ir.Node, line: Line | None, into: int, out: in
 
 
 def _conv(found: Channels, node: ir.Node) -> None:
-    weights, groups = found.dims(node.inputs[1]), integer(node, "group", 1)
+    weights, groups = found.dims(node.inputs[1]), node.attributes.get_int("group", 1)
     line = _on_axis(found, node, 0, 1)
     if groups == 1:
         _layer(found, node, line, 1, 0, weights[0], 1)
@@ -200,17 +195,17 @@ def _conv(found: Channels, node: ir.Node) -> None:
 
 
 def _conv_transpose(found: Channels, node: ir.Node) -> None:
-    if integer(node, "group", 1) != 1:
+    if node.attributes.get_int("group", 1) != 1:
         _stop(found, node)
         return
     _layer(found, node, _on_axis(found, node, 0, 1), 0, 1, found.dims(node.inputs[1])[1], 1)
 
 
 def _gemm(found: Channels, node: ir.Node) -> None:
-    if integer(node, "transA", 0) or not is_constant(node.inputs[1]):
+    if node.attributes.get_int("transA", 0) or not is_constant(node.inputs[1]):
         _stop(found, node)
         return
-    out = 0 if integer(node, "transB", 0) else 1
+    out = units_of(node)
     units = found.dims(node.inputs[1])[out]
     _layer(found, node, _on_axis(found, node, 0, 1), 1 - out, out, units, 1)
 
@@ -233,8 +228,13 @@ def _channelwise(found: Channels, node: ir.Node) -> None:
 
 
 def _same(found: Channels, node: ir.Node) -> None:
-    """Pooling, dropout: channels pass."""
+    """Dropout: channels pass."""
     found.put(node.outputs[0], found.line(node.inputs[0]))
+
+
+def _pooled(found: Channels, node: ir.Node) -> None:
+    """Windows over the axes behind the channels: these pass."""
+    found.put(node.outputs[0], _on_axis(found, node, 0, 1))
 
 
 def _elementwise(found: Channels, node: ir.Node) -> None:
@@ -265,7 +265,7 @@ def _elementwise(found: Channels, node: ir.Node) -> None:
 
 
 def _concat(found: Channels, node: ir.Node) -> None:
-    axis = integer(node, "axis", 0) % len(found.dims(node.outputs[0]))
+    axis = node.attributes.get_int("axis", 0) % len(found.dims(node.outputs[0]))
     lines = [found.line(v) for v in node.inputs]
     if any(line is not None and line.axis != axis for line in lines):
         _stop(found, node)
@@ -298,7 +298,7 @@ def _rearranged(found: Channels, node: ir.Node) -> None:
         return
     kept = moved[tuple(slice(None) if k == varying[0] else 0 for k in range(moved.ndim))]
     result = Line(varying[0], np.ascontiguousarray(kept))
-    if node.op_type == "Reshape":
+    if axes_of(node) is Axes.RESHAPED and len(node.inputs) > 1:
         found.reshapes.append((node, result))
     found.put(node.outputs[0], result)
 
@@ -309,7 +309,7 @@ def _beside(found: Channels, node: ir.Node) -> None:
     if line is None:
         return
     before, after = found.dims(node.inputs[0]), found.dims(node.outputs[0])
-    sizes = node.op_type == "Resize" and len(node.inputs) > 3
+    sizes = axes_of(node) is Axes.SCALED and len(node.inputs) > 3
     constant = all(v is None or is_constant(v) for v in node.inputs[1:])
     if sizes or not constant or before[line.axis] != after[line.axis]:
         _stop(found, node)
@@ -330,19 +330,29 @@ def _reduce(found: Channels, node: ir.Node) -> None:
     if line.axis in gone:
         _stop(found, node)
         return
-    keep = integer(node, "keepdims", 1)
+    keep = node.attributes.get_int("keepdims", 1)
     shift = 0 if keep else sum(a < line.axis for a in gone)
     found.put(node.outputs[0], Line(line.axis - shift, line.atoms))
 
 
-def _normalised(found: Channels, node: ir.Node) -> None:
-    """Softmax and layer normalisation: channels pass where other axes are normalised."""
+def _along(found: Channels, node: ir.Node) -> None:
+    """Softmax, Split: channels pass where another axis is worked along."""
+    line, axis = found.line(node.inputs[0]), worked_along(node)
+    if line is None:
+        return
+    if axis is None or line.axis == axis % len(found.dims(node.inputs[0])):
+        _stop(found, node)
+        return
+    for value in node.outputs:
+        found.put(value, line)
+
+
+def _inner(found: Channels, node: ir.Node) -> None:
+    """Layer normalisation: channels pass where axes behind them are normalised."""
     line = found.line(node.inputs[0])
     if line is None:
         return
-    axis = integer(node, "axis", -1) % len(found.dims(node.inputs[0]))
-    whole = node.op_type == "LayerNormalization"
-    if line.axis == axis or (whole and line.axis > axis):
+    if line.axis >= node.attributes.get_int("axis", -1) % len(found.dims(node.inputs[0])):
         _stop(found, node)
         return
     found.put(node.outputs[0], line)
@@ -350,25 +360,21 @@ def _normalised(found: Channels, node: ir.Node) -> None:
 
 def _recurrent(found: Channels, node: ir.Node) -> None:
     """The features that a recurrent layer reads may shrink; its own units stay."""
-    line = _on_axis(found, node, 0, 2) if not integers(node, "layout", []) else None
+    line = _on_axis(found, node, 0, 2) if not node.attributes.get_int("layout", 0) else None
     if line is None:
         _stop(found, node)
         return
     found.cut(node, 1, 2, line.atoms)
 
 
-RULES: Mapping[str, Rule] = {
-    "Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul,
-    "BatchNormalization": _channelwise, "InstanceNormalization": _channelwise,
-    "MaxPool": _same, "AveragePool": _same, "GlobalAveragePool": _same, "GlobalMaxPool": _same,
-    "Dropout": _same, "Identity": _same, "Concat": _concat,
-    "Reshape": _rearranged, "Flatten": _rearranged, "Transpose": _rearranged,
-    "Squeeze": _rearranged, "Unsqueeze": _rearranged,
-    "Pad": _beside, "Slice": _beside, "Resize": _beside,
-    "ReduceMean": _reduce, "ReduceSum": _reduce, "ReduceMax": _reduce, "ReduceMin": _reduce,
-    "Softmax": _normalised, "LogSoftmax": _normalised, "LayerNormalization": _normalised,
-    "LSTM": _recurrent, "GRU": _recurrent, "RNN": _recurrent,
-}
+RULES: Mapping[Axes | None, Rule] = {
+    Axes.CONVOLVED: _conv, Axes.SPREAD: _conv_transpose, Axes.ROWS: _gemm, Axes.PRODUCT: _matmul,
+    Axes.CHANNELS: _channelwise, Axes.PLANES: _channelwise, Axes.POOLED: _pooled,
+    Axes.SAME: _same, Axes.BROADCAST: _elementwise, Axes.JOINED: _concat,
+    Axes.RESHAPED: _rearranged, Axes.PERMUTED: _rearranged, Axes.SQUEEZED: _rearranged,
+    Axes.UNSQUEEZED: _rearranged, Axes.PADDED: _beside, Axes.CUT: _beside, Axes.SCALED: _beside,
+    Axes.REDUCED: _reduce, Axes.ALONG: _along, Axes.INNER: _inner, Axes.STEPS: _recurrent}
+"""What becomes of channels, by how axes pass through a node; they stop at any other."""
 
 
 def atom_sets(found: Channels, layers: Sequence[Layer]) -> list[list[Layer]]:

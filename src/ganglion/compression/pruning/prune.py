@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
-from ganglion.ops.facts import weights_of
+from ganglion.ops.facts import is_op, weights_of
 from ganglion.ops.graph import require_model
 from ganglion.ops.marks import PRUNED
-from ganglion.passes.base import integer
+from ganglion.ops.named import CONV
 from ganglion.passes.quantized.qdq import array_of, is_constant
 from ganglion.training.callbacks import Callback
 from ganglion.training.fit import fit
@@ -87,7 +87,7 @@ def _is_kernel(node: ir.Node, value: ir.Value) -> bool:
     shape = array_of(value).shape
     if len(shape) < 2 or value.dtype != ir.DataType.FLOAT:
         return False
-    return not (node.op_type == "Conv" and integer(node, "group", 1) > 1 and shape[1] == 1)
+    return not (is_op(node, CONV) and node.attributes.get_int("group", 1) > 1 and shape[1] == 1)
 
 
 def magnitude_masks(model: ir.Model, sparsity: float | Mapping[str, float]

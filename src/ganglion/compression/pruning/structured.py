@@ -8,7 +8,9 @@ import onnx_ir as ir
 
 from ganglion.compression.pruning.channels import Channels, Layer, Line, atom_sets, trace
 from ganglion.errors import DataError, ModelError
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import require_model
+from ganglion.ops.named import BATCH_NORMALIZATION
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.quantized.qdq import Editor, array_of
 from ganglion.passes.simplify.fold_constants import FoldConstants
@@ -112,7 +114,7 @@ def _norms(layer: Layer, importance: str) -> np.ndarray:
 def _scales(model: ir.Model, found: Channels) -> list[tuple[np.ndarray, np.ndarray]]:
     """|gamma| of every batch normalisation."""
     return [(cut.atoms, np.abs(array_of(value)).astype(np.float64)) for cut in found.cuts
-            if cut.node.op_type == "BatchNormalization" and cut.place == 1
+            if is_op(cut.node, BATCH_NORMALIZATION) and cut.place == 1
             and (value := cut.node.inputs[1]) is not None]
 
 

@@ -9,7 +9,9 @@ import onnx_ir as ir
 from ganglion.compression.quantization.scales import LEAST_SCALE, Scale
 from ganglion.compression.quantization.sites import Place, Rounding, WeightRounding, take_output
 from ganglion.errors import ModelError
+from ganglion.ops.facts import is_op
 from ganglion.ops.fake_quantization import codes_of, is_fake_quantize
+from ganglion.ops.named import EXP
 from ganglion.ops.values import attributes
 from ganglion.passes.base import sweep
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
@@ -68,7 +70,7 @@ def _scale_of(node: ir.Node) -> np.ndarray:
     """The scale as float32: a constant, or the exponential of one."""
     value = node.inputs[1]
     maker = None if value is None else value.producer()
-    if maker is not None and maker.op_type == "Exp" and is_constant(maker.inputs[0]):
+    if maker is not None and is_op(maker, EXP) and is_constant(maker.inputs[0]):
         logarithm = maker.inputs[0]
         scale = np.exp(array_of(logarithm)) if logarithm is not None else np.zeros(1)
     elif value is not None and is_constant(value):

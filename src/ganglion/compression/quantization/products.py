@@ -8,6 +8,8 @@ import onnx_ir as ir
 from ganglion.compression.quantization.scales import HIGH, Scale, quantized_weights, weight_scales
 from ganglion.compression.quantization.sites import WeightRounding
 from ganglion.errors import ModelError
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import MATMUL
 from ganglion.passes.quantized.sums import INT32_MAX, by_output, steps
 
 BIAS_STEPS = 2.0 ** 30
@@ -44,7 +46,7 @@ def product_codes(node: ir.Node, weights: np.ndarray, bias: np.ndarray | None, e
     Raises ModelError for numbers that no float32 scale can hold.
     """
     natural = _natural(weights, axis, form)
-    if weights.ndim > 2 and node.op_type == "MatMul":
+    if weights.ndim > 2 and is_op(node, MATMUL):
         return ProductCodes(quantized_weights(weights, natural, axis, form.high), natural, None)
     outputs = by_output(node, weights)
     real = _reached(outputs, bias, natural, ends)

@@ -23,8 +23,11 @@ from ganglion.compression.quantization.sites import (
 )
 from ganglion.errors import DataError, ModelError
 from ganglion.ops import marks
+from ganglion.ops.base import Op
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import require_model
-from ganglion.passes.base import only_reader, standard
+from ganglion.ops.named import CLIP, DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RELU
+from ganglion.passes.base import only_reader
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
 from ganglion.passes.quantized.rounding import insert_after
@@ -157,7 +160,7 @@ def _result(node: ir.Node, scales: Mapping[ir.Value, Scale]) -> Scale | None:
     right behind it."""
     value = node.outputs[0]
     clamp = only_reader(value)
-    if value not in scales and clamp is not None and standard(clamp, "Relu", "Clip"):
+    if value not in scales and clamp is not None and is_op(clamp, RELU, CLIP):
         value = clamp.outputs[0]
     return scales.get(value)
 
@@ -212,20 +215,20 @@ def _through_codes(edit: Editor, site: Rounding, io: str) -> None:
     zero = edit.constant(np.asarray(scale.zero_point, site.dtype.numpy()),
                          f"{value.name}_zero_point")
     if io == "int8" and value.is_graph_input():
-        real = _insert_after(edit, None, "DequantizeLinear", [value, step, zero], value, site.dtype)
+        real = _insert_after(edit, None, DEQUANTIZE_LINEAR, [value, step, zero], value, site.dtype)
         # A new type: clones of a Model share the old one.
         value.type = ir.TensorType(site.dtype)
         _describe(value, scale)
         for reader, place in site.readers:
             reader.replace_input_with(place, real)
         return
-    codes = _insert_after(edit, value.producer(), "QuantizeLinear", [value, step, zero], value,
+    codes = _insert_after(edit, value.producer(), QUANTIZE_LINEAR, [value, step, zero], value,
                           site.dtype)
     if not site.readers and site.output and io == "int8":
         take_output(edit, value, codes)
         _describe(codes, scale)
         return
-    real = _insert_after(edit, codes.producer(), "DequantizeLinear", [codes, step, zero], value,
+    real = _insert_after(edit, codes.producer(), DEQUANTIZE_LINEAR, [codes, step, zero], value,
                          site.dtype)
     for reader, place in site.readers:
         reader.replace_input_with(place, real)
@@ -240,11 +243,12 @@ def _describe(value: ir.Value, scale: Scale) -> None:
     value.metadata_props[marks.ZERO_POINT] = str(scale.zero_point)
 
 
-def _insert_after(edit: Editor, maker: ir.Node | None, name: str, inputs: list[ir.Value],
+def _insert_after(edit: Editor, maker: ir.Node | None, op: Op, inputs: list[ir.Value],
                   like: ir.Value, codes: ir.DataType) -> ir.Value:
-    node = ir.Node("", name, inputs, num_outputs=1, name=edit.fresh(f"{like.name}_{name}"))
+    coded = op is QUANTIZE_LINEAR
+    node = ir.Node("", op.name, inputs, num_outputs=1, name=edit.fresh(f"{like.name}_{op.name}"))
     out = node.outputs[0]
-    out.name = edit.fresh(f"{like.name}_{'codes' if name == 'QuantizeLinear' else 'real'}")
+    out.name = edit.fresh(f"{like.name}_{'codes' if coded else 'real'}")
     out.shape = like.shape
-    out.type = ir.TensorType(codes if name == "QuantizeLinear" else ir.DataType.FLOAT)
+    out.type = ir.TensorType(codes if coded else ir.DataType.FLOAT)
     return insert_after(edit, maker, node)

@@ -6,16 +6,30 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.compression.quantization.scales import SIGNED_UNIT, UNIT, Scale
-from ganglion.ops.base import Moves
+from ganglion.ops.base import Axes, Moves
 from ganglion.ops.facts import (
+    axes_of,
     is_even,
     is_inexact,
+    is_op,
     is_pointwise,
     is_product,
     limits_of,
     movement,
+    units_of,
 )
-from ganglion.passes.base import integer, only_reader, standard
+from ganglion.ops.named import (
+    ADD,
+    CLIP,
+    DIV,
+    GEMM,
+    MATMUL,
+    PAD,
+    REDUCE_MEAN,
+    RELU,
+    RESIZE,
+)
+from ganglion.passes.base import only_reader
 from ganglion.passes.quantized.qdq import array_of, is_constant
 
 FIXED: dict[tuple[float, float], Scale] = {(0, 1): UNIT, (-1, 1): SIGNED_UNIT}
@@ -102,14 +116,14 @@ def _runs(chosen: dict[ir.Node, None]) -> list[list[ir.Node]]:
 def _supported(node: ir.Node) -> bool:
     if not all(is_activation(v) for v in node.outputs if v.name):
         return False
-    if node.op_type == "Div" and not is_constant(node.inputs[1]):
+    if is_op(node, DIV) and not is_constant(node.inputs[1]):
         return False
-    if node.op_type == "Resize" and not moves(node):
+    if is_op(node, RESIZE) and not moves(node):
         return False
-    if node.op_type == "Pad":
+    if is_op(node, PAD):
         fill = node.inputs[2] if len(node.inputs) > 2 else None
         return fill is None or (is_constant(fill) and not array_of(fill).any())
-    if node.op_type == "ReduceMean":
+    if is_op(node, REDUCE_MEAN):
         return _over_space(node)
     return is_even(node)
 
@@ -129,21 +143,21 @@ def _product_fits(node: ir.Node) -> bool:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and not is_constant(bias):
         return False
-    if node.op_type == "Gemm":
+    if is_op(node, GEMM):
         alpha, beta = (node.attributes.get(n) for n in ("alpha", "beta"))
         if any(a is not None and a.as_float() != 1.0 for a in (alpha, beta)):
             return False
-    if node.op_type != "MatMul" and not is_constant(node.inputs[1]):
+    if not is_op(node, MATMUL) and not is_constant(node.inputs[1]):
         return False
     return is_activation(node.inputs[0])
 
 
 def bias_add(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
     """The Add of a constant row [N] behind a MatMul by constant weights, and that constant."""
-    if node.op_type != "MatMul" or not is_constant(node.inputs[1]):
+    if not is_op(node, MATMUL) or not is_constant(node.inputs[1]):
         return None
     add = only_reader(node.outputs[0])
-    if add is None or not standard(add, "Add"):
+    if add is None or not is_op(add, ADD):
         return None
     other = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
     weights = node.inputs[1]
@@ -206,7 +220,7 @@ def _fused(node: ir.Node, chosen: dict[ir.Node, None]) -> list[ir.Node]:
 
 
 def _clamps(node: ir.Node, chosen: dict[ir.Node, None]) -> bool:
-    return (node in chosen and standard(node, "Relu", "Clip")
+    return (node in chosen and is_op(node, RELU, CLIP)
             and all(v is None or is_constant(v) for v in node.inputs[1:]))
 
 
@@ -234,7 +248,7 @@ def groups(values: list[ir.Value], chosen: dict[ir.Node, None]) -> list[Group]:
                      if v is not None and v in wanted]
         for other in ends[1:]:
             union.join(ends[0], other)
-        if node.op_type == "MatMul" and node.inputs[1] in wanted:
+        if is_op(node, MATMUL) and node.inputs[1] in wanted:
             symmetric.add(node.inputs[1])
     members: dict[ir.Value, list[ir.Value]] = {}
     for value in values:
@@ -263,7 +277,7 @@ def _bounds(members: list[ir.Value]) -> tuple[float, float]:
 
 def _clip_bounds(node: ir.Node | None) -> tuple[float, float]:
     """What a node's results cannot leave."""
-    if node is None or not standard(node, "Clip"):
+    if node is None or not is_op(node, CLIP):
         return limits_of(node)
     ends = [*node.inputs[1:], None, None][:2]
     lo, hi = (float(array_of(v).reshape(())) if v is not None and is_constant(v) else None
@@ -276,10 +290,7 @@ def weight_axis(node: ir.Node) -> int | None:
     weights = node.inputs[1]
     if weights is None or not is_constant(weights):
         return None
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":
-        return 1 if integer(node, "group", 1) == 1 else None
-    if array_of(weights).ndim != 2:
+    if axes_of(node) is Axes.SPREAD and node.attributes.get_int("group", 1) != 1:
         return None
-    return 0 if node.op_type == "Gemm" and integer(node, "transB", 0) else 1
+    rank = array_of(weights).ndim
+    return None if is_op(node, MATMUL) and rank != 2 else units_of(node) % rank

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
-from ganglion.passes.base import standard
+from ganglion.ops.named import CAST, CAST_LIKE
 
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 WIDTHS = (*HALVES, ir.DataType.DOUBLE)
@@ -31,7 +32,7 @@ def single_precision(model: ir.Model, state: Collection[str] = ()) -> None:
     NaN, and for infinity in a tensor of more than one element (a single one may bound a Clip or
     fill a mask).
     """
-    if any(standard(node, "CastLike") for node in model.graph):
+    if any(is_op(node, CAST_LIKE) for node in model.graph):
         infer_model(model)
         _name_types(model)
     for value in model.graph.initializers.values():
@@ -48,7 +49,7 @@ def single_precision(model: ir.Model, state: Collection[str] = ()) -> None:
         elif value.dtype in WIDTHS:
             _read_as_single(g, value, model.graph[0] if len(model.graph) else None)
     for node in list(model.graph):
-        if node.op_type == "Cast" and node.attributes.get_int("to", 0) in map(int, HALVES):
+        if is_op(node, CAST) and node.attributes.get_int("to", 0) in map(int, HALVES):
             _read_as_single(g, node.outputs[0], _behind(node))
     for k, value in enumerate(list(model.graph.outputs)):
         if value.dtype in WIDTHS:
@@ -86,7 +87,7 @@ def _read_as_single(g: GraphBuilder, value: ir.Value, anchor: ir.Node | None) ->
 def _give(g: GraphBuilder, k: int, value: ir.Value, state: bool) -> None:
     """Makes output `k` of the declared type out of a float32 value."""
     declared, maker = value.dtype, value.producer()
-    given = maker is not None and maker.op_type == "Cast" and (
+    given = maker is not None and is_op(maker, CAST) and (
         maker.attributes.get_int("to", 0) == int(declared or 0))
     if given or value.is_graph_input() or declared is None:
         return
@@ -105,7 +106,7 @@ def _give(g: GraphBuilder, k: int, value: ir.Value, state: bool) -> None:
 def _name_types(model: ir.Model) -> None:
     """CastLike(x, like)  ⇒  Cast(x, to=dtype of like), which then still is that of the file."""
     for node in model.graph:
-        like = node.inputs[1] if standard(node, "CastLike") else None
+        like = node.inputs[1] if is_op(node, CAST_LIKE) else None
         if like is not None and like.dtype is not None:
             node.op_type = "Cast"
             node.resize_inputs(1)
@@ -120,7 +121,7 @@ def _attributes(node: ir.Node) -> None:
             owner = f"tensor {name!r} of node {node.name!r} ({node.op_type})"
             node.attributes.add(ir.AttrTensor(name, checked(attr.as_tensor(), owner)))
         elif name in _DTYPE_ATTRIBUTES and attr.type == ir.AttributeType.INT:
-            replaced = WIDTHS if node.op_type != "Cast" else (ir.DataType.DOUBLE,)
+            replaced = WIDTHS if not is_op(node, CAST) else (ir.DataType.DOUBLE,)
             if attr.as_int() in map(int, replaced):
                 node.attributes.add(ir.AttrInt64(name, int(ir.DataType.FLOAT)))
 

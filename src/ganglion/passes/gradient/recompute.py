@@ -16,9 +16,10 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops import marks
 from ganglion.ops.bindings import bindings
-from ganglion.ops.facts import is_random
+from ganglion.ops.facts import is_op, is_random
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import bytes_of, shown, standard
+from ganglion.ops.named import BATCH_NORMALIZATION
+from ganglion.passes.base import bytes_of, shown
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _zeros(g: GraphBuilder, like: ir.Value | None) -> ir.Value | None:
 
 def _normalises(node: ir.Node) -> bool:
     """Whether the node is a BatchNormalization that learns its running statistics."""
-    return standard(node, "BatchNormalization") and len(node.outputs) > 1
+    return is_op(node, BATCH_NORMALIZATION) and len(node.outputs) > 1
 
 
 def _ancestors(value: ir.Value) -> set[ir.Node]:

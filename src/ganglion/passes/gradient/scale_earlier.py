@@ -2,7 +2,9 @@
 
 import onnx_ir as ir
 
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.named import GEMM, MATMUL, MUL
 from ganglion.passes.base import (
     Pass,
     before,
@@ -10,7 +12,6 @@ from ganglion.passes.base import (
     known_shape,
     only_reader,
     redirect,
-    standard,
 )
 
 
@@ -25,7 +26,7 @@ class ScaleEarlier(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            if standard(node, "Mul"):
+            if is_op(node, MUL):
                 changed |= _move(model, node)
         return changed
 
@@ -48,9 +49,9 @@ def _move(model: ir.Model, node: ir.Node) -> bool:
 
 
 def _plain(node: ir.Node) -> bool:
-    if standard(node, "MatMul"):
+    if is_op(node, MATMUL):
         return True
-    return standard(node, "Gemm") and (len(node.inputs) < 3 or node.inputs[2] is None)
+    return is_op(node, GEMM) and (len(node.inputs) < 3 or node.inputs[2] is None)
 
 
 def _size(value: ir.Value | None) -> int:

@@ -5,9 +5,11 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import infer_types
 from ganglion.ops.marks import TRAINABLE
-from ganglion.passes.base import Pass, standard, sweep
+from ganglion.ops.named import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
+from ganglion.passes.base import Pass, sweep
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
 from ganglion.passes.quantized.rounding import (
@@ -35,12 +37,12 @@ class FloatShadow(Pass):
     """
 
     def rewrite(self, model: ir.Model) -> bool:
-        nodes = [n for n in model.graph if standard(n, "QuantizeLinear", "DequantizeLinear")]
+        nodes = [n for n in model.graph if is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR)]
         edit = Editor(model.graph)
         for value in model.graph.inputs:
             _float_input(edit, value)
         for node in nodes:
-            if standard(node, "QuantizeLinear"):
+            if is_op(node, QUANTIZE_LINEAR):
                 _replace(edit, node, _rounded(edit, node, node.inputs[0]))
             elif is_constant(node.inputs[0]):
                 _replace(edit, node, _weight(edit, node))
@@ -59,7 +61,7 @@ class FloatShadow(Pass):
 
 def is_quantised(model: ir.Model) -> bool:
     """Whether the Model holds QuantizeLinear or DequantizeLinear."""
-    return any(standard(n, "QuantizeLinear", "DequantizeLinear") for n in model.graph)
+    return any(is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR) for n in model.graph)
 
 
 def float_shadow(model: ir.Model) -> ir.Model:
@@ -83,7 +85,7 @@ def _parameters(node: ir.Node) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]
     """Constant scale and zero point, and the range of the codes; None for others."""
     scale = node.inputs[1]
     zero = node.inputs[2] if len(node.inputs) > 2 else None
-    codes = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    codes = node.outputs[0] if is_op(node, QUANTIZE_LINEAR) else node.inputs[0]
     dtype = zero.dtype if zero is not None else codes.dtype if codes is not None else None
     if dtype not in CODES or scale is None or not is_constant(scale):
         return None
@@ -130,7 +132,7 @@ def _float_input(edit: Editor, value: ir.Value) -> None:
 def _dequantized_by(value: ir.Value) -> ir.Node | None:
     """The first DequantizeLinear behind codes, which others may move on the way."""
     for use in value.uses():
-        if standard(use.node, "DequantizeLinear") and use.idx == 0:
+        if is_op(use.node, DEQUANTIZE_LINEAR) and use.idx == 0:
             return use.node
         for out in use.node.outputs:
             found = _dequantized_by(out) if out.dtype in CODES else None

@@ -4,8 +4,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import CONV, DEQUANTIZE_LINEAR, GEMM, MATMUL
 from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, integer, known_shape, standard, sweep
+from ganglion.passes.base import Pass, known_shape, sweep
 from ganglion.passes.quantized.products import Weights, weights
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant, producer
 from ganglion.passes.quantized.sums import INT32_MAX
@@ -29,9 +31,9 @@ class ToHybrid(Pass):
         changed = False
         for node in list(model.graph):
             made = None
-            if standard(node, "Conv"):
+            if is_op(node, CONV):
                 made = _convolution(edit, node)
-            elif standard(node, "MatMul", "Gemm"):
+            elif is_op(node, MATMUL, GEMM):
                 made = _product(edit, node)
             if made is not None:
                 _name_after(edit, made, node)
@@ -54,7 +56,7 @@ def _convolution(edit: Editor, node: ir.Node) -> ir.Value | None:
     if x is None or w is None:
         return None
     codes = array_of(w.value)
-    groups = integer(node, "group", 1)
+    groups = node.attributes.get_int("group", 1)
     depthwise = groups > 1 and codes.shape[1] == 1
     if depthwise or not _fits(codes.reshape(codes.shape[0], -1)):
         return None
@@ -102,7 +104,7 @@ def _columns(edit: Editor, w: Weights) -> Weights:
 def _bias(edit: Editor, node: ir.Node) -> ir.Value | None:
     """The bias; one stored as int32 becomes float32."""
     given = node.inputs[2] if len(node.inputs) > 2 else None
-    stored = producer(given, "DequantizeLinear")
+    stored = producer(given, DEQUANTIZE_LINEAR)
     if stored is None or not all(is_constant(v) for v in stored.inputs):
         return given
     arrays = [None if v is None else array_of(v).reshape(-1) for v in stored.inputs]

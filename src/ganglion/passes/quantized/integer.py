@@ -1,12 +1,30 @@
 """Quantised islands ⇒ integer operators with an exactly defined meaning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops import marks
+from ganglion.ops.base import Op
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_op, row_of
+from ganglion.ops.named import (
+    ADD,
+    AVERAGE_POOL,
+    CLIP,
+    CONV,
+    CONV_TRANSPOSE,
+    DEQUANTIZE_LINEAR,
+    GEMM,
+    GLOBAL_AVERAGE_POOL,
+    MATMUL,
+    QLINEAR_CONV,
+    QUANTIZE_LINEAR,
+    REDUCE_MEAN,
+    RELU,
+    SOFTMAX,
+)
 from ganglion.passes.base import Pass, only_reader, sweep
 from ganglion.passes.quantized import moves as moves
 from ganglion.passes.quantized import pointwise as pointwise
@@ -16,11 +34,11 @@ from ganglion.passes.quantized.qdq import Codes, Editor, array_of, is_constant, 
 
 Rule = Callable[[Editor, ir.Node, Goal], ir.Value | None]
 
-RULES: dict[str, Rule] = {
-    "Conv": products.convolution, "ConvTranspose": products.transposed,
-    "Gemm": products.gemm, "MatMul": products.matmul, "Add": products.biased_matmul,
-    "AveragePool": pointwise.average_pool, "GlobalAveragePool": pointwise.global_average_pool,
-    "ReduceMean": pointwise.reduce_mean, "Softmax": pointwise.softmax,
+RULES: Mapping[Op, Rule] = {
+    CONV: products.convolution, CONV_TRANSPOSE: products.transposed,
+    GEMM: products.gemm, MATMUL: products.matmul, ADD: products.biased_matmul,
+    AVERAGE_POOL: pointwise.average_pool, GLOBAL_AVERAGE_POOL: pointwise.global_average_pool,
+    REDUCE_MEAN: pointwise.reduce_mean, SOFTMAX: pointwise.softmax,
 }
 """By the operator in front of the QuantizeLinear (and its Relu or Clip)."""
 
@@ -56,9 +74,9 @@ def _round(edit: Editor) -> bool:
     for node in list(edit.graph):
         if node.graph is None:
             continue
-        if node.op_type == "QuantizeLinear" and node.domain == "":
+        if is_op(node, QUANTIZE_LINEAR):
             changed |= _end(edit, node)
-        elif node.op_type == "QLinearConv" and node.domain == "":
+        elif is_op(node, QLINEAR_CONV):
             changed |= _swap(edit, node, products.adopt_convolution(edit, node))
         else:
             changed |= moves.sink_dequantize(edit, node) or moves.sink_through_concat(edit, node)
@@ -100,7 +118,7 @@ def _end(edit: Editor, quantize: ir.Node) -> bool:
     twin = _twin(edit, quantize, target)
     if twin is not None:
         return _swap(edit, quantize, twin)
-    source = edit.codes(producer(value, "DequantizeLinear"))
+    source = edit.codes(producer(value, DEQUANTIZE_LINEAR))
     if source is not None and source.value is not None:
         same = source.matches(target)
         return _swap(edit, quantize, source.value if same
@@ -116,7 +134,7 @@ def _twin(edit: Editor, quantize: ir.Node, target: Codes) -> ir.Value | None:
         other = use.node
         if other is quantize:
             return None
-        if other.op_type == "QuantizeLinear" and other.domain == "":
+        if is_op(other, QUANTIZE_LINEAR):
             codes = edit.target(other)
             if codes is not None and codes.matches(target):
                 return other.outputs[0]
@@ -129,16 +147,18 @@ def _by_rule(edit: Editor, quantize: ir.Node, target: Codes) -> ir.Value | None:
         return None
     goal = Goal(quantize, target, *target.limits)
     node = value.producer()
-    clamp = producer(value, "Relu", "Clip")
+    clamp = producer(value, RELU, CLIP)
     if clamp is not None:
         narrowed = _clamped(goal, clamp)
         inner = clamp.inputs[0]
         if narrowed is None or inner is None or only_reader(inner) is None:
             return None
         goal, node = narrowed, inner.producer()
-    if node is None or node.domain != "" or node.op_type not in RULES:
+    row = row_of(node)
+    rule = None if row is None else RULES.get(row)
+    if node is None or rule is None:
         return None
-    return _known_as(edit, node, RULES[node.op_type](edit, node, goal))
+    return _known_as(edit, node, rule(edit, node, goal))
 
 
 def _known_as(edit: Editor, old: ir.Node, new: ir.Value | None) -> ir.Value | None:
@@ -154,7 +174,7 @@ def _known_as(edit: Editor, old: ir.Node, new: ir.Value | None) -> ir.Value | No
 def _clamped(goal: Goal, clamp: ir.Node) -> Goal | None:
     """The goal with a Relu's or Clip's bounds as codes; exact, as quantising is monotone."""
     lo, hi = goal.lo, goal.hi
-    if clamp.op_type == "Relu":
+    if is_op(clamp, RELU):
         return Goal(goal.node, goal.codes, max(lo, goal.codes.zero_point), hi)
     bounds = [*clamp.inputs[1:], None, None][:2]
     for bound in bounds:

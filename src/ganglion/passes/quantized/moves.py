@@ -7,7 +7,17 @@ import onnx_ir as ir
 
 from ganglion.ops.base import Moves
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.facts import is_even, movement
+from ganglion.ops.facts import is_even, is_op, movement
+from ganglion.ops.named import (
+    CONCAT,
+    DEQUANTIZE_LINEAR,
+    EXPAND,
+    GLOBAL_MAX_POOL,
+    MAX_POOL,
+    PAD,
+    QUANTIZE_LINEAR,
+    TILE,
+)
 from ganglion.ops.values import attributes
 from ganglion.passes.base import only_reader
 from ganglion.passes.quantized.qdq import Codes, Editor, array_of, is_constant, producer
@@ -23,9 +33,9 @@ def carries(node: ir.Node | None) -> bool:
 def _commutes(node: ir.Node) -> bool:
     """Whether a node that `carries` gives the same on codes as on numbers."""
     attrs = attributes(node)
-    if node.op_type == "MaxPool":
+    if is_op(node, MAX_POOL):
         return len([v for v in node.outputs if v.uses() or v.is_graph_output()]) == 1
-    if node.op_type == "GlobalMaxPool":
+    if is_op(node, GLOBAL_MAX_POOL):
         return _spatial(node) is not None
     if movement(node) is Moves.FILL and attrs.get("mode", "constant") == "constant":
         fill = node.inputs[2] if len(node.inputs) > 2 else None
@@ -44,9 +54,9 @@ def _on_codes(edit: Editor, node: ir.Node, codes: Codes) -> list[ir.Value]:
     """The node once more, in front of itself, reading and giving codes."""
     name, inputs = node.op_type, [codes.value, *node.inputs[1:]]
     attrs = list(node.attributes.values())
-    if name == "GlobalMaxPool":
-        name, attrs = "MaxPool", [ir.AttrInt64s("kernel_shape", _spatial(node) or [])]
-    if name == "Pad":
+    if is_op(node, GLOBAL_MAX_POOL):
+        name, attrs = MAX_POOL.name, [ir.AttrInt64s("kernel_shape", _spatial(node) or [])]
+    if is_op(node, PAD):
         fill = edit.constant(np.asarray(codes.zero_point, codes.dtype.numpy()), "pad_code")
         inputs = [*inputs[:2], fill, *inputs[3:]]
     first = edit.insert(node, name, inputs, codes.dtype, node.outputs[0].shape,
@@ -62,8 +72,8 @@ def sink_dequantize(edit: Editor, node: ir.Node) -> bool:
     """DQ → move  ⇒  move on codes → DQ. Exact."""
     if not carries(node) or not _commutes(node):
         return False
-    codes = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
-    if codes is None or (is_constant(codes.value) and node.op_type in ("Expand", "Tile")):
+    codes = edit.codes(producer(node.inputs[0], DEQUANTIZE_LINEAR))
+    if codes is None or (is_constant(codes.value) and is_op(node, EXPAND, TILE)):
         return False
     outputs = _on_codes(edit, node, codes)
     constant = all(v is None or is_constant(v) for v in [codes.value, *node.inputs[1:]])
@@ -97,9 +107,9 @@ def sink_through_concat(edit: Editor, node: ir.Node) -> bool:
     Parts of differing scale are first requantised by a Table to the scale that every
     QuantizeLinear behind the Concat wants; where these disagree nothing is done.
     """
-    if node.op_type != "Concat" or node.domain != "":
+    if not is_op(node, CONCAT):
         return False
-    parts = [edit.codes(producer(v, "DequantizeLinear")) for v in node.inputs]
+    parts = [edit.codes(producer(v, DEQUANTIZE_LINEAR)) for v in node.inputs]
     known = [p for p in parts if p is not None]
     if len(known) != len(parts) or any(is_constant(p.value) for p in known):
         return False
@@ -119,7 +129,7 @@ def sink_through_concat(edit: Editor, node: ir.Node) -> bool:
 
 def _targets(edit: Editor, value: ir.Value) -> list[Codes]:
     """What the QuantizeLinears reading `value` write; empty when anything else reads it."""
-    found = [edit.target(u.node) for u in value.uses() if u.node.op_type == "QuantizeLinear"]
+    found = [edit.target(u.node) for u in value.uses() if is_op(u.node, QUANTIZE_LINEAR)]
     known = [t for t in found if t is not None]
     return known if len(known) == len(value.uses()) and not value.is_graph_output() else []
 

@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from ganglion.ops.base import Pointwise
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.named import DEQUANTIZE_LINEAR
 from ganglion.ops.registry import find
-from ganglion.passes.base import integer
 from ganglion.passes.quantized.moves import table
 from ganglion.passes.quantized.products import Goal
 from ganglion.passes.quantized.qdq import Codes, Editor, array_of, is_constant, producer
@@ -17,7 +17,7 @@ from ganglion.passes.quantized.qdq import Codes, Editor, array_of, is_constant, 
 
 def _source(edit: Editor, node: ir.Node, goal: Goal) -> Codes | None:
     """The codes of the first input, where they have the goal's dtype and no clamp follows."""
-    x = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
+    x = edit.codes(producer(node.inputs[0], DEQUANTIZE_LINEAR))
     return x if x is not None and x.dtype == goal.codes.dtype and not goal.clamps else None
 
 
@@ -27,8 +27,8 @@ def average_pool(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     Not with both ceil_mode and count_include_pad: versions of ONNX disagree on what they count.
     """
     x = _source(edit, node, goal)
-    if x is None or (integer(node, "ceil_mode", 0)
-                     and integer(node, "count_include_pad", 0)):
+    if x is None or (node.attributes.get_int("ceil_mode", 0) != 0
+                     and node.attributes.get_int("count_include_pad", 0) != 0):
         return None
     return edit.own(goal.node, "QLinearAveragePool",
                     [x.value, *x.parameters, *goal.codes.parameters], goal.output,
@@ -81,7 +81,7 @@ def reduce_mean(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
         return pooled
     # 0 keeps the batch, which may be symbolic.
     shape = [0 if a == 0 else 1 if a in reduced else -1 for a in range(rank)]
-    if not integer(node, "keepdims", 1):
+    if not node.attributes.get_int("keepdims", 1):
         shape = [0, -1]
     target = edit.constant(np.asarray(shape, np.int64), "pooled_shape")
     return edit.insert(goal.node, "Reshape", [pooled, target], goal.codes.dtype, want)
@@ -110,7 +110,7 @@ def softmax(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     if x is None:
         return None
     return edit.own(goal.node, "QLinearSoftmax", [x.value, *x.parameters, *goal.codes.parameters],
-                    goal.output, goal.codes.dtype, axis=integer(node, "axis", -1))
+                    goal.output, goal.codes.dtype, axis=node.attributes.get_int("axis", -1))
 
 
 def one_argument(edit: Editor, quantize: ir.Node, goal: Codes) -> ir.Value | None:
@@ -153,7 +153,7 @@ def _island(edit: Editor, quantize: ir.Node) -> tuple[Codes, list[ir.Node]] | No
         node = value.producer()
         if node is None or value.is_graph_output():
             return False
-        if producer(value, "DequantizeLinear") is not None:
+        if producer(value, DEQUANTIZE_LINEAR) is not None:
             first = source is None or node is source
             source = node
             return first

@@ -11,8 +11,9 @@ import onnx_ir as ir
 from ganglion.errors import ModelError
 from ganglion.ops.convolution import transpose_window
 from ganglion.ops.integer import requant_multiplier
+from ganglion.ops.named import DEQUANTIZE_LINEAR, MATMUL
 from ganglion.ops.values import attributes
-from ganglion.passes.base import integer, only_reader
+from ganglion.passes.base import only_reader
 from ganglion.passes.quantized.qdq import (
     Codes,
     Editor,
@@ -66,14 +67,14 @@ def weights(edit: Editor, value: ir.Value | None, axis: int) -> Weights | None:
 
     Codes of another type or zero point are shifted to int8 with zero point 0 where they fit.
     """
-    node = producer(value, "DequantizeLinear")
+    node = producer(value, DEQUANTIZE_LINEAR)
     if node is None or node.inputs[0] is None or not is_constant(node.inputs[0]):
         return None
     scale = node.inputs[1]
-    if scale is None or not is_constant(scale) or integer(node, "block_size", 0):
+    if scale is None or not is_constant(scale) or node.attributes.get_int("block_size", 0) != 0:
         return None
     codes = array_of(node.inputs[0])
-    if array_of(scale).size > 1 and integer(node, "axis", 1) % codes.ndim != axis:
+    if array_of(scale).size > 1 and node.attributes.get_int("axis", 1) % codes.ndim != axis:
         return None
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     if zero is not None and not is_constant(zero):
@@ -134,7 +135,7 @@ def factors(edit: Editor, node: ir.Node, given: ir.Value | None, x: Codes, w: We
 
 def _stored_bias(given: ir.Value, x: Codes, w: Weights) -> np.ndarray | None:
     """The codes of a bias that is stored in steps of x_scale · w_scale already."""
-    node = producer(given, "DequantizeLinear")
+    node = producer(given, DEQUANTIZE_LINEAR)
     if node is None or not all(is_constant(v) for v in node.inputs[:2]):
         return None
     codes, scale = node.inputs[0], node.inputs[1]
@@ -147,7 +148,7 @@ def _stored_bias(given: ir.Value, x: Codes, w: Weights) -> np.ndarray | None:
 
 def _real_bias(given: ir.Value) -> np.ndarray | None:
     """The numbers of a bias that is constant, or stored as codes."""
-    node = producer(given, "DequantizeLinear")
+    node = producer(given, DEQUANTIZE_LINEAR)
     if is_constant(given):
         return array_of(given).reshape(-1).astype(np.float64)
     if node is None or not all(v is None or is_constant(v) for v in node.inputs):
@@ -169,7 +170,7 @@ def _counted(edit: Editor, w: Weights, found: Steps) -> Weights:
 
 def _bias_value(edit: Editor, given: ir.Value, codes: np.ndarray) -> ir.Value:
     """The bias as a constant int32 [O]: the stored one where it is that."""
-    node = producer(given, "DequantizeLinear")
+    node = producer(given, DEQUANTIZE_LINEAR)
     stored = None if node is None else node.inputs[0]
     if (stored is not None and stored.dtype == ir.DataType.INT32
             and np.array_equal(array_of(stored).reshape(-1), codes)):
@@ -197,7 +198,7 @@ def _held(node: ir.Node, codes: np.ndarray, bias: np.ndarray, x: Codes, w: Weigh
 
 def convolution(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     """DQ(x), DQ(w) → Conv → [Relu | Clip] → Q  ⇒  ai.ganglion::QLinearConv"""
-    x = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
+    x = edit.codes(producer(node.inputs[0], DEQUANTIZE_LINEAR))
     w = weights(edit, node.inputs[1], 0)
     if x is None or w is None:
         return None
@@ -206,11 +207,11 @@ def convolution(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
 
 def transposed(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     """DQ(x), DQ(w) → ConvTranspose → [Relu | Clip] → Q  ⇒  ai.ganglion::QLinearConvTranspose"""
-    x = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
+    x = edit.codes(producer(node.inputs[0], DEQUANTIZE_LINEAR))
     w = weights(edit, node.inputs[1], 1)
     if x is None or w is None:
         return None
-    groups = integer(node, "group", 1)
+    groups = node.attributes.get_int("group", 1)
     if groups > 1 and w.scales.size > 1:
         # ONNX's axis 1 counts channels within a group; the operator wants one scale a channel.
         w = Weights(w.value, edit.constant(np.tile(w.scales, groups), "weight_scale"), w.zero)
@@ -260,8 +261,8 @@ def matmul(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     done = _product(edit, node, goal, None, False, False)
     if done is not None:
         return done
-    a = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
-    b = edit.codes(producer(node.inputs[1], "DequantizeLinear"))
+    a = edit.codes(producer(node.inputs[0], DEQUANTIZE_LINEAR))
+    b = edit.codes(producer(node.inputs[1], DEQUANTIZE_LINEAR))
     if a is None or b is None or goal.clamps or goal.codes.dtype != a.dtype:
         return None
     if b.zero_point != 0 or b.dtype != ir.DataType.INT8:
@@ -277,7 +278,7 @@ def matmul(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
 def biased_matmul(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
     """DQ(a), DQ(b) → MatMul → Add constant [N] → [Relu | Clip] → Q  ⇒  ai.ganglion::QLinearGemm"""
     for summand, bias in (node.inputs, reversed(node.inputs)):
-        product = producer(summand, "MatMul")
+        product = producer(summand, MATMUL)
         if product is None or only_reader(product.outputs[0]) is None:
             continue
         done = _product(edit, product, goal, bias, False, False)
@@ -288,7 +289,7 @@ def biased_matmul(edit: Editor, node: ir.Node, goal: Goal) -> ir.Value | None:
 
 def _product(edit: Editor, node: ir.Node, goal: Goal, bias: ir.Value | None, trans_a: bool,
              trans_b: bool) -> ir.Value | None:
-    a = edit.codes(producer(node.inputs[0], "DequantizeLinear"))
+    a = edit.codes(producer(node.inputs[0], DEQUANTIZE_LINEAR))
     b = weights(edit, node.inputs[1], 0 if trans_b else 1)
     if a is None or b is None or array_of(b.value).ndim != 2:
         return None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import GANGLION_DOMAIN
+from ganglion.ops.base import GANGLION_DOMAIN, Op
+from ganglion.ops.facts import is_op
 
 BYTE_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
 
@@ -66,12 +67,10 @@ def array_of(value: ir.Value) -> np.ndarray:
     return value.const_value.numpy()
 
 
-def producer(value: ir.Value | None, *names: str) -> ir.Node | None:
-    """The node that computes `value` when it is one of ONNX's operators `names`."""
+def producer(value: ir.Value | None, *ops: Op) -> ir.Node | None:
+    """The node that computes `value` when it is one of these operators."""
     node = None if value is None else value.producer()
-    if node is None or node.domain not in ("", "ai.onnx") or node.op_type not in names:
-        return None
-    return node
+    return node if is_op(node, *ops) else None
 
 
 class Editor:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.passes.base import integer
+from ganglion.ops.base import Axes
+from ganglion.ops.facts import axes_of, units_of
 
 Array = np.ndarray
 INT32_MAX = 2 ** 31 - 1
@@ -39,14 +40,12 @@ class Steps:
 
 def by_output(node: ir.Node, weights: Array) -> Array:
     """The weights of a Conv, ConvTranspose, Gemm or MatMul (a matrix) as [O, terms]."""
-    if node.op_type == "Conv":
-        return weights.reshape(weights.shape[0], -1)
-    if node.op_type == "ConvTranspose":
-        groups = integer(node, "group", 1)
+    if axes_of(node) is Axes.SPREAD:
+        groups = node.attributes.get_int("group", 1)
         split = weights.reshape(groups, weights.shape[0] // groups, weights.shape[1], -1)
         return split.transpose(0, 2, 1, 3).reshape(split.shape[0] * split.shape[2], -1)
-    rows = node.op_type == "Gemm" and bool(integer(node, "transB", 0))
-    return weights if rows else weights.T
+    by_unit = np.moveaxis(weights, units_of(node), 0)
+    return by_unit.reshape(len(by_unit), -1)
 
 
 def steps(codes: Array, scales: Array, real: Array, x_step: float, y_step: float) -> Steps:

@@ -3,8 +3,9 @@
 import onnx_ir as ir
 
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.facts import is_recurrent
+from ganglion.ops.facts import is_op, is_recurrent
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.named import DEQUANTIZE_LINEAR
 from ganglion.passes.base import Pass, redirect
 
 
@@ -21,7 +22,7 @@ class UnpackWeights(Pass):
         changed = False
         for node in list(model.graph):
             value = node.outputs[0]
-            if node.op_type != "DequantizeLinear" or value.is_graph_output() or any(
+            if not is_op(node, DEQUANTIZE_LINEAR) or value.is_graph_output() or any(
                     is_recurrent(use.node) for use in value.uses()):
                 continue
             arrays = [self.constant(v) for v in node.inputs]

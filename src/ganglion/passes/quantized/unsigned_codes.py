@@ -1,40 +1,17 @@
 """int8 codes inside a network ⇒ uint8, as dot products of bytes want their left side."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import GANGLION_DOMAIN, Moves
-from ganglion.ops.facts import is_even, is_table, movement
+from ganglion.ops.base import Moves, Points
+from ganglion.ops.facts import is_even, is_table, movement, row_of
 from ganglion.passes.base import Pass
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
 
 OFFSET = 128
 
-
-@dataclass(frozen=True)
-class Role:
-    """Where an operator says what its codes mean: input numbers of zero points.
-
-    `x`: of its first input, `y`: of its output. `tied`: both must have the same dtype.
-    """
-
-    x: int | None
-    y: int | None
-    tied: bool = False
-
-
-ROLES: Mapping[tuple[str, str], Role] = {
-    (GANGLION_DOMAIN, "QLinearConv"): Role(2, 7),
-    (GANGLION_DOMAIN, "QLinearGemm"): Role(2, 8),
-    ("", "QLinearMatMul"): Role(2, 7),
-    (GANGLION_DOMAIN, "QLinearAveragePool"): Role(2, 4, tied=True),
-    (GANGLION_DOMAIN, "QLinearGlobalAveragePool"): Role(2, 4, tied=True),
-    (GANGLION_DOMAIN, "QLinearSoftmax"): Role(2, 4, tied=True),
-    ("", "QuantizeLinear"): Role(None, 2),
-    ("", "DequantizeLinear"): Role(2, None)}
 
 class UnsignedCodes(Pass):
     """int8 codes with zero point z  ⇒  uint8 codes with zero point z + 128, each 128 higher
@@ -53,17 +30,18 @@ class UnsignedCodes(Pass):
         return bool(found)
 
 
-def _role(node: ir.Node) -> Role | None:
-    return ROLES.get((node.domain, node.op_type))
+def _points(node: ir.Node) -> Points | None:
+    row = row_of(node)
+    return None if row is None else row.points
 
 
 def _tied(node: ir.Node) -> list[ir.Value]:
     """Values of a node whose dtype is one and the same."""
-    role = _role(node)
+    points = _points(node)
     if _moves(node):
         found = [*node.inputs, *node.outputs]
     else:
-        found = [node.inputs[0], node.outputs[0]] if role is not None and role.tied else []
+        found = [node.inputs[0], node.outputs[0]] if points is not None and points.tied else []
     return [v for v in found if v is not None and _int8(v)]
 
 
@@ -112,10 +90,10 @@ def _told(node: ir.Node, value: ir.Value, made: bool) -> bool:
         return True
     if is_table(node):
         return not made or is_constant(node.inputs[1])
-    role = _role(node)
+    points = _points(node)
     if "output_dtype" in node.attributes:
         return False
-    at = None if role is None else role.y if made else role.x
+    at = None if points is None else points.y if made else points.x
     return at is not None and len(node.inputs) > at and is_constant(node.inputs[at])
 
 
@@ -124,14 +102,14 @@ def _raise(edit: Editor, value: ir.Value) -> None:
     value.dtype = ir.DataType.UINT8
     maker = value.producer()
     if maker is not None and not _moves(maker):
-        role = _role(maker)
-        _shift(edit, maker, 1 if role is None else role.y)
+        points = _points(maker)
+        _shift(edit, maker, 1 if points is None else points.y)
         for name in ("lo", "hi"):
             if name in maker.attributes:
                 bound = maker.attributes[name].as_int() + OFFSET
                 maker.attributes[name] = ir.AttrInt64(name, bound)
     for node in dict.fromkeys(use.node for use in value.uses()):
-        reader = _role(node)
+        reader = _points(node)
         if reader is not None:
             _shift(edit, node, reader.x)
 

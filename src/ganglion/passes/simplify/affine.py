@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.base import Array
-from ganglion.passes.base import Pass, integer, known_shape, only_reader, standard
+from ganglion.ops.base import Array, Axes
+from ganglion.ops.facts import axes_of, is_op, units_of
+from ganglion.ops.named import ADD, CONV, CONV_TRANSPOSE, GEMM, MATMUL
+from ganglion.passes.base import Pass, known_shape, only_reader
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,14 @@ class Linear:
     def scaled(self, scale: Array) -> Array:
         """The weight times `scale` [channels], in float64."""
         weight: Array = self.weight.astype(np.float64)
-        if self.node.op_type == "ConvTranspose":
+        units = units_of(self.node)
+        if axes_of(self.node) is Axes.SPREAD:
             # [C, O / group, kh, kw]: the rows of one group share its part of the outputs.
-            group = integer(self.node, "group", 1)
+            group = self.node.attributes.get_int("group", 1)
             weight = weight.reshape(group, -1, *weight.shape[1:])
             weight *= scale.reshape(group, 1, -1, *[1] * (weight.ndim - 3))
-        elif self.node.op_type == "Conv" or integer(self.node, "transB", 0):
-            weight *= scale.reshape(-1, *[1] * (weight.ndim - 1))
         else:
-            weight *= scale
+            weight *= scale.reshape(-1, *[1] * (weight.ndim - 1 - units % weight.ndim))
         return weight.reshape(self.weight.shape)
 
 
@@ -48,15 +49,15 @@ def linear_before(value: ir.Value | None, reads: Pass) -> Linear | None:
     end = value.producer() if value is not None else None
     if end is None or value is None or only_reader(value) is None:
         return None
-    if standard(end, "Conv", "ConvTranspose", "Gemm"):
+    if is_op(end, CONV, CONV_TRANSPOSE, GEMM):
         return _with_own_bias(end, reads)
-    if standard(end, "MatMul"):
+    if is_op(end, MATMUL):
         return _matmul(end, end, None, reads)
-    if standard(end, "Add"):
+    if is_op(end, ADD):
         for k in (0, 1):
             product = end.inputs[k]
             node = product.producer() if product is not None else None
-            if product is not None and node is not None and standard(node, "MatMul") \
+            if product is not None and node is not None and is_op(node, MATMUL) \
                     and only_reader(product) is end:
                 return _matmul(node, end, end.inputs[1 - k], reads)
     return None
@@ -68,15 +69,13 @@ def _with_own_bias(node: ir.Node, reads: Pass) -> Linear | None:
     bias = reads.constant(given)
     if weight is None or (given is not None and bias is None) or weight.dtype != np.float32:
         return None
-    if node.op_type == "Gemm":
+    if is_op(node, GEMM):
         alpha, beta = (node.attributes.get(n) for n in ("alpha", "beta"))
         if any(a is not None and a.as_float() != 1.0 for a in (alpha, beta)):
             return None
-        channels = weight.shape[0 if integer(node, "transB", 0) else 1]
-    elif node.op_type == "Conv":
-        channels = weight.shape[0]
-    else:
-        channels = weight.shape[1] * integer(node, "group", 1)
+    channels = weight.shape[units_of(node)]
+    if axes_of(node) is Axes.SPREAD:
+        channels *= node.attributes.get_int("group", 1)
     if bias is None:
         bias = np.zeros(channels, np.float32)
     elif bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):

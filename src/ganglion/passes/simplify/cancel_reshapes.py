@@ -5,16 +5,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.facts import is_view
+from ganglion.ops.base import Axes
+from ganglion.ops.facts import axes_of, is_copy, is_op, is_view
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import (
-    Pass,
-    before,
-    integer,
-    integers,
-    known_shape,
-    redirect,
-)
+from ganglion.ops.movement import permutation
+from ganglion.ops.named import CAST
+from ganglion.passes.base import Pass, before, known_shape, redirect
 
 
 class CancelReshapes(Pass):
@@ -33,9 +29,7 @@ class CancelReshapes(Pass):
                 continue
             if not (node.outputs[0].uses() or node.outputs[0].is_graph_output()):
                 continue
-            rule = SAME.get(node.op_type)
-            same = _same_shape if rule is None and is_view(node) else rule
-            if same is not None and same(self, node) and _only_first_output(node):
+            if _gives_back(self, node) and _only_first_output(node):
                 changed |= redirect(node.outputs[0], node.inputs[0])
             elif is_view(node):
                 changed |= self._merge(model, node)
@@ -71,17 +65,23 @@ def _same_shape(reads: Pass, node: ir.Node) -> bool:
                for a, b in zip(x.shape, y.shape))
 
 
-def _always(reads: Pass, node: ir.Node) -> bool:
-    return True
-
-
-def _same_type(reads: Pass, node: ir.Node) -> bool:
-    x = node.inputs[0]
-    return x is not None and x.dtype is not None and integer(node, "to", 0) == x.dtype.value
+def _gives_back(reads: Pass, node: ir.Node) -> bool:
+    """Whether the node's first output is its first input."""
+    if is_op(node, CAST):
+        x = node.inputs[0]
+        to = node.attributes.get_int("to", 0)
+        return x is not None and x.dtype is not None and x.dtype.value == to
+    rule = SAME.get(axes_of(node))
+    if rule is None:
+        return is_copy(node)
+    return rule(reads, node)
 
 
 def _not_training(reads: Pass, node: ir.Node) -> bool:
-    """Dropout-13: without `training_mode`, or with a constant false one, it is the identity."""
+    """Dropout-13: without `training_mode`, or with a constant false one, it is the identity, as
+    Identity is."""
+    if not is_view(node):
+        return False
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return True
     mode = reads.constant(node.inputs[2])
@@ -102,16 +102,16 @@ def _slices_forward(reads: Pass, node: ir.Node) -> bool:
 def _keeps_order(reads: Pass, node: ir.Node) -> bool:
     x = node.inputs[0]
     rank = len(x.shape) if x is not None and x.shape is not None else 0
-    return rank > 0 and integers(node, "perm", reversed(range(rank))) == list(range(rank))
+    return rank > 0 and list(permutation(node)) == list(range(rank))
 
 
 def _single(reads: Pass, node: ir.Node) -> bool:
     return len(node.inputs) == 1
 
 
-SAME: Mapping[str, Callable[[Pass, ir.Node], bool]] = {
-    "Identity": _always, "Dropout": _not_training, "Cast": _same_type, "Pad": _pads_nothing,
-    "Slice": _slices_forward, "Transpose": _keeps_order, "Concat": _single, "Sum": _single,
-    "Max": _single, "Min": _single, "Mean": _single,
-    "Expand": _same_shape, "Tile": _same_shape}
-"""When an operator gives back its first input; a view does where the shape is the same."""
+SAME: Mapping[Axes | None, Callable[[Pass, ir.Node], bool]] = {
+    Axes.SAME: _not_training, Axes.RESHAPED: _same_shape, Axes.SQUEEZED: _same_shape,
+    Axes.UNSQUEEZED: _same_shape, Axes.PADDED: _pads_nothing, Axes.CUT: _slices_forward,
+    Axes.PERMUTED: _keeps_order, Axes.JOINED: _single, Axes.EXPANDED: _same_shape,
+    Axes.REPEATED: _same_shape}
+"""When a node gives back its first input, by how axes pass through it."""

@@ -2,9 +2,12 @@
 
 import onnx_ir as ir
 
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import Pass, before, elements, put, redirect, standard, sweep
-from ganglion.passes.simplify.transposable import Moved, Perm, Site, perm_of, rule_of
+from ganglion.ops.movement import permutation
+from ganglion.ops.named import DROPOUT, TRANSPOSE
+from ganglion.passes.base import Pass, before, elements, put, redirect, sweep
+from ganglion.passes.simplify.transposable import Moved, Perm, Site, rule_of
 
 
 class CancelTransposes(Pass):
@@ -31,10 +34,10 @@ def _moved(model: ir.Model) -> tuple[int, int]:
     """Elements that the Transposes of the graph move, and how many Transposes there are."""
     total = count = 0
     for node in model.graph:
-        if standard(node, "Transpose") and node.inputs[0] is not None:
+        if is_op(node, TRANSPOSE) and node.inputs[0] is not None:
             # A dimension that is not known yet counts as large.
             shape = tuple(d if isinstance(d, int) else 1000 for d in node.inputs[0].shape or ())
-            order = [k for k in perm_of(node) if shape[k] != 1]
+            order = [k for k in permutation(node) if shape[k] != 1]
             total += elements(shape) if order != sorted(order) else 0
             count += 1
     return total, count
@@ -46,14 +49,14 @@ def _sink(model: ir.Model, reads: Pass) -> bool:
     while again:
         again = False
         for node in list(model.graph):
-            if node.graph is not None and standard(node, "Transpose"):
+            if node.graph is not None and is_op(node, TRANSPOSE):
                 again |= _advance(g, node, reads)
         changed |= again
     return changed
 
 
 def _advance(g: GraphBuilder, node: ir.Node, reads: Pass) -> bool:
-    source, out, perm = node.inputs[0], node.outputs[0], perm_of(node)
+    source, out, perm = node.inputs[0], node.outputs[0], permutation(node)
     if source is None or source.shape is None:
         return False
     if perm == tuple(range(len(perm))):
@@ -64,8 +67,8 @@ def _advance(g: GraphBuilder, node: ir.Node, reads: Pass) -> bool:
         if reader.graph is None:
             continue
         site = Site(g, reads, reader, use.idx, source, perm)
-        if standard(reader, "Transpose"):
-            joined = [perm[k] for k in perm_of(reader)]
+        if is_op(reader, TRANSPOSE):
+            joined = [perm[k] for k in permutation(reader)]
             changed |= _replace(site, Moved([source], tuple(range(len(joined)))), joined)
         elif (rule := rule_of(reader)) is not None and _simple(reader):
             moved = rule(site)
@@ -77,7 +80,7 @@ def _advance(g: GraphBuilder, node: ir.Node, reads: Pass) -> bool:
 
 def _simple(node: ir.Node) -> bool:
     """Only the mask of Dropout is an output that no rule speaks of."""
-    return node.op_type != "Dropout" or not any(
+    return not is_op(node, DROPOUT) or not any(
         v.uses() or v.is_graph_output() for v in node.outputs[1:])
 
 

@@ -2,8 +2,10 @@
 
 import onnx_ir as ir
 
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import Pass, before, redirect, standard
+from ganglion.ops.named import CAST_LIKE
+from ganglion.passes.base import Pass, before, redirect
 
 
 class CastLikeToCast(Pass):
@@ -12,7 +14,7 @@ class CastLikeToCast(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            if not standard(node, "CastLike") or node.inputs[1] is None:
+            if not is_op(node, CAST_LIKE) or node.inputs[1] is None:
                 continue
             dtype = node.inputs[1].dtype
             if dtype is not None and (node.outputs[0].uses() or node.outputs[0].is_graph_output()):

@@ -4,17 +4,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import (
-    Pass,
-    before,
-    integer,
-    known_shape,
-    only_reader,
-    put,
-    redirect,
-    standard,
-)
+from ganglion.ops.named import ADD, BATCH_NORMALIZATION, MATMUL
+from ganglion.passes.base import Pass, before, known_shape, only_reader, put, redirect
 from ganglion.passes.simplify.affine import Linear, linear_before
 
 
@@ -31,7 +24,8 @@ class FoldBatchNorm(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            if not standard(node, "BatchNormalization") or integer(node, "training_mode", 0):
+            if not is_op(node, BATCH_NORMALIZATION) \
+                    or node.attributes.get_int("training_mode", 0) != 0:
                 continue
             linear = linear_before(node.inputs[0], self)
             if linear is not None and linear.axis == 1:
@@ -61,7 +55,8 @@ class SplitBatchNorm(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         g, changed = GraphBuilder.extending(model), False
         for node in list(model.graph):
-            if not standard(node, "BatchNormalization") or integer(node, "training_mode", 0):
+            if not is_op(node, BATCH_NORMALIZATION) \
+                    or node.attributes.get_int("training_mode", 0) != 0:
                 continue
             known, shape = _affine(self, node), node.outputs[0].shape
             if known is None or shape is None or len(shape) < 2:
@@ -100,7 +95,7 @@ class FoldBias(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            if standard(node, "Add"):
+            if is_op(node, ADD):
                 changed |= self._fold(model, node, 0) or self._fold(model, node, 1)
         return changed
 
@@ -108,7 +103,7 @@ class FoldBias(Pass):
         """Folds the Add when its operand k is the linear operator's result."""
         linear = linear_before(node.inputs[k], self)
         constant = self.constant(node.inputs[1 - k])
-        if linear is None or constant is None or linear.node.op_type == "MatMul":
+        if linear is None or constant is None or is_op(linear.node, MATMUL):
             return False
         shape = known_shape(node.outputs[0])
         if shape is None or shape != known_shape(node.inputs[k]):
@@ -130,7 +125,7 @@ def replace_linear(model: ir.Model, linear: Linear, last: ir.Node, weight: np.nd
     kept = linear.weight is weight
     w = node.inputs[1] if kept else g.constant(weight.astype(np.float32), f"{name}_w", share=False)
     b = g.constant(bias.astype(np.float32), f"{name}_b", share=False)
-    if node.op_type == "MatMul":
+    if is_op(node, MATMUL):
         product = before(last, g.op("MatMul", node.inputs[0], w, hint=name))
         total = before(last, g.op("Add", product, b))
         for new, old in ((product.producer(), node), (total.producer(), linear.end)):

@@ -12,10 +12,11 @@ from ganglion.errors import UnsupportedOp
 from ganglion.ops.base import OPSET, Array
 from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.facts import is_random
+from ganglion.ops.facts import is_op, is_random, is_sized_by_data
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
 from ganglion.ops.marks import CONSTANT
+from ganglion.ops.named import CAST_LIKE, DEQUANTIZE_LINEAR, IDENTITY, SHAPE, SIZE
 from ganglion.ops.registry import find
 from ganglion.passes.base import Pass, before, elements, known_shape, redirect
 
@@ -25,10 +26,6 @@ MAX_TOTAL_BYTES = 1 << 25
 """What folded tensors larger than their inputs may take together, those of `ALWAYS_BYTES` (shapes,
 axes, indices) left out."""
 ALWAYS_BYTES = 1 << 12
-KEPT = frozenset({"DequantizeLinear"})
-"""Left alone although constant: folding would turn int8 weights back into floats."""
-DATA_DEPENDENT = frozenset({"NonZero", "Unique", "Compress"})
-"""Operators whose output has no known shape but is never larger than rank × input."""
 
 
 class FoldConstants(Pass):
@@ -81,13 +78,13 @@ class FoldConstants(Pass):
 
     def _fold(self, node: ir.Node) -> Sequence[Array] | None:
         """The node's outputs, None where it must stay."""
-        if is_random(node) or node.op_type in KEPT or _names_output(node):
-            return None
-        if node.domain == "" and node.op_type in ("Shape", "Size"):
+        if is_random(node) or is_op(node, DEQUANTIZE_LINEAR) or _names_output(node):
+            return None  # folded, int8 weights would be floats again
+        if is_op(node, SHAPE, SIZE):
             shape = known_shape(node.inputs[0])
             if shape is not None:
                 return [_shape_of(node, shape)]
-        if node.domain == "" and node.op_type == "CastLike":
+        if is_op(node, CAST_LIKE):
             return _cast_like(self.constant(node.inputs[0]), node.inputs[1])
         arrays = [self.constant(v) for v in node.inputs]
         if any(a is None and v is not None for a, v in zip(arrays, node.inputs)):
@@ -125,8 +122,7 @@ class FoldSettings(FoldConstants):
 
 def _names_output(node: ir.Node) -> bool:
     """An Identity that only gives a constant an output's name: folding it would remake it."""
-    return (node.domain == "" and node.op_type == "Identity"
-            and node.outputs[0].is_graph_output())
+    return is_op(node, IDENTITY) and node.outputs[0].is_graph_output()
 
 
 def _cast_like(array: Array | None, like: ir.Value | None) -> Sequence[Array] | None:
@@ -138,7 +134,7 @@ def _cast_like(array: Array | None, like: ir.Value | None) -> Sequence[Array] | 
 
 
 def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> Array:
-    if node.op_type == "Size":
+    if is_op(node, SIZE):
         return np.asarray(elements(shape), np.int64)
     start, end = node.attributes.get("start"), node.attributes.get("end")
     part = shape[None if start is None else start.as_int():None if end is None else end.as_int()]
@@ -147,7 +143,7 @@ def _shape_of(node: ir.Node, shape: tuple[int, ...]) -> Array:
 
 def _made_bytes(node: ir.Node, given: int) -> int | None:
     """The bytes of what the node makes of `given` bytes, at most; None where nobody knows."""
-    if node.op_type in DATA_DEPENDENT:
+    if is_sized_by_data(node):
         return given if given <= MAX_GROWN_BYTES else None
     total = 0
     for value in node.outputs:

@@ -2,7 +2,9 @@
 
 import onnx_ir as ir
 
-from ganglion.passes.base import Pass, integers, only_reader, standard
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import CONV, PAD
+from ganglion.passes.base import Pass, only_reader
 
 
 class FoldPad(Pass):
@@ -16,16 +18,16 @@ class FoldPad(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            source = node.inputs[0] if standard(node, "Conv") else None
+            source = node.inputs[0] if is_op(node, CONV) else None
             pad = source.producer() if source is not None else None
-            if source is None or pad is None or not standard(pad, "Pad") \
+            if source is None or pad is None or not is_op(pad, PAD) \
                     or only_reader(source) is not node:
                 continue
             pads = self._spatial(pad)
             auto = node.attributes.get("auto_pad")
             if pads is None or (auto is not None and auto.as_string() != "NOTSET"):
                 continue
-            own = integers(node, "pads", [0] * len(pads))
+            own = node.attributes.get_ints("pads", [0] * len(pads))
             node.attributes.add(ir.AttrInt64s("pads", [a + b for a, b in zip(own, pads)]))
             node.replace_input_with(0, pad.inputs[0])
             changed = True

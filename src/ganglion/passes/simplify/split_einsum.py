@@ -7,9 +7,11 @@ import onnx_ir as ir
 
 from ganglion.ops.attr import get_str
 from ganglion.ops.einsum import equation_of
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.named import EINSUM
 from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, before, redirect, standard
+from ganglion.passes.base import Pass, before, redirect
 
 Dim = int | None
 
@@ -26,7 +28,7 @@ class SplitEinsum(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            if standard(node, "Einsum"):
+            if is_op(node, EINSUM):
                 result = _split(model, node)
                 changed |= result is not None and redirect(node.outputs[0], result)
         return changed

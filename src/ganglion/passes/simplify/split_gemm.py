@@ -2,10 +2,12 @@
 
 import onnx_ir as ir
 
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.linear import whole_factors
+from ganglion.ops.named import GEMM
 from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, before, integer, known_shape, redirect, standard
+from ganglion.passes.base import Pass, before, known_shape, redirect
 
 
 class SplitGemm(Pass):
@@ -18,7 +20,7 @@ class SplitGemm(Pass):
     def rewrite(self, model: ir.Model) -> bool:
         changed = False
         for node in list(model.graph):
-            if standard(node, "Gemm") and not _plain(node):
+            if is_op(node, GEMM) and not _plain(node):
                 changed |= _split(model, node)
         return changed
 
@@ -45,7 +47,7 @@ def _plain(node: ir.Node) -> bool:
     dims, weights = known_shape(c), known_shape(node.inputs[1])
     if dims is None or weights is None:
         return False
-    columns = weights[0 if integer(node, "transB", 0) else 1]
+    columns = weights[0 if node.attributes.get_int("transB", 0) else 1]
     return dims in ((columns,), (1, columns))
 
 
@@ -56,9 +58,9 @@ def _split(model: ir.Model, node: ir.Node) -> bool:
         return False
     if a.dtype is not None and a.dtype.is_integer():
         whole_factors(attributes(node), str(node.name))
-    if integer(node, "transA", 0):
+    if node.attributes.get_int("transA", 0):
         a = before(node, g.op("Transpose", a, perm=[1, 0]))
-    if integer(node, "transB", 0):
+    if node.attributes.get_int("transB", 0):
         b = before(node, g.op("Transpose", b, perm=[1, 0]))
     y = before(node, g.op("MatMul", a, b, hint=node.name))
     if _factor(node, "alpha") != 1.0:

@@ -7,10 +7,12 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
+from ganglion.ops.named import RESIZE
 from ganglion.ops.resize import MAX_WEIGHTS, Axis, interpolation, offset, resize_plan
 from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, before, known_shape, redirect, standard
+from ganglion.passes.base import Pass, before, known_shape, redirect
 
 MAX_RESIZED = 1 << 27
 """Elements of its result."""
@@ -28,7 +30,7 @@ class SplitResize(Pass):
         for node in list(model.graph):
             mode = node.attributes.get("mode")
             interpolated = mode is not None and mode.as_string() in ("linear", "cubic")
-            if standard(node, "Resize") and interpolated:
+            if is_op(node, RESIZE) and interpolated:
                 changed |= self._split(model, node)
         return changed
 

@@ -11,16 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.ops.facts import is_pointwise, is_reduction, worked_along
+from ganglion.ops.base import Axes
+from ganglion.ops.facts import axes_of, is_op, worked_along
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import (
-    Pass,
-    before,
-    elements,
-    integer,
-    known_shape,
-    standard,
-)
+from ganglion.ops.movement import permutation
+from ganglion.ops.named import TRANSPOSE
+from ganglion.passes.base import Pass, before, elements, known_shape
 
 Perm = tuple[int, ...]
 
@@ -103,7 +99,7 @@ def _ordered(site: Site, value: ir.Value | None) -> ir.Value | None:
     if value is None:
         return None
     node = value.producer()
-    if node is not None and standard(node, "Transpose") and perm_of(node) == site.perm:
+    if node is not None and is_op(node, TRANSPOSE) and permutation(node) == site.perm:
         return node.inputs[0]
     shape, rank = known_shape(value), len(site.perm)
     if shape is not None and elements(shape) == 1:
@@ -123,7 +119,7 @@ def _concat(site: Site) -> Moved | None:
     inputs = [_ordered_whole(site, value) for value in site.node.inputs]
     if any(v is None for v in inputs):
         return None
-    return Moved(inputs, site.perm, {"axis": site.axis(integer(site.node, "axis", 0))})
+    return Moved(inputs, site.perm, {"axis": site.axis(site.node.attributes.get_int("axis", 0))})
 
 
 def _ordered_whole(site: Site, value: ir.Value | None) -> ir.Value | None:
@@ -152,9 +148,9 @@ def _pad(site: Site) -> Moved | None:
 
 def _reduce(site: Site) -> Moved | None:
     """Reduce…(x, axes): the axes are renamed; without keepdims the permutation shrinks."""
-    if site.index != 0 or integer(site.node, "noop_with_empty_axes", 0):
+    if site.index != 0 or site.node.attributes.get_int("noop_with_empty_axes", 0) != 0:
         return None
-    inputs, keep = site.inputs(), integer(site.node, "keepdims", 1)
+    inputs, keep = site.inputs(), site.node.attributes.get_int("keepdims", 1)
     if len(inputs) > 1 and inputs[1] is not None:
         given = site.ints(1)
         if given is None:
@@ -206,32 +202,19 @@ def _along(site: Site) -> Moved | None:
 def _quantise(site: Site) -> Moved | None:
     """QuantizeLinear and DequantizeLinear, per tensor or along an axis, not in blocks."""
     scale = known_shape(site.node.inputs[1])
-    if site.index != 0 or scale is None or len(scale) > 1 or integer(site.node, "block_size", 0):
+    blocks = site.node.attributes.get_int("block_size", 0)
+    if site.index != 0 or scale is None or len(scale) > 1 or blocks:
         return None
-    attrs = {"axis": site.axis(integer(site.node, "axis", 1))} if scale else {}
+    attrs = {"axis": site.axis(site.node.attributes.get_int("axis", 1))} if scale else {}
     return Moved(site.inputs(), site.perm, attrs)
 
 
-def perm_of(node: ir.Node) -> Perm:
-    """The permutation of a Transpose; by default the axes are reversed."""
-    attr = node.attributes.get("perm")
-    if attr is not None:
-        return tuple(attr.as_ints())
-    shape = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
-    return tuple(reversed(range(0 if shape is None else len(shape))))
-
-
-RULES: Mapping[str, Callable[[Site], Moved | None]] = {
-    "QuantizeLinear": _quantise, "DequantizeLinear": _quantise, "Concat": _concat, "Pad": _pad,
-    "Slice": _slice, "Squeeze": _squeeze, "Tile": _tile, "Identity": _first, "Dropout": _first}
+RULES: Mapping[Axes | None, Callable[[Site], Moved | None]] = {
+    Axes.SAME: _first, Axes.BROADCAST: _broadcast, Axes.ALONG: _along, Axes.REDUCED: _reduce,
+    Axes.ROUNDED: _quantise, Axes.JOINED: _concat, Axes.PADDED: _pad, Axes.CUT: _slice,
+    Axes.SQUEEZED: _squeeze, Axes.REPEATED: _tile}
 
 
 def rule_of(node: ir.Node) -> Callable[[Site], Moved | None] | None:
     """The rule for an operator of ONNX's own; None where a Transpose stays before it."""
-    if node.domain != "":
-        return None
-    if is_pointwise(node):
-        return _broadcast
-    if worked_along(node) is not None:
-        return _along
-    return _reduce if is_reduction(node) else RULES.get(node.op_type)
+    return RULES.get(axes_of(node)) if node.domain == "" else None

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.bindings import Binding, bindings, set_bindings
-from ganglion.ops.facts import is_recurrent
+from ganglion.ops.facts import is_recurrent, states_of
 from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.infer import infer_model
 from ganglion.ops.values import FIX_SHAPES
@@ -18,7 +18,8 @@ from ganglion.passes.streaming.time_axis import Walk, one_step
 
 PROBE_STEPS = 1009
 """Stands for a symbolic number of steps while shapes are inferred; a prime, to be recognised."""
-STATES: Mapping[str, tuple[str, ...]] = {"LSTM": ("h", "c"), "GRU": ("h",), "RNN": ("h",)}
+STATES = ("h", "c")
+"""What a cell keeps, in the order of its inputs."""
 
 
 def stream(model: ir.Model, batch: int = 1, time_axes: Mapping[str, int] | None = None,
@@ -94,7 +95,7 @@ def _fix_steps(model: ir.Model, axes: Mapping[str, int]) -> int:
 
 def _keep_state(g: GraphBuilder, node: ir.Node) -> list[Binding]:
     """Gives a recurrent node inputs for its state and binds its outputs to them."""
-    kinds, name = STATES[node.op_type], node.name or node.op_type.lower()
+    name, kinds = node.name or node.op_type.lower(), STATES[:len(states_of(node))]
     node.resize_inputs(max(len(node.inputs), 5 + len(kinds)))
     node.resize_outputs(1 + len(kinds))
     for value in node.outputs:

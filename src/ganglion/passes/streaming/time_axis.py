@@ -7,10 +7,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.ops.facts import is_pointwise, is_recurrent, is_reduction, is_table, worked_along
+from ganglion.ops.base import Axes
+from ganglion.ops.facts import axes_of, is_recurrent, worked_along
 from ganglion.ops.graph import GraphBuilder
-from ganglion.passes.base import Pass, integer, known_shape
-from ganglion.passes.simplify.transposable import perm_of
+from ganglion.ops.movement import permutation
+from ganglion.passes.base import Pass, known_shape
 
 Axis = int | None
 
@@ -35,7 +36,7 @@ class Walk:
             if is_recurrent(node):
                 raise self.refusal(node, "reads no time step")
             return
-        rule = rule_of(node)
+        rule = RULES.get(axes_of(node))
         if rule is None:
             raise self.refusal(node, "mixes time steps, or is not known not to")
         axis = rule(self, node)
@@ -84,7 +85,7 @@ def _elementwise(walk: Walk, node: ir.Node) -> Axis:
 
 
 def _transpose(walk: Walk, node: ir.Node) -> Axis:
-    return perm_of(node).index(walk.only_first(node))
+    return permutation(node).index(walk.only_first(node))
 
 
 def _matmul(walk: Walk, node: ir.Node) -> Axis:
@@ -97,7 +98,7 @@ def _matmul(walk: Walk, node: ir.Node) -> Axis:
 def _gemm(walk: Walk, node: ir.Node) -> Axis:
     axis = walk.only_first(node)
     bias = known_shape(node.inputs[2]) if len(node.inputs) > 2 else ()
-    if axis != 0 or integer(node, "transA", 0) or bias is None \
+    if axis != 0 or node.attributes.get_int("transA", 0) != 0 or bias is None \
             or (len(bias) == 2 and bias[0] != 1):
         raise walk.refusal(node, "mixes time steps")
     return axis
@@ -113,7 +114,7 @@ def _not_along(walk: Walk, node: ir.Node) -> Axis:
 
 def _quantise(walk: Walk, node: ir.Node) -> Axis:
     axis, rank = walk.only_first(node), walk.rank(node.inputs[0])
-    if known_shape(node.inputs[1]) != () and integer(node, "axis", 1) % rank == axis:
+    if known_shape(node.inputs[1]) != () and node.attributes.get_int("axis", 1) % rank == axis:
         raise walk.refusal(node, "has a scale for each time step")
     return axis
 
@@ -121,7 +122,8 @@ def _quantise(walk: Walk, node: ir.Node) -> Axis:
 def _concat(walk: Walk, node: ir.Node) -> Axis:
     axes = {walk.axis(node, k) for k in range(len(node.inputs))}
     axis = axes.pop()
-    if axes or axis is None or integer(node, "axis", 0) % walk.rank(node.outputs[0]) == axis:
+    along = node.attributes.get_int("axis", 0) % walk.rank(node.outputs[0])
+    if axes or axis is None or along == axis:
         raise walk.refusal(node, "joins along time, or steps with what is no step")
     return axis
 
@@ -130,7 +132,7 @@ def _reduce(walk: Walk, node: ir.Node) -> Axis:
     axis, axes = walk.only_first(node), walk.ints(node, 1)
     if axes is None or not axes or axis in (axes := _positive(walk, node, axes)):
         raise walk.refusal(node, "reduces over time")
-    return axis if integer(node, "keepdims", 1) else axis - sum(a < axis for a in axes)
+    return axis if node.attributes.get_int("keepdims", 1) else axis - sum(a < axis for a in axes)
 
 
 def _squeeze(walk: Walk, node: ir.Node) -> Axis:
@@ -154,21 +156,21 @@ def _positive(walk: Walk, node: ir.Node, axes: list[int]) -> list[int]:
 
 def _layer_norm(walk: Walk, node: ir.Node) -> Axis:
     axis = walk.only_first(node)
-    if axis >= integer(node, "axis", -1) % walk.rank(node.inputs[0]):
+    if axis >= node.attributes.get_int("axis", -1) % walk.rank(node.inputs[0]):
         raise walk.refusal(node, "normalises over time")
     return axis
 
 
 def _batch_norm(walk: Walk, node: ir.Node) -> Axis:
     axis = walk.only_first(node)
-    if axis == 1 or integer(node, "training_mode", 0):
+    if axis == 1 or node.attributes.get_int("training_mode", 0) != 0:
         raise walk.refusal(node, "normalises over time")
     return axis
 
 
 def _gather(walk: Walk, node: ir.Node) -> Axis:
     """An embedding keeps the time of its indices; taking the last step has no time any more."""
-    along = integer(node, "axis", 0) % max(1, walk.rank(node.inputs[0]))
+    along = node.attributes.get_int("axis", 0) % max(1, walk.rank(node.inputs[0]))
     if walk.axis(node) is None:
         return along + (walk.axis(node, 1) or 0)
     axis, taken = walk.only_first(node), walk.ints(node, 1)
@@ -216,41 +218,28 @@ def _recurrent(walk: Walk, node: ir.Node) -> Axis:
     found = "forward" if direction is None else direction.as_string()
     if found != "forward":
         raise walk.refusal(node, f"is {found}: it needs the steps to come")
-    if walk.only_first(node) != 0 or integer(node, "layout", 0):
+    if walk.only_first(node) != 0 or node.attributes.get_int("layout", 0) != 0:
         raise walk.refusal(node, "does not have time first (layout 0)")
     if len(node.inputs) > 4 and node.inputs[4] is not None:
         raise walk.refusal(node, "has sequence_lens")
     return 0
 
 
-RULES: Mapping[str, Callable[[Walk, ir.Node], Axis]] = {
-    **dict.fromkeys(("Reshape", "Flatten"), _reshape),
-    **dict.fromkeys(("Identity", "Dropout"), _elementwise),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantise),
-    "Transpose": _transpose, "MatMul": _matmul, "Gemm": _gemm,
-    "Concat": _concat, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
-    "LayerNormalization": _layer_norm, "BatchNormalization": _batch_norm, "Gather": _gather,
-    "Slice": _slice, "Pad": _pad}
-"""The time axis of the outputs of an operator that works on each step alone."""
-
-
-def rule_of(node: ir.Node) -> Callable[[Walk, ir.Node], Axis] | None:
-    """The rule for an operator; None for one that mixes steps, or is not known not to."""
-    if is_pointwise(node) or is_table(node):
-        return _elementwise
-    if is_recurrent(node):
-        return _recurrent
-    if is_reduction(node):
-        return _reduce
-    if worked_along(node) is not None:
-        return _not_along
-    return RULES.get(node.op_type) if node.domain == "" else None
+RULES: Mapping[Axes | None, Callable[[Walk, ir.Node], Axis]] = {
+    Axes.SAME: Walk.only_first, Axes.BROADCAST: _elementwise, Axes.ALONG: _not_along,
+    Axes.INNER: _layer_norm, Axes.CHANNELS: _batch_norm, Axes.ROUNDED: _quantise,
+    Axes.PRODUCT: _matmul, Axes.ROWS: _gemm, Axes.PERMUTED: _transpose, Axes.JOINED: _concat,
+    Axes.RESHAPED: _reshape, Axes.SQUEEZED: _squeeze, Axes.UNSQUEEZED: _unsqueeze,
+    Axes.REDUCED: _reduce, Axes.PICKED: _gather, Axes.CUT: _slice, Axes.PADDED: _pad,
+    Axes.STEPS: _recurrent}
+"""The time axis of the outputs, by how axes pass through a node that works on each step alone;
+others mix steps, or are not known not to."""
 
 
 def one_step(walk: Walk, g: GraphBuilder) -> None:
     """Writes one step in place of all into constant shapes and indices."""
     for node, shape in walk.shapes.items():
-        if node.op_type == "Reshape":
+        if len(node.inputs) > 1:
             node.replace_input_with(1, g.ints(*shape))
             node.attributes.pop("allowzero", None)
     for node in walk.last:

@@ -9,7 +9,8 @@ import onnx_ir as ir
 from ganglion.kernels.hybrid import HybridConvSpec, HybridMatMulSpec
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import Moves
-from ganglion.ops.facts import is_average, limits_of, movement
+from ganglion.ops.facts import is_average, is_op, limits_of, movement
+from ganglion.ops.named import CLIP
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Fused, Lowerer
 from ganglion.plan.lowering.common import (
@@ -30,7 +31,7 @@ def never_negative(value: ir.Value | None) -> bool:
     node = None if value is None else value.producer()
     if node is None or node.domain != "":
         return False
-    if node.op_type == "Clip":
+    if is_op(node, CLIP):
         least = node.inputs[1] if len(node.inputs) > 1 else None
         known = None if least is None or least.is_graph_input() else least.const_value
         return known is not None and bool((known.numpy() >= 0).all())

@@ -16,6 +16,8 @@ from ganglion.kernels.move import (
     ScatterAddSpec,
 )
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import SCATTER_ND
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
@@ -222,7 +224,7 @@ def lower_scatter_add(lowerer: Lowerer, node: ir.Node) -> None:
     """ScatterND-18, reduction "add", indices [..., 1]: rows of updates added to rows of data."""
     x, index, updates = (lowerer.view(v) for v in node.inputs[:3])
     reduction = get_str(attributes(node), "reduction", "none")
-    if node.op_type != "ScatterND" or reduction != "add" or index.shape[-1] != 1:
+    if not is_op(node, SCATTER_ND) or reduction != "add" or index.shape[-1] != 1:
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): only ScatterND that adds rows "
                             "(reduction 'add', indices [..., 1]) is compiled")
     spec = ScatterAddSpec(index.dtype, x.shape[0], prod(x.shape[1:]), index.size)

@@ -9,6 +9,7 @@ from ganglion.errors import UnsupportedOp
 from ganglion.kernels.normalize import BatchNormSpec, LayerNormSpec
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.ops.attr import get_float, get_int
+from ganglion.ops.facts import kind_of
 from ganglion.ops.normalization import first_axis
 from ganglion.ops.values import attributes
 from ganglion.plan.lowerer import Lowerer
@@ -20,7 +21,7 @@ def lower_softmax(lowerer: Lowerer, node: ir.Node) -> None:
     x, y = lowerer.dense(lowerer.view(node.inputs[0])), lowerer.new(node.outputs[0])
     axis = get_int(attributes(node), "axis", -1) % len(x.shape)
     spec = SoftmaxSpec("float32", prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1:]),
-                       node.op_type == "LogSoftmax")
+                       kind_of(node) == "log")
     lowerer.emit(node, "softmax", spec, [x, y])
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.recurrent import DEFAULTS, VALUES, RecurrentSpec
+from ganglion.kernels.recurrent import VALUES, RecurrentSpec
 from ganglion.kernels.recurrent_grad import RecurrentGradSpec
 from ganglion.ops.attr import get_floats, get_int, get_str, get_strs
+from ganglion.ops.cells import DEFAULTS
+from ganglion.ops.facts import is_op, is_recurrent, kind_of
+from ganglion.ops.named import DEQUANTIZE_LINEAR
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View
 
-CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 Given = Mapping[str, ir.Value]
 WEIGHTS = (1, 2)
 """Where a recurrent node has w and r."""
@@ -31,7 +33,7 @@ class Codes:
 def weight_codes(node: ir.Node) -> tuple[Codes, Codes] | None:
     """w and r of a recurrent node whose kernel can read them as they are stored: constants behind
     DequantizeLinear, symmetric, with one scale or one a row; the bias, if any, constant too."""
-    if node.domain != "" or node.op_type not in CELLS:
+    if not is_recurrent(node):
         return None
     bias = node.inputs[3] if len(node.inputs) > 3 else None
     w, r = (_codes(node.inputs[k]) for k in WEIGHTS)
@@ -43,7 +45,7 @@ def weight_codes(node: ir.Node) -> tuple[Codes, Codes] | None:
 def stays_packed(node: ir.Node) -> bool:
     """Whether a DequantizeLinear needs no step: only recurrent kernels read it, as codes."""
     value = node.outputs[0]
-    return (node.op_type == "DequantizeLinear" and not value.is_graph_output()
+    return (is_op(node, DEQUANTIZE_LINEAR) and not value.is_graph_output()
             and bool(value.uses())
             and all(use.idx in WEIGHTS and weight_codes(use.node) is not None
                     for use in value.uses()))
@@ -51,7 +53,7 @@ def stays_packed(node: ir.Node) -> bool:
 
 def _codes(value: ir.Value | None) -> Codes | None:
     node = None if value is None else value.producer()
-    if node is None or node.domain != "" or node.op_type != "DequantizeLinear":
+    if node is None or node.domain != "" or not is_op(node, DEQUANTIZE_LINEAR):
         return None
     arrays = [None if v is None or v.const_value is None else v.const_value.numpy()
               for v in node.inputs]
@@ -126,7 +128,7 @@ def _inputs(lowerer: Lowerer, node: ir.Node, given: Given) -> list[View]:
 def lower_recurrent(lowerer: Lowerer, node: ir.Node) -> None:
     """LSTM, GRU, RNN and their ai.ganglion Trace forms; every output is computed."""
     trace = node.op_type.endswith("Trace")
-    cell = CELLS[node.op_type.removesuffix("Trace")]
+    cell = kind_of(node)
     names = ["x", "w", "r", "b", "sequence_lens", "h0"]
     given = _named(node, [*names, "c0", "peepholes"] if cell == "lstm" else names)
     spec = recurrent_spec(lowerer, node, cell, given, trace)
@@ -142,7 +144,7 @@ def lower_recurrent(lowerer: Lowerer, node: ir.Node) -> None:
 
 def lower_recurrent_grad(lowerer: Lowerer, node: ir.Node) -> None:
     """ai.ganglion LSTMGrad, GRUGrad, RNNGrad; inputs in the order of `ops.recurrent`."""
-    cell = CELLS[node.op_type.removesuffix("Grad")]
+    cell = kind_of(node)
     lstm = cell == "lstm"
     given = _named(node, [
         "x", "w", "r", "b", "h0", *["c0"] * lstm, "y", "gates", *["cells"] * lstm,

@@ -10,14 +10,11 @@ from ganglion.errors import UnsupportedOp
 from ganglion.kernels.move import FillSpec, OneHotSpec
 from ganglion.kernels.reduce import ARGS, ReduceSpec
 from ganglion.ops.attr import get_int
+from ganglion.ops.facts import kind_of
 from ganglion.ops.reduction import identity, reduced_axes
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
 from ganglion.plan.views import View, dense_strides, row_major
-
-MODES = {"ReduceSum": "sum", "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min",
-         "ReduceProd": "prod", "ReduceSumSquare": "sumsq", "ReduceL2": "l2", "ArgMax": "argmax",
-         "ArgMin": "argmin"}
 
 
 def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
@@ -27,7 +24,7 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     image needs no copy.
     """
     view, attrs = lowerer.view(node.inputs[0]), attributes(node)
-    mode = MODES[node.op_type]
+    mode = kind_of(node)
     rank = len(view.shape)
     axes = set(reduced_axes(node))
     if get_int(attrs, "select_last_index", 0):

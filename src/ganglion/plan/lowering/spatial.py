@@ -16,6 +16,7 @@ from ganglion.kernels.pool_grad import PoolGradSpec
 from ganglion.ops import windows
 from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.convolution import transpose_window
+from ganglion.ops.facts import kind_of
 from ganglion.ops.grid_sample import settings
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
@@ -165,7 +166,7 @@ def lower_pool(lowerer: Lowerer, node: ir.Node) -> None:
     if len(node.outputs) > 1 and node.outputs[1].uses():
         raise UnsupportedOp(f"node {node.name!r} (MaxPool): the Indices output is not computed")
     x = lowerer.dense(images(lowerer.view(node.inputs[0])), CHANNELS_LAST)
-    mode = "max" if "Max" in node.op_type else "average"
+    mode = kind_of(node)
     spec = pool_spec(node, mode, static_shape(node.inputs[0]), static_shape(node.outputs[0]),
                      x.dtype)
     pads = _behind_padding(node, spec, static_shape(node.inputs[0])[2:])
@@ -177,7 +178,7 @@ def lower_pool(lowerer: Lowerer, node: ir.Node) -> None:
 
 def lower_pool_grad(lowerer: Lowerer, node: ir.Node) -> None:
     """ai.ganglion MaxPoolGrad(x, dy) and AveragePoolGrad(dy)."""
-    mode = "max" if "Max" in node.op_type else "average"
+    mode = kind_of(node)
     operands = [lowerer.dense(images(lowerer.view(v)), CHANNELS_LAST) for v in node.inputs
                 if v is not None]
     dx = node.outputs[0]

@@ -14,6 +14,8 @@ from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.classes import class_names
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import CAST, GATHER
 from ganglion.ops.values import static_shape
 from ganglion.tensors import as_array, is_tensor
 from ganglion.training.losses import Loss
@@ -165,9 +167,9 @@ def _check_indices(array: Array, value: ir.Value, name: str) -> None:
     """DataError for numbers that an Embedding right behind this input has no row for."""
     for use in value.uses():
         node = use.node
-        if node.op_type == "Cast":
+        if is_op(node, CAST):
             _check_indices(array, node.outputs[0], name)
-        if node.op_type != "Gather" or use.idx != 1 or node.inputs[0] is None:
+        if not is_op(node, GATHER) or use.idx != 1 or node.inputs[0] is None:
             continue
         size = static_shape(node.inputs[0])[node.attributes.get_int("axis", 0)]
         if array.min() < 0 or array.max() >= size:

@@ -4,7 +4,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder, infer_types
+from ganglion.ops.named import EXPAND, RESHAPE
 from ganglion.ops.values import static_shape
 from ganglion.passes.simplify.fold_constants import FoldSettings
 
@@ -30,7 +32,7 @@ def fix_batch(model: ir.Model, rows: int) -> ir.Model:
         value.shape = ir.Shape([rows, *list(value.shape)[1:]])
         static_shape(value)
     for node in list(copy.graph):
-        if node.op_type in ("Reshape", "Expand") and old is not None and old != rows:
+        if is_op(node, RESHAPE, EXPAND) and old is not None and old != rows:
             _follow(copy.graph, node, old, rows)
         infer_types(node)
         if settings.fold(g, node):
@@ -48,7 +50,7 @@ def _follow(graph: ir.Graph, node: ir.Node, old: int, rows: int) -> None:
     shape = target.const_value.numpy()
     if len(shape) == 0 or shape[0] != old:
         return
-    if node.op_type == "Reshape" and int(np.prod(static_shape(data))) == np.prod(shape):
+    if is_op(node, RESHAPE) and int(np.prod(static_shape(data))) == np.prod(shape):
         return
     name = f"{node.name}.batch_{rows}"
     fixed = np.concatenate([[rows], shape[1:]]).astype(np.int64)

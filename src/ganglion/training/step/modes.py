@@ -9,8 +9,10 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.exported import separate_parameters
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import TRAINABLE
+from ganglion.ops.named import BATCH_NORMALIZATION, DROPOUT
 from ganglion.ops.random import dropout
 from ganglion.ops.values import static_shape
 from ganglion.passes.infer import InferShapes
@@ -29,10 +31,10 @@ def enter_training(state: State, model: ir.Model, trained: frozenset[ir.Value],
     """
     drops = 0
     for node in list(model.graph):
-        if node.op_type == "Dropout" and node.domain in ("", "ai.onnx"):
+        if is_op(node, DROPOUT):
             _drop(state, node, np.random.SeedSequence([seed, drops]))
             drops += 1
-        elif (node.op_type == "BatchNormalization" and node.domain in ("", "ai.onnx")
+        elif (is_op(node, BATCH_NORMALIZATION)
               and _learns(node, trained)):
             _normalise_by_batch(state, node, model.producer_name == PYTORCH)
     model.graph.sort()
@@ -55,10 +57,10 @@ def _leave_training(model: ir.Model) -> None:
     for node in model.graph:
         if node.domain not in ("", "ai.onnx"):
             continue
-        if node.op_type == "Dropout" and len(node.inputs) > 2:
+        if is_op(node, DROPOUT) and len(node.inputs) > 2:
             node.replace_input_with(2, None)
         mode = node.attributes.get("training_mode")
-        if node.op_type == "BatchNormalization" and mode is not None and mode.as_int():
+        if is_op(node, BATCH_NORMALIZATION) and mode is not None and mode.as_int():
             used = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
             if used:
                 raise ModelError(f"node {node.name!r} (BatchNormalization): its running statistics "

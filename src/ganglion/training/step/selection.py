@@ -19,8 +19,9 @@ from ganglion.errors import DataError
 from ganglion.ops import marks
 from ganglion.ops.base import Moves
 from ganglion.ops.exported import is_float
-from ganglion.ops.facts import added_to, is_conversion, is_rearranged, movement
+from ganglion.ops.facts import added_to, is_conversion, is_op, is_rearranged, movement
 from ganglion.ops.marks import TRAINABLE
+from ganglion.ops.named import BATCH_NORMALIZATION
 from ganglion.training.step.weights import statistics, trainable
 
 
@@ -81,7 +82,7 @@ def select(model: ir.Model, given: Selection) -> tuple[list[ir.Value], frozenset
         wanted -= _matching(model, weights, str(selector)[1:])
     frozen: set[ir.Value] = set()
     for node in model.graph:
-        if node.op_type == "BatchNormalization":
+        if is_op(node, BATCH_NORMALIZATION):
             own = [v for v in node.inputs[1:3] if v in weights]
             if own and not wanted.issuperset(own):
                 frozen.update(v for v in own if v is not None)
@@ -110,7 +111,7 @@ def _let_normalise(model: ir.Model, weights: Sequence[ir.Value]) -> None:
     if any(TRAINABLE in v.metadata_props for v in model.graph.initializers.values()):
         return
     for node in model.graph:
-        if (node.op_type == "BatchNormalization"
+        if (is_op(node, BATCH_NORMALIZATION)
                 and not any(v in weights for v in node.inputs[1:3])):
             node.metadata_props.setdefault(TRAINABLE, "true")
 
@@ -165,7 +166,7 @@ def _names(weight: ir.Value) -> set[str]:
 
 def _layers(model: ir.Model) -> set[str]:
     """The layers that normalise by a batch: they may be named without a weight of their own."""
-    return {layer_of(n) for n in model.graph if n.op_type == "BatchNormalization"}
+    return {layer_of(n) for n in model.graph if is_op(n, BATCH_NORMALIZATION)}
 
 
 def _readers(weight: ir.Value) -> list[tuple[ir.Node, int]]:

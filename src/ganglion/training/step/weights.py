@@ -15,12 +15,12 @@ from ganglion.errors import DataError, ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.exported import KIND, is_float, separate_parameters
-from ganglion.ops.facts import is_conversion, is_rearranged, learned_by
+from ganglion.ops.facts import is_conversion, is_op, is_rearranged, learned_by
 from ganglion.ops.fake_quantization import is_fake_quantize
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import CONSTANT, REGULARIZER, TRAINABLE, UNTRAINABLE
+from ganglion.ops.named import ADD, BATCH_NORMALIZATION, DIV, EXP, MUL, SUB
 from ganglion.ops.registry import find
-from ganglion.passes.base import standard
 
 STATISTIC = "a running statistic, which batches move, not gradients"
 PARAMETER = "PARAMETER"
@@ -84,7 +84,7 @@ def _masks(values: Sequence[ir.Value]) -> list[ir.Value]:
 
 def statistics(model: ir.Model) -> set[ir.Value]:
     """The running means and variances."""
-    return {v for node in model.graph if node.op_type == "BatchNormalization"
+    return {v for node in model.graph if is_op(node, BATCH_NORMALIZATION)
             for v in node.inputs[3:5] if v is not None}
 
 
@@ -118,11 +118,11 @@ def _input_constants(model: ir.Model) -> set[ir.Value]:
     found: set[ir.Value] = set()
     for node in model.graph:
         first = node.inputs[0] if node.inputs else None
-        scales = standard(node, "Sub", "Div", "Mul", "Add") or is_conversion(node)
+        scales = is_op(node, SUB, DIV, MUL, ADD) or is_conversion(node)
         if first not in raw or not (_shows(node) or scales):
             continue
         others = [v for v in node.inputs[1:] if v is not None and is_float(v)]
-        if node.op_type in ("Sub", "Div"):
+        if is_op(node, SUB, DIV):
             found.update(v for v in others if v.is_initializer())
         if all(v in found or (v.shape is not None and len(v.shape) == 0) for v in others):
             raw.update(node.outputs)
@@ -204,7 +204,7 @@ def origin(value: ir.Value) -> ir.Value:
 def _shows(node: ir.Node) -> bool:
     """What may stand between an initializer and the operator that learns it: exporters move
     weights, quantisation rounds them and keeps the logarithm of a scale."""
-    return is_rearranged(node) or is_fake_quantize(node) or standard(node, "Exp")
+    return is_rearranged(node) or is_fake_quantize(node) or is_op(node, EXP)
 
 
 def is_float_array(value: ir.Value) -> bool:

@@ -7,7 +7,8 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.formats.tflite.write.flat import Quant
-from ganglion.passes.base import integer, standard
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
 from ganglion.passes.quantized.qdq import array_of, is_constant
 
 BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -23,13 +24,13 @@ def codes_of(model: ir.Model) -> Mapping[ir.Value, Quant]:
     """
     known: dict[ir.Value, Quant] = {}
     for node in model.graph:
-        if standard(node, "QuantizeLinear"):
+        if is_op(node, QUANTIZE_LINEAR):
             known[node.outputs[0]] = parameters(node, node.outputs[0].dtype)
-        elif standard(node, "DequantizeLinear") and not is_constant(node.inputs[0]):
+        elif is_op(node, DEQUANTIZE_LINEAR) and not is_constant(node.inputs[0]):
             coded = node.inputs[0]
             if coded is not None and coded.dtype in BYTES:
                 known.setdefault(coded, parameters(node, coded.dtype))
-    movers = [n for n in model.graph if not standard(n, "QuantizeLinear", "DequantizeLinear")]
+    movers = [n for n in model.graph if not is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR)]
     for node in [*movers, *reversed(movers)]:
         values = [v for v in (*node.inputs, *node.outputs)
                   if v is not None and v.dtype in BYTES and not is_constant(v)]
@@ -48,7 +49,7 @@ def parameters(node: ir.Node, dtype: ir.DataType | None) -> Quant:
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) computes its scale or zero "
                             "point; a .tflite file holds them as constants. Quantise with "
                             "ganglion.quantize")
-    if integer(node, "block_size", 0):
+    if node.attributes.get_int("block_size", 0):
         raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) quantises in blocks; a .tflite "
                             "file has one scale a tensor or a channel")
     scales = array_of(scale).astype(np.float32).reshape(-1)
@@ -56,5 +57,5 @@ def parameters(node: ir.Node, dtype: ir.DataType | None) -> Quant:
              else array_of(zero).astype(np.int64).reshape(-1))
     if dtype == ir.DataType.UINT8:
         zeros = zeros - SHIFT
-    axis = integer(node, "axis", 1) if scales.size > 1 else 0
+    axis = node.attributes.get_int("axis", 1) if scales.size > 1 else 0
     return Quant(tuple(map(float, scales)), tuple(map(int, zeros)), axis)

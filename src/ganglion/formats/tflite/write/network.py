@@ -11,9 +11,11 @@ from ganglion.formats.tflite.write.codes import SHIFT, codes_of, parameters
 from ganglion.formats.tflite.write.flat import FlatNetwork, Quant
 from ganglion.formats.tflite.write.rows import ROWS
 from ganglion.formats.tflite.write.site import Site, Stored, Values, constant_of, plain
+from ganglion.ops.facts import is_op
 from ganglion.ops.graph import require_numbers
+from ganglion.ops.named import AVERAGE_POOL, DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
 from ganglion.ops.values import static_shape
-from ganglion.passes.base import only_reader, standard
+from ganglion.passes.base import only_reader
 from ganglion.passes.pipeline import prepare
 
 
@@ -79,9 +81,9 @@ def _unsigned(quant: Quant | None) -> Quant | None:
 def _write(values: Values, node: ir.Node) -> None:
     """One node. Constants are written where they are read."""
     site = Site(values, node)
-    if standard(node, "QuantizeLinear"):
+    if is_op(node, QUANTIZE_LINEAR):
         _quantize(site)
-    elif standard(node, "DequantizeLinear"):
+    elif is_op(node, DEQUANTIZE_LINEAR):
         _dequantize(site)
     elif node.domain not in ("", "ai.onnx") or node.op_type not in ROWS:
         raise site.unsupported("this operator is not written to .tflite files. Replace it, compile "
@@ -110,7 +112,7 @@ def _dequantize(site: Site) -> None:
         raise site.unsupported("dequantises what is no int8 or uint8 tensor of one scale")
     reader = only_reader(site.result)
     told = parameters(site.node, site.value(0).dtype)
-    if told != site.quant(0) and not standard(reader, "AveragePool"):
+    if told != site.quant(0) and not is_op(reader, AVERAGE_POOL):
         raise site.unsupported("reads codes by another scale or zero point than they were written "
                                "with, which no tensor of a .tflite file can say")
     held = site.held(0)

@@ -7,9 +7,11 @@ import numpy as np
 
 from ganglion.formats.tflite.write.flat import Options, Quant
 from ganglion.formats.tflite.write.site import Array, Perm, Rule, Site, constant_of, last
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import ADD
 from ganglion.ops.values import static_shape
 from ganglion.ops.windows import Window, window
-from ganglion.passes.base import only_reader, standard
+from ganglion.passes.base import only_reader
 from ganglion.passes.quantized.sums import INT32_MAX, steps
 
 SAME, VALID = 0, 1
@@ -258,7 +260,7 @@ def connected(site: Site, perm: Perm, array: Array | None, outputs: int) -> None
 def _added(site: Site, outputs: int) -> Array | None:
     """The constant that the only reader adds to every row; that reader is absorbed."""
     reader = only_reader(site.result)
-    if reader is None or not standard(reader, "Add"):
+    if reader is None or not is_op(reader, ADD):
         return None
     other = reader.inputs[1 if reader.inputs[0] is site.result else 0]
     array = None if other is None else constant_of(other)

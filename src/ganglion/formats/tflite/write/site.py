@@ -16,17 +16,14 @@ from ganglion.formats.tflite.write.codes import SHIFT, parameters
 from ganglion.formats.tflite.write.flat import FlatNetwork, Options, Quant
 from ganglion.ops.attr import get_float, get_int, get_ints
 from ganglion.ops.evaluate import evaluate_node
+from ganglion.ops.facts import is_op, is_view
+from ganglion.ops.named import CLIP, DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RELU, RESHAPE, TRANSPOSE
 from ganglion.ops.values import attributes, static_shape
-from ganglion.passes.base import only_reader, standard
+from ganglion.passes.base import only_reader
 from ganglion.passes.quantized.qdq import array_of, is_constant
 
 Array = np.ndarray
 Perm = tuple[int, ...]
-
-TRANSPARENT = ("Relu", "Clip", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze",
-               "Identity", "Dropout")
-"""Operators that may stand between an integer operator and the QuantizeLinear of its result: on
-codes they choose or move what the QuantizeLinear would have rounded alike."""
 
 FUSED = {"Relu": "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1", (0.0, np.inf): "RELU"}
 NUMBERS = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
@@ -226,10 +223,10 @@ class Site:
         """What the node's result is quantised to by the only QuantizeLinear behind it."""
         value = self.result
         while (reader := only_reader(value)) is not None:
-            if standard(reader, "QuantizeLinear") and reader.inputs[0] is value:
+            if is_op(reader, QUANTIZE_LINEAR) and reader.inputs[0] is value:
                 found = parameters(reader, reader.outputs[0].dtype)
                 return found if found.per_tensor else None
-            if not standard(reader, *TRANSPARENT) or reader.inputs[0] is not value:
+            if not (_is_transparent(reader) and reader.inputs[0] is value):
                 return None
             value = reader.outputs[0]
         return None
@@ -301,7 +298,7 @@ def constant_of(value: ir.Value) -> Array | None:
     if is_constant(value):
         return array_of(value)
     node = value.producer()
-    if node is None or not standard(node, "DequantizeLinear", "Transpose", "Reshape"):
+    if node is None or not is_op(node, DEQUANTIZE_LINEAR, TRANSPOSE, RESHAPE):
         return None
     arrays = [constant_of(v) if v is not None else None for v in node.inputs]
     if any(a is None for a in arrays):
@@ -312,7 +309,7 @@ def constant_of(value: ir.Value) -> Array | None:
 def codes_of_constant(value: ir.Value) -> tuple[Array, Quant] | None:
     """The codes of a constant behind DequantizeLinear, those of uint8 moved to int8."""
     node = value.producer()
-    if node is None or not standard(node, "DequantizeLinear") or not is_constant(node.inputs[0]):
+    if node is None or not is_op(node, DEQUANTIZE_LINEAR) or not is_constant(node.inputs[0]):
         return None
     coded = node.inputs[0]
     if coded is None or coded.dtype not in (ir.DataType.INT8, ir.DataType.UINT8,
@@ -326,9 +323,9 @@ def codes_of_constant(value: ir.Value) -> tuple[Array, Quant] | None:
 
 def activation_of(node: ir.Node) -> str | None:
     """RELU, RELU6 or RELU_N1_TO_1 where the node is that."""
-    if standard(node, "Relu"):
+    if is_op(node, RELU):
         return "RELU"
-    if not standard(node, "Clip"):
+    if not is_op(node, CLIP):
         return None
     bounds = []
     for k, free in ((1, -np.inf), (2, np.inf)):
@@ -338,3 +335,9 @@ def activation_of(node: ir.Node) -> str | None:
             return None
         bounds.append(free if array is None else float(array))
     return FUSED.get((bounds[0], bounds[1]))
+
+
+def _is_transparent(node: ir.Node) -> bool:
+    """Whether the node may stand between an integer operator and the QuantizeLinear of its result:
+    on codes it chooses or moves what the QuantizeLinear would have rounded alike."""
+    return is_op(node, RELU, CLIP, TRANSPOSE) or is_view(node)

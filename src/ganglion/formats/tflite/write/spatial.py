@@ -18,10 +18,12 @@ from ganglion.formats.tflite.write.products import (
 from ganglion.formats.tflite.write.site import Rule, Site, last
 from ganglion.ops.attr import get_str
 from ganglion.ops.base import Attrs
+from ganglion.ops.facts import is_op
+from ganglion.ops.named import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
 from ganglion.ops.resize import Axis, interpolation, resize_plan
 from ganglion.ops.values import static_shape
 from ganglion.ops.windows import Window, window
-from ganglion.passes.base import only_reader, standard
+from ganglion.passes.base import only_reader
 
 MOST_HAIR = 2 ** -18
 """How much larger a scale may be that stands for the same one."""
@@ -77,13 +79,13 @@ def _absorb_rounding(site: Site) -> None:
     """The front end reads a .tflite file's average with another zero point and a scale larger by a
     hair, so that halves round away from zero; written back, both pairs are the operator alone."""
     above, q = site.value(0).producer(), site.quant(0)
-    if above is None or q is None or not standard(above, "DequantizeLinear"):
+    if above is None or q is None or not is_op(above, DEQUANTIZE_LINEAR):
         return
     told = parameters(above, above.inputs[0].dtype if above.inputs[0] is not None else None)
     if told == q:
         return
     below = only_reader(site.result)
-    if below is not None and standard(below, "QuantizeLinear"):
+    if below is not None and is_op(below, QUANTIZE_LINEAR):
         wanted = parameters(below, below.outputs[0].dtype)
         hair = told.scale[0] / q.scale[0] - 1
         if wanted.scale == q.scale and wanted.zero == told.zero and 0 <= hair < MOST_HAIR:
