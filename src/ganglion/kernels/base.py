@@ -77,12 +77,51 @@ class Variant(Generic[S]):
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Of an array of [shape] only [start, stop) along `axis`."""
+
+    shape: tuple[int, ...]
+    axis: int
+    start: int
+    stop: int
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The stretch, copied."""
+        return array.reshape(self.shape).take(range(self.start, self.stop), self.axis)
+
+
+@dataclass(frozen=True)
+class Part:
+    """`spec` of one part, and by name the element at which its operands start, where not 0.
+
+    `constants`: the constant operands of which the part takes only a stretch.
+    """
+
+    spec: object
+    starts: Mapping[str, int]
+    constants: Mapping[str, Stretch] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cut(Generic[S]):
+    """How specs of a family divide: `extent(spec)` slices, of which `part(spec, start, stop)` takes
+    some (None where that can't be said as a spec).
+
+    `units(spec, variant)`: a part starts at a multiple of one of these; several are worth trying.
+    """
+
+    extent: Callable[[S], int]
+    part: Callable[[S, int, int], Part | None]
+    units: Callable[[S, Variant[S]], tuple[int, ...]] = lambda spec, variant: (1,)
+
+
+@dataclass(frozen=True)
 class Family(Generic[S]):
     """A spec type, the operands it implies, the NumPy meaning, and the variants (scalar first).
 
     `reference(spec, arrays) -> arrays`: inputs and consts by operand name (flat or shaped as the
     spec says), outputs by name. `macs(spec)`: multiply-adds, for reports and the cost model.
-    `helpers`: template files rendered once per C file in front of the kernels that need them.
+    `cut`: how its specs divide over cores; None where they are always computed whole.
     """
 
     name: str
@@ -90,6 +129,7 @@ class Family(Generic[S]):
     reference: Callable[[S, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
     variants: Sequence[Variant[S]]
     macs: Callable[[S], int] = lambda spec: 0
+    cut: Cut[S] | None = None
 
     def variant(self, name: str) -> Variant[S]:
         return next(v for v in self.variants if v.name == name)

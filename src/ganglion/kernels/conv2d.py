@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ganglion.kernels import tiling
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Part, Variant
 from ganglion.kernels.isa import (
     AVX2,
     AVX512,
@@ -22,6 +22,7 @@ from ganglion.kernels.isa import (
     Isa,
 )
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
+from ganglion.kernels.split import pixels_under, results
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,44 @@ def _winograd_variant(isa: Isa, rows: int, vectors: int) -> Variant[Conv2dSpec]:
 
     return Variant(f"conv2d_f32_winograd4_{rows}x{vectors * lanes}__{isa.name}", isa,
                    "conv2d_winograd.c.j2", accepts=_winograd_accepts, cost=cost, pack=pack,
-                   scratch_bytes=scratch_bytes, tile={"rows": rows, "vectors": vectors})
+                   scratch_bytes=scratch_bytes,
+                   tile={"rows": rows, "vectors": vectors, "outputs": 4})
+
+
+def _flat(spec: Conv2dSpec) -> bool:
+    """A convolution of single pixels: images and rows do not matter."""
+    return spec.kernel == spec.strides == (1, 1) and not any(spec.pads)
+
+
+def _conv_extent(spec: Conv2dSpec) -> int:
+    p, q = spec.out_hw
+    if not spec.w_const:
+        return 1
+    return spec.n * p * q if _flat(spec) else spec.n if spec.n > 1 else p
+
+
+def _conv_part(spec: Conv2dSpec, start: int, stop: int) -> Part | None:
+    p, q = spec.out_hw
+    if _flat(spec):
+        part = replace(spec, n=1, h=1, w=stop - start)
+        return Part(part, results(spec, start * spec.c, start * spec.o))
+    if spec.n > 1:
+        part = replace(spec, n=stop - start)
+        return Part(part, results(spec, start * spec.h * spec.w * spec.c, start * p * q * spec.o))
+    reach = (spec.kernel[0] - 1) * spec.dilations[0] + 1
+    top, left, _, right = spec.pads
+    first, end, above, below = pixels_under(start, stop, spec.h, spec.strides[0], reach, top)
+    if end <= first:
+        return None
+    part = replace(spec, h=end - first, pads=(above, left, below, right))
+    return Part(part, results(spec, first * spec.w * spec.c, start * q * spec.o))
+
+
+def _conv_units(spec: Conv2dSpec, variant: Variant[Conv2dSpec]) -> tuple[int, ...]:
+    """Winograd's tiles keep their places; pixels without rows are best cut at whole tiles."""
+    if "outputs" in variant.tile and spec.n == 1:
+        return (variant.tile["outputs"],)
+    return (1, variant.tile.get("rows", 1)) if _flat(spec) else (1,)
 
 
 VARIANTS = (
@@ -341,5 +379,6 @@ VARIANTS = (
     *(_code_variant(NEON, *tile) for tile in ((4, 4), (8, 2))),
     *(_code_variant(SIMD128, *tile) for tile in ((4, 2), (8, 1))),
 )
-CONV2D: Family[Conv2dSpec] = Family("conv2d", operands, reference, VARIANTS, macs)
+CUT = Cut(_conv_extent, _conv_part, _conv_units)
+CONV2D: Family[Conv2dSpec] = Family("conv2d", operands, reference, VARIANTS, macs, CUT)
 FAMILIES = (CONV2D,)

@@ -6,14 +6,15 @@ convolution with stride 1, and the vector kernels gather one output tile after a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Part, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 from ganglion.kernels.matmul import Epilogue, Requant, finish, requantize
+from ganglion.kernels.split import results
 
 
 @dataclass(frozen=True)
@@ -229,10 +230,28 @@ def _vector(isa: Isa, accumulators: int) -> Variant[ConvTransposeSpec]:
                    scratch_bytes=scratch_bytes, tile={"accumulators": accumulators})
 
 
+def _transpose_part(spec: ConvTransposeSpec, start: int, stop: int) -> Part | None:
+    p, q = spec.out_hw
+    if spec.n > 1:
+        part = replace(spec, n=stop - start)
+        return Part(part, results(spec, start * spec.h * spec.w * spec.c, start * p * q * spec.o))
+    stride, top = spec.strides[0], spec.pads[0]
+    reach = (spec.kernel[0] - 1) * spec.dilations[0]
+    first = max(-((reach - start - top) // stride), 0)
+    end = min((stop - 1 + top) // stride + 1, spec.h)
+    pads = (start + top - first * stride, spec.pads[1])
+    if end <= first or pads[0] < 0:
+        return None
+    part = replace(spec, h=end - first, out_hw=(stop - start, q), pads=pads)
+    return Part(part, results(spec, first * spec.w * spec.c, start * q * spec.o))
+
+
 CONV_TRANSPOSE: Family[ConvTransposeSpec] = Family(
     "conv_transpose", operands, reference,
     variants=(Variant("conv_transpose_any__scalar", SCALAR, "conv_transpose_scalar.c.j2",
                       accepts=_scalar_accepts, cost=lambda spec: 3.0 * _macs(spec)),
               _vector(AVX2, 12), _vector(AVX512, 24), _vector(NEON, 24), _vector(SIMD128, 12)),
-    macs=_macs)
+    macs=_macs,
+    cut=Cut(lambda spec: 1 if not spec.w_const else spec.n if spec.n > 1 else spec.out_hw[0],
+            _transpose_part, lambda spec, variant: (spec.strides[0] if spec.n == 1 else 1,)))
 FAMILIES = (CONV_TRANSPOSE,)

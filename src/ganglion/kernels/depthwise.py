@@ -8,7 +8,7 @@ import numpy as np
 
 from ganglion.kernels import borders, bytewise, tiling
 from ganglion.kernels.base import Family, Variant
-from ganglion.kernels.conv2d import Conv2dSpec, macs, operands, reference
+from ganglion.kernels.conv2d import CUT, Conv2dSpec, macs, operands, reference
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 
 
@@ -117,5 +117,5 @@ VARIANTS = (
     *(_variant(isa, 4) for isa in (AVX2, AVX512, NEON, SIMD128)),
     *(_vnni_variant(vectors) for vectors in (3, 5)),
 )
-DEPTHWISE: Family[Conv2dSpec] = Family("depthwise", operands, reference, VARIANTS, macs)
+DEPTHWISE: Family[Conv2dSpec] = Family("depthwise", operands, reference, VARIANTS, macs, CUT)
 FAMILIES = (DEPTHWISE,)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganglion.kernels import tiling
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Variant
 from ganglion.kernels.conv2d import Conv2dSpec, macs, weights_by_group, windows
 from ganglion.kernels.isa import AVX2, AVX512, AVXVNNI, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.matmul import Epilogue, finish
+from ganglion.kernels.split import rows_part
 
 LEAST_RANGE = np.float32(1e-30)
 STEPS = np.float32(255)
@@ -196,16 +197,34 @@ MATMUL_TILES = {AVX2: ((4, 2), (1, 8), (8, 1)), VNNI: ((14, 2), (1, 8), (6, 4), 
                 AVX512: ((12, 2), (1, 8), (24, 1)), AVXVNNI: ((6, 2), (1, 6), (12, 1), (4, 3))}
 
 
+def _results_of(spec: HybridConvSpec | HybridMatMulSpec) -> list[str]:
+    """y, and what the epilogue reads in its shape."""
+    return ["y", *(f"r{i + 1}" for i in range(spec.epilogue.extra if spec.epilogue else 0))]
+
+
+def _hybrid_row(spec: HybridMatMulSpec) -> dict[str, int]:
+    return {"a": spec.k} | dict.fromkeys(_results_of(spec), spec.n)
+
+
+def _hybrid_image(spec: HybridConvSpec) -> dict[str, int]:
+    """An image has one range: its rows stay together."""
+    p, q = spec.out_hw
+    return {"x": spec.h * spec.w * spec.c} | dict.fromkeys(_results_of(spec), p * q * spec.o)
+
+
 HYBRID_CONV2D: Family[HybridConvSpec] = Family("hybrid_conv2d", conv_operands, conv_reference, (
     Variant("hybrid_conv2d_any__scalar", SCALAR, "hybrid_conv2d_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec), scratch_bytes=lambda s: s.h * s.w * s.c),
     *(_conv_variant(isa, *tile) for isa, tiles in CONV_TILES.items()
-      for tile in tiles)), macs)
+      for tile in tiles)), macs,
+    cut=Cut(lambda spec: spec.n, rows_part("n", _hybrid_image)))
 HYBRID_MATMUL: Family[HybridMatMulSpec] = Family(
     "hybrid_matmul", matmul_operands, matmul_reference, (
         Variant("hybrid_matmul_any__scalar", SCALAR, "hybrid_matmul_scalar.c.j2",
                 cost=lambda spec: 2.5 * spec.m * spec.n * spec.k,
                 scratch_bytes=lambda spec: spec.k),
         *(_matmul_variant(isa, *tile) for isa, tiles in MATMUL_TILES.items()
-          for tile in tiles)), lambda spec: spec.m * spec.n * spec.k)
+          for tile in tiles)), lambda spec: spec.m * spec.n * spec.k,
+    cut=Cut(lambda spec: spec.m, rows_part("m", _hybrid_row),
+            lambda spec, variant: (1, variant.tile.get("rows", 1))))
 FAMILIES = (HYBRID_CONV2D, HYBRID_MATMUL)

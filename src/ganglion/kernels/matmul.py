@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ganglion.kernels import rescale, tiling
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Part, Stretch, Variant
 from ganglion.kernels.isa import (
     AVX2,
     AVX512,
@@ -19,6 +19,7 @@ from ganglion.kernels.isa import (
     Isa,
 )
 from ganglion.kernels.program import Program, evaluate
+from ganglion.kernels.split import results
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,49 @@ def _code_variant(isa: Isa, rows: int, vectors: int) -> Variant[MatMulSpec]:
                    scratch_bytes=scratch_bytes)
 
 
+def _matmul_extent(spec: MatMulSpec) -> int:
+    if spec.batch > 1:
+        return spec.batch
+    if spec.m > 1:
+        return 1 if spec.trans_a else spec.m
+    return spec.n if spec.b_const or spec.trans_b else 1
+
+
+def _matmul_part(spec: MatMulSpec, start: int, stop: int) -> Part | None:
+    if spec.batch > 1:
+        return _batch_part(spec, start, stop)
+    if spec.m > 1:
+        part = replace(spec, m=stop - start)
+        return Part(part, results(spec, start * spec.k, start * spec.n, "a"))
+    part = replace(spec, n=stop - start)
+    starts = results(spec, 0, start, "a")
+    if not spec.b_const:
+        return Part(part, starts | {"b": start * spec.k, "bias": start})
+    shape, axis = ((spec.n, spec.k), 0) if spec.trans_b else ((spec.k, spec.n), 1)
+    constants = {"b": Stretch(shape, axis, start, stop)} | {
+        name: Stretch((spec.n,), 0, start, stop) for name in ("bias", "multiplier")}
+    return Part(part, starts, constants)
+
+
+def _batch_part(spec: MatMulSpec, start: int, stop: int) -> Part:
+    """Some of a batch."""
+    starts = results(spec, start * spec.a_batch, start * spec.m * spec.n, "a")
+    part = replace(spec, batch=stop - start)
+    if not spec.b_const:
+        return Part(part, starts | {"b": start * spec.b_batch})
+    shape = (spec.batch, spec.k * spec.n)
+    return Part(part, starts, {"b": Stretch(shape, 0, start, stop)} if spec.b_batch else {})
+
+
+def _matmul_units(spec: MatMulSpec, variant: Variant[MatMulSpec]) -> tuple[int, ...]:
+    """Panels of packed columns stay whole."""
+    if spec.batch > 1:
+        return (1,)
+    if spec.m > 1:
+        return 1, variant.tile.get("rows", 1)
+    return (variant.tile.get("vectors", 1) * variant.isa.lanes,)
+
+
 VARIANTS = (
     Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec)),
@@ -281,5 +325,6 @@ VARIANTS = (
     *(_code_variant(NEON, *tile) for tile in ((4, 4), (1, 8), (8, 2))),
     *(_code_variant(SIMD128, *tile) for tile in ((4, 2), (1, 4))),
 )
-MATMUL: Family[MatMulSpec] = Family("matmul", operands, reference, VARIANTS, macs)
+MATMUL: Family[MatMulSpec] = Family("matmul", operands, reference, VARIANTS, macs,
+                                    Cut(_matmul_extent, _matmul_part, _matmul_units))
 FAMILIES = (MATMUL,)

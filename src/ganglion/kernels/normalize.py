@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.split import rows_part
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,17 @@ def _batch(isa: Isa) -> Variant[BatchNormSpec]:
 
 
 ISAS = (SCALAR, AVX2, AVX512, NEON, SIMD128)
+def _layer_row(spec: LayerNormSpec) -> dict[str, int]:
+    return {"x": spec.n, "y": spec.n, "mean": 1, "inv_std": 1}
+
+
 LAYER_NORM: Family[LayerNormSpec] = Family(
     "layer_norm", _layer_operands, _layer_reference, variants=tuple(map(_layer, ISAS)),
-    macs=lambda spec: 3 * spec.rows * spec.n)
+    macs=lambda spec: 3 * spec.rows * spec.n,
+    cut=Cut(lambda spec: spec.rows, rows_part("rows", _layer_row)))
 BATCH_NORM: Family[BatchNormSpec] = Family(
     "batch_norm", _batch_operands, _batch_reference, variants=tuple(map(_batch, ISAS)),
-    macs=lambda spec: 3 * spec.rows * spec.c)
+    macs=lambda spec: 3 * spec.rows * spec.c,
+    cut=Cut(lambda spec: 1 if spec.training else spec.rows,
+            rows_part("rows", lambda spec: dict.fromkeys("xy", spec.c))))
 FAMILIES = (LAYER_NORM, BATCH_NORM)

@@ -8,10 +8,11 @@ from math import prod
 import numpy as np
 
 from ganglion.kernels import affine, typed
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Part, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.literal import BITS
 from ganglion.kernels.program import Instr, Program, cycles, evaluate
+from ganglion.kernels.split import ELEMENTS
 
 __all__ = ["FAMILIES", "POINTWISE", "Instr", "PointwiseSpec", "Program", "Stream"]
 
@@ -187,6 +188,32 @@ def _codes_variant() -> Variant[PointwiseSpec]:
                    cost=lambda spec: 10.0 + spec.dims[0] / 4)
 
 
+def _stretched(dims: tuple[int, ...], stream: Stream) -> Stream:
+    """A stream over fewer steps: as much memory as it reaches."""
+    size = 1 + sum((d - 1) * s for d, s in zip(dims, stream.strides))
+    return replace(stream, size=size)
+
+
+def _pointwise_part(spec: PointwiseSpec, start: int, stop: int) -> Part:
+    dims = (stop - start, *spec.dims[1:])
+    starts = {f"x{i}": start * s.strides[0] for i, s in enumerate(spec.inputs)}
+    starts |= {f"y{i}": start * s.strides[0] for i, s in enumerate(spec.outputs)}
+    return Part(replace(spec, dims=dims, inputs=tuple(_stretched(dims, s) for s in spec.inputs),
+                        outputs=tuple(_stretched(dims, s) for s in spec.outputs)), starts)
+
+
+def _pointwise_extent(spec: PointwiseSpec) -> int:
+    """Only where every step has a result of its own."""
+    apart = spec.dims and all(s.strides[0] > 0 for s in spec.outputs)
+    return spec.dims[0] if apart else 1
+
+
+def _pointwise_units(spec: PointwiseSpec, variant: Variant[PointwiseSpec]) -> tuple[int, ...]:
+    return (ELEMENTS,) if len(spec.dims) == 1 else (1,)
+
+
 VARIANTS = (*(_variant(isa) for isa in (SCALAR, AVX2, AVX512, NEON, SIMD128)), _codes_variant())
-POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference, VARIANTS)
+POINTWISE: Family[PointwiseSpec] = Family("pointwise", operands, reference, VARIANTS,
+                                          cut=Cut(_pointwise_extent, _pointwise_part,
+                                                  _pointwise_units))
 FAMILIES = (POINTWISE,)

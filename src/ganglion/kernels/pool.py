@@ -1,12 +1,13 @@
 """Max and average pooling over [N, H, W, C]; float32 and int8."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Part, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.split import pixels_under
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,22 @@ def _bytes_variant() -> Variant[PoolSpec]:
     return Variant("pool_q8_1x64__vnni", VNNI, "pool_bytes.c.j2", accepts=accepts, cost=cost)
 
 
+def _pool_part(spec: PoolSpec, start: int, stop: int) -> Part | None:
+    p, q = spec.out_hw
+    if spec.n > 1:
+        return Part(replace(spec, n=stop - start),
+                    {"x": start * spec.h * spec.w * spec.c, "y": start * p * q * spec.c})
+    reach = (spec.kernel[0] - 1) * spec.dilations[0] + 1
+    first, end, above, _ = pixels_under(start, stop, spec.h, spec.strides[0], reach, spec.pads[0])
+    if end <= first:
+        return None
+    part = replace(spec, h=end - first, out_hw=(stop - start, q), pads=(above, spec.pads[1]))
+    return Part(part, {"x": first * spec.w * spec.c, "y": start * q * spec.c})
+
+
 VARIANTS = (Variant("pool_any__scalar", SCALAR, "pool_scalar.c.j2",
                     cost=lambda spec: 2.0 * macs(spec)),
             *(_variant(isa) for isa in (AVX2, AVX512, NEON, SIMD128)), _bytes_variant())
-POOL: Family[PoolSpec] = Family("pool", operands, reference, VARIANTS)
+POOL: Family[PoolSpec] = Family("pool", operands, reference, VARIANTS, cut=Cut(
+    lambda spec: spec.n if spec.n > 1 else spec.out_hw[0], _pool_part))
 FAMILIES = (POOL,)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Family, Operand, Variant
+from ganglion.kernels.base import CTYPES, Cut, Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.split import rows_part
 
 SUMS = ("sum", "mean", "sumsq", "l2")
 EXTREMES = ("max", "min")
@@ -124,11 +125,16 @@ def _float(isa: Isa) -> Variant[ReduceSpec]:
                    tile={"vectors": 4, "run": RUN})
 
 
+def _reduce_row(spec: ReduceSpec) -> dict[str, int]:
+    return {"x": spec.axis * spec.inner, "y": spec.inner}
+
+
 REDUCE: Family[ReduceSpec] = Family(
     "reduce", operands, reference,
     variants=(_float(SCALAR),
               Variant("reduce_any__scalar", SCALAR, "reduce_any.c.j2", accepts=_is_plain,
                       cost=lambda spec: 2.0 * spec.outer * spec.axis * spec.inner),
               *(_float(isa) for isa in (AVX2, AVX512, NEON, SIMD128))),
-    macs=lambda spec: spec.outer * spec.axis * spec.inner)
+    macs=lambda spec: spec.outer * spec.axis * spec.inner,
+    cut=Cut(lambda spec: spec.outer, rows_part("outer", _reduce_row)))
 FAMILIES = (REDUCE,)

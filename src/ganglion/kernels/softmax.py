@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
+from ganglion.kernels.split import rows_part
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,15 @@ def _is_integer(spec: SoftmaxSpec) -> bool:
     return spec.dtype in ("int8", "uint8") and not spec.log
 
 
+def _softmax_row(spec: SoftmaxSpec) -> dict[str, int]:
+    return dict.fromkeys("xy", spec.axis * spec.inner)
+
+
 SOFTMAX: Family[SoftmaxSpec] = Family(
     "softmax", operands, reference,
     variants=(_float(SCALAR),
               Variant("softmax_q8__scalar", SCALAR, "softmax_q8.c.j2", accepts=_is_integer),
               *(_float(isa) for isa in (AVX2, AVX512, NEON, SIMD128))),
-    macs=lambda spec: spec.outer * spec.axis * spec.inner)
+    macs=lambda spec: spec.outer * spec.axis * spec.inner,
+    cut=Cut(lambda spec: spec.outer, rows_part("outer", _softmax_row)))
 FAMILIES = (SOFTMAX,)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, Operand, Variant
 from ganglion.kernels.isa import SCALAR
+from ganglion.kernels.split import ELEMENTS, rows_part
 
 
 @dataclass(frozen=True)
@@ -35,5 +36,8 @@ def reference(spec: TableSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np
 
 TABLE: Family[TableSpec] = Family("table", operands, reference,
                variants=(Variant("table_q8__scalar", SCALAR, "table.c.j2",
-                                 cost=lambda spec: 2.0 * spec.size),))
+                                 cost=lambda spec: 2.0 * spec.size),),
+               cut=Cut(lambda spec: spec.size,
+                       rows_part("size", lambda spec: dict.fromkeys("xy", 1)),
+                       lambda spec, variant: (ELEMENTS,)))
 FAMILIES = (TABLE,)

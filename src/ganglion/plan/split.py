@@ -11,9 +11,9 @@ from heapq import heapreplace
 
 import numpy as np
 
-from ganglion.kernels.base import Operand, Variant
+from ganglion.kernels.base import Operand, Part, Variant
 from ganglion.kernels.registry import families
-from ganglion.kernels.split import Part, parts, sizes
+from ganglion.kernels.split import parts, sizes
 from ganglion.plan.lowerer import Draft
 from ganglion.plan.packing import given, packed
 from ganglion.plan.types import Constant, Piece, Ref, Step, aligned, as_constant
@@ -98,8 +98,8 @@ def divided(family: str, spec: object, variant: Variant[object], cores: int,
     whole = max(variant.cost(spec), constant_bytes / BYTES_PER_CYCLE)
     most = int(min(whole // LEAST_CYCLES, PIECES_PER_CORE * cores))
     found = []
-    for size in sizes(family, spec, variant, most):
-        each = parts(family, spec, variant, size)
+    for size in sizes(families()[family], spec, variant, most):
+        each = parts(families()[family], spec, variant, size)
         if each:
             costs = [_part_cycles(family, p, variant, constant_bytes / (
                 len(each) if p.constants else 1)) for p in each]
