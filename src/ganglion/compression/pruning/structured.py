@@ -156,7 +156,7 @@ def _report(found: Channels, gone: set[int], importance: str,
 
 
 def _apply(model: ir.Model, found: Channels, gone: set[int]) -> None:
-    edit = Editor(model.graph)
+    edit = Editor.extending(model)
     for cut in found.cuts:
         keep = _kept(found, cut.atoms, gone)
         value = cut.node.inputs[cut.place]

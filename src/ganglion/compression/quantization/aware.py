@@ -19,7 +19,6 @@ from ganglion.compression.quantization.sites import (
     Rounding,
     roundings,
     stored_places,
-    take_output,
     weight_of,
 )
 from ganglion.ops import marks
@@ -32,7 +31,6 @@ from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes
 from ganglion.passes.quantized.qdq import Editor, array_of
 from ganglion.passes.quantized.rounding import (
-    insert_after,
     learned_scale,
     rounding_node,
     row_elements,
@@ -72,7 +70,7 @@ def quantize_aware(model: ir.Model, calibration: Arrays, *, method: str = "minma
     copy = _simplified(model)
     measured = measure(copy, calibration, method, percentile, "float", "quantize_aware")
     sites = roundings(measured.scales, measured.chosen, "float")
-    edit = Editor(copy.graph)
+    edit = Editor.extending(copy)
     _round_weights(edit, measured, per_channel, high)
     _round_activations(edit, measured, sites)
     InferShapes()(copy)
@@ -158,11 +156,11 @@ def _round_activations(edit: Editor, measured: Measured, sites: list[Rounding]) 
         value = site.value
         step = rounding_node(edit, value, scale_of[value], (site.scale.zero_point, LOW, HIGH),
                              row_elements(value))
-        rounded = insert_after(edit, value.producer() or scale_of[value].producer(), step)
+        rounded = edit.behind(value.producer() or scale_of[value].producer(), step)
         for reader, place in site.readers:
             reader.replace_input_with(place, rounded)
         if site.output:
-            take_output(edit, value, rounded)
+            edit.take_output(value, rounded)
 
 
 def _group_scale(edit: Editor, group: Group, scale: Scale) -> ir.Value:

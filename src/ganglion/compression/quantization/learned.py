@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.compression.quantization.scales import LEAST_SCALE, Scale
-from ganglion.compression.quantization.sites import Place, Rounding, WeightRounding, take_output
+from ganglion.compression.quantization.sites import Place, Rounding, WeightRounding
 from ganglion.errors import ModelError
 from ganglion.ops.facts import is_op
 from ganglion.ops.fake_quantization import codes_of, is_fake_quantize
@@ -44,7 +44,7 @@ def take_out(model: ir.Model) -> Learned:
 
     Raises ModelError for a scale that is not positive, not constant or of unknown codes.
     """
-    edit = Editor(model.graph)
+    edit = Editor.extending(model)
     roundings: list[Rounding] = []
     weights: dict[Place, tuple[WeightRounding, int | None]] = {}
     for node in [n for n in model.graph if is_fake_quantize(n)]:
@@ -97,5 +97,5 @@ def _bypass(edit: Editor, node: ir.Node, x: ir.Value, uses: Iterable[Place]) -> 
     for reader, place in uses:
         reader.replace_input_with(place, x)
     if y.is_graph_output():
-        take_output(edit, y, x)
+        edit.take_output(y, x)
     edit.graph.remove(node, safe=True)

@@ -18,7 +18,6 @@ from ganglion.compression.quantization.sites import (
     WeightRounding,
     roundings,
     stored_places,
-    take_output,
     weight_of,
 )
 from ganglion.errors import DataError, ModelError
@@ -30,7 +29,6 @@ from ganglion.ops.named import CLIP, DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, RELU
 from ganglion.passes.base import only_reader
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
-from ganglion.passes.quantized.rounding import insert_after
 from ganglion.passes.single_ports import single_ports
 
 
@@ -74,7 +72,7 @@ def quantize(model: ir.Model, calibration: Arrays | None = None, *, method: str 
     model = single_ports(model)
     require_float(model, "quantize")
     copy = simplified(model)
-    edit, form = Editor(copy.graph), WeightRounding(high=high)
+    edit, form = Editor.extending(copy), WeightRounding(high=high)
     if weights_only:
         for node in list(copy.graph):
             _store_places(edit, node, form, per_channel, product=True)
@@ -105,7 +103,7 @@ def _deployed(model: ir.Model, io: str) -> ir.Model:
     """What a network trained with FakeQuantize nodes becomes: codes in their very places."""
     copy = model.clone(deep_copy=True)
     learned = take_out(copy)
-    edit = Editor(copy.graph)
+    edit = Editor.extending(copy)
     scales = {rounding.value: rounding.scale for rounding in learned.roundings}
     for (node, place), (form, axis) in learned.weights.items():
         x = learned.of_input(node)
@@ -225,7 +223,7 @@ def _through_codes(edit: Editor, site: Rounding, io: str) -> None:
     codes = _insert_after(edit, value.producer(), QUANTIZE_LINEAR, [value, step, zero], value,
                           site.dtype)
     if not site.readers and site.output and io == "int8":
-        take_output(edit, value, codes)
+        edit.take_output(value, codes)
         _describe(codes, scale)
         return
     real = _insert_after(edit, codes.producer(), DEQUANTIZE_LINEAR, [codes, step, zero], value,
@@ -233,7 +231,7 @@ def _through_codes(edit: Editor, site: Rounding, io: str) -> None:
     for reader, place in site.readers:
         reader.replace_input_with(place, real)
     if site.output:
-        take_output(edit, value, codes if io == "int8" else real)
+        edit.take_output(value, codes if io == "int8" else real)
         if io == "int8":
             _describe(codes, scale)
 
@@ -251,4 +249,4 @@ def _insert_after(edit: Editor, maker: ir.Node | None, op: Op, inputs: list[ir.V
     out.name = edit.fresh(f"{like.name}_{'codes' if coded else 'real'}")
     out.shape = like.shape
     out.type = ir.TensorType(codes if coded else ir.DataType.FLOAT)
-    return insert_after(edit, maker, node)
+    return edit.behind(maker, node)

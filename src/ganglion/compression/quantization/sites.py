@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ganglion.compression.quantization.scales import HIGH, Scale
 from ganglion.compression.quantization.selection import weight_axis
 from ganglion.ops.facts import indices_of, is_product, is_recurrent, learned_by, weights_of
-from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
+from ganglion.passes.quantized.qdq import array_of, is_constant
 
 LEAST_COMPRESSED_BYTES = 256
 """Smaller constants of operators that stay float are left as they are."""
@@ -77,11 +77,3 @@ def weight_of(node: ir.Node) -> ir.Value | None:
     """The constant weights of a product that computes on codes."""
     value = node.inputs[1] if is_product(node) else None
     return value if value is not None and is_constant(value) else None
-
-
-def take_output(edit: Editor, old: ir.Value, new: ir.Value) -> None:
-    """`new` becomes the graph output in the place and under the name of `old`."""
-    name = old.name
-    place = list(edit.graph.outputs).index(old)
-    edit.graph.outputs[place] = new
-    old.name, new.name = edit.fresh(f"{name}_float"), name

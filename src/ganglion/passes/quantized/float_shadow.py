@@ -13,7 +13,6 @@ from ganglion.passes.base import Pass, sweep
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant
 from ganglion.passes.quantized.rounding import (
-    insert_after,
     learned_scale,
     rounding_node,
     row_elements,
@@ -38,7 +37,7 @@ class FloatShadow(Pass):
 
     def rewrite(self, model: ir.Model) -> bool:
         nodes = [n for n in model.graph if is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR)]
-        edit = Editor(model.graph)
+        edit = Editor.extending(model)
         for value in model.graph.inputs:
             _float_input(edit, value)
         for node in nodes:
@@ -105,7 +104,7 @@ def _rounded(edit: Editor, node: ir.Node, x: ir.Value | None) -> ir.Value:
     scale, zero, (low, high) = known
     learned, _ = learned_scale(edit, str(x.name), scale.reshape(1))
     step = rounding_node(edit, x, learned, (int(zero.reshape(())), low, high), row_elements(x))
-    return insert_after(edit, x.producer() or learned.producer(), step)
+    return edit.behind(x.producer() or learned.producer(), step)
 
 
 def _real(node: ir.Node) -> ir.Value:
@@ -162,4 +161,4 @@ def _weight(edit: Editor, node: ir.Node) -> ir.Value:
     scale = np.maximum(scale, most / HIGH)
     learned, _ = learned_scale(edit, str(value.name), scale)
     step = rounding_node(edit, value, learned, (0, -HIGH, HIGH), real.size / scale.size)
-    return insert_after(edit, learned.producer(), step)
+    return edit.behind(learned.producer(), step)

@@ -27,7 +27,7 @@ class ToHybrid(Pass):
     """
 
     def rewrite(self, model: ir.Model) -> bool:
-        edit = Editor(model.graph)
+        edit = Editor.extending(model)
         changed = False
         for node in list(model.graph):
             made = None

@@ -60,7 +60,7 @@ class ToInteger(Pass):
     """
 
     def rewrite(self, model: ir.Model) -> bool:
-        edit = Editor(model.graph)
+        edit = Editor.extending(model)
         modified = False
         while _round(edit):
             modified = True

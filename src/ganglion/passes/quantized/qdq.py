@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.base import GANGLION_DOMAIN, Op
 from ganglion.ops.facts import is_op
+from ganglion.ops.graph import GraphBuilder
 
 BYTE_TYPES = (ir.DataType.INT8, ir.DataType.UINT8)
 
@@ -73,31 +75,22 @@ def producer(value: ir.Value | None, *ops: Op) -> ir.Node | None:
     return node if is_op(node, *ops) else None
 
 
-class Editor:
-    """Inserts nodes and constants into a graph under names not used yet."""
+class Editor(GraphBuilder):
+    """A builder that inserts and replaces, with types given, not inferred."""
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self.graph = graph
-        self._zeros: dict[ir.DataType, ir.Value] = {}
-        self._names: set[str] = set(graph.initializers) | {v.name or "" for v in graph.inputs}
-        for node in graph.all_nodes():
-            self._names |= {node.name or "", *(v.name or "" for v in node.outputs)}
+    _zeros: dict[ir.DataType, ir.Value]
 
-    def fresh(self, hint: str) -> str:
-        name, k = hint, 1
-        while name in self._names:
-            name, k = f"{hint}_{k}", k + 1
-        self._names.add(name)
-        return name
+    @classmethod
+    def extending(cls, model: ir.Model) -> Self:
+        """An editor of the graph of `model` itself."""
+        self = super().extending(model)
+        self._zeros = {}
+        return self
 
-    def constant(self, array: np.ndarray | np.generic, hint: str) -> ir.Value:
-        array = np.asarray(array, order="C")  # ascontiguousarray would turn [] into [1]
-        name = self.fresh(hint)
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name),
-                         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-                         shape=ir.Shape(array.shape))
-        self.graph.register_initializer(value)
-        return value
+    def constant(self, array: np.ndarray | np.generic | float, name: str = "const",
+                 share: bool = False) -> ir.Value:
+        """An initializer of its own, unless `share` says otherwise."""
+        return super().constant(np.asarray(array), name, share)
 
     def zero(self, dtype: ir.DataType) -> ir.Value:
         """A scalar constant 0, one for each dtype."""
@@ -124,6 +117,22 @@ class Editor:
         """A node of `ai.ganglion` whose output has the shape of `like`."""
         return self.insert(before, name, inputs, dtype, like.shape, domain=GANGLION_DOMAIN,
                            attributes=[*attributes, *(ir.AttrInt64(k, v) for k, v in ints.items())])
+
+    def behind(self, maker: ir.Node | None, node: ir.Node) -> ir.Value:
+        """Puts a new node of one output behind `maker`, in front of all without one."""
+        if maker is not None:
+            self.graph.insert_after(maker, node)
+        elif len(self.graph):
+            self.graph.insert_before(self.graph[0], node)
+        else:
+            self.graph.append(node)
+        return node.outputs[0]
+
+    def take_output(self, old: ir.Value, new: ir.Value) -> None:
+        """`new` becomes the graph output in the place and under the name of `old`."""
+        name = old.name
+        self.graph.outputs[list(self.graph.outputs).index(old)] = new
+        old.name, new.name = self.fresh(f"{name}_float"), name
 
     def replace(self, old: ir.Value, new: ir.Value) -> None:
         """`new` takes every use of `old`; and its name, when newly made or when it is an output.

@@ -8,17 +8,6 @@ from ganglion.ops.fake_quantization import NAME
 from ganglion.passes.quantized.qdq import Editor
 
 
-def insert_after(edit: Editor, maker: ir.Node | None, node: ir.Node) -> ir.Value:
-    """Puts a new node of one output behind `maker`, in front of all without one."""
-    if maker is not None:
-        edit.graph.insert_after(maker, node)
-    elif len(edit.graph):
-        edit.graph.insert_before(edit.graph[0], node)
-    else:
-        edit.graph.append(node)
-    return node.outputs[0]
-
-
 def learned_scale(edit: Editor, name: str, scale: np.ndarray) -> tuple[ir.Value, ir.Value]:
     """exp(z), in front of the graph, and its constant z, which is to be trained."""
     logarithm = edit.constant(np.log(scale.astype(np.float64)).astype(np.float32),
@@ -26,7 +15,7 @@ def learned_scale(edit: Editor, name: str, scale: np.ndarray) -> tuple[ir.Value,
     node = ir.Node("", "Exp", [logarithm], num_outputs=1, name=edit.fresh(f"{name}_scale_exp"))
     node.outputs[0].name = edit.fresh(f"{name}_scale")
     node.outputs[0].type, node.outputs[0].shape = logarithm.type, logarithm.shape
-    return insert_after(edit, None, node), logarithm
+    return edit.behind(None, node), logarithm
 
 
 def rounding_node(edit: Editor, value: ir.Value, scale: ir.Value, codes: tuple[int, int, int],

@@ -23,7 +23,7 @@ class UnsignedCodes(Pass):
     """
 
     def rewrite(self, model: ir.Model) -> bool:
-        edit = Editor(model.graph)
+        edit = Editor.extending(model)
         found = [v for group in _groups(model.graph) if all(map(_free, group)) for v in group]
         for value in found:
             _raise(edit, value)
