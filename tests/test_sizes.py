@@ -28,6 +28,6 @@ def test_files_and_functions_can_be_read_at_once(path: Path) -> None:
 
 
 def test_signature_and_docstring_do_not_count() -> None:
-    tree = ast.parse('def f(\n    a,\n    b,\n):\n    """One.\n\n    Two."""\n    a = b\n    return a\n')
+    tree = ast.parse('def f(\n    a,\n):\n    """One.\n\n    Two."""\n    b = a\n    return b\n')
     assert isinstance(tree.body[0], ast.FunctionDef)
     assert statements(tree.body[0]) == 2

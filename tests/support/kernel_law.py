@@ -14,12 +14,14 @@ from ganglion.kernels.base import Family
 
 SANITIZED = [*GCC, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 AARCH64 = [*ZIG, "-target", "aarch64-linux-musl", "-mcpu=cortex_a76", "-static"]
+ARM = [*ZIG, "-target", "thumb-linux-musleabihf", "-mcpu=cortex_a7", "-static"]
 WASM = [*ZIG, "-target", "wasm32-wasi", "-mcpu=generic+simd128"]
 
 COMPILERS = ["zig", pytest.param("gcc", marks=pytest.mark.gcc)]
 """For `pytest.mark.parametrize("compiler", COMPILERS)`."""
 WAYS = [*COMPILERS, pytest.param("sanitizers", marks=pytest.mark.gcc),
         pytest.param("aarch64", marks=pytest.mark.emulator),
+        pytest.param("arm", marks=pytest.mark.emulator),
         pytest.param("wasm", marks=pytest.mark.emulator)]
 """For `pytest.mark.parametrize("way", WAYS)`: see `outputs`."""
 
@@ -70,8 +72,9 @@ def native_isas() -> list[str]:
 def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = random_arrays,
           ) -> list[tuple[Case, dict[str, np.ndarray]]]:
     """Cases and their outputs. `way`: "zig" or "gcc" (all that this machine runs, called in
-    process), "sanitizers" (scalar, by gcc, a program), "aarch64" (NEON under qemu), "wasm"
-    (SIMD128 under wasmtime)."""
+    process; "dsp" in its C meaning), "sanitizers" (scalar and dsp, by gcc, a program), "aarch64"
+    (NEON under qemu), "arm" (dsp's own instructions under qemu), "wasm" (SIMD128 under
+    wasmtime)."""
     if way in ("gcc", "sanitizers") and shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     if way in ("zig", "gcc"):
@@ -80,13 +83,18 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
             return list(zip(chosen, run(chosen, GCC, ["-O1"])))
         return list(zip(chosen, run(chosen, ZIG)))
     if way == "sanitizers":
-        isas, command = ["scalar"], SANITIZED
+        isas, command = ["scalar", "dsp"], SANITIZED
         start = lambda program, *files: [program, *files]  # noqa: E731
     elif way == "aarch64":
         if shutil.which("qemu-aarch64") is None:
             pytest.skip("qemu-aarch64 is not installed")
         isas, command = ["scalar", "neon", "dotprod"], AARCH64
         start = lambda *words: ["qemu-aarch64", "-cpu", "max", *words]  # noqa: E731
+    elif way == "arm":
+        if shutil.which("qemu-arm") is None:
+            pytest.skip("qemu-arm is not installed")
+        isas, command = ["scalar", "dsp"], ARM
+        start = lambda *words: ["qemu-arm", *words]  # noqa: E731
     else:
         pytest.importorskip("wasmtime")
         isas, command = ["scalar", "simd128"], WASM
@@ -121,7 +129,7 @@ def wasm_start(program: Path, operands: Path, outputs: Path) -> list[str]:
 def share(specs: Sequence[Any], way: str) -> list[Any]:
     """All specs for zig, and every third for each of the other ways, beginning elsewhere in each:
     compiling takes the time."""
-    others = ["gcc", "sanitizers", "aarch64", "wasm"]
+    others = ["gcc", "sanitizers", "aarch64", "arm", "wasm"]
     return list(specs) if way == "zig" else list(specs)[others.index(way) % 3::3]
 
 

@@ -102,5 +102,12 @@ def readme() -> Mapping[str, object]:
     return {"x": x[:160], "y": y[:160], "xv": x[160:], "yv": y[160:]}
 
 
-PREPARED = {"README.md": readme}
+def microcontrollers() -> Mapping[str, object]:
+    """A network of digits."""
+    gg.save(gg.Sequential([gg.Input((8, 8, 1)), L.Conv2D(4, 3, activation="relu"), L.Flatten(),
+                           L.Dense(10, activation="softmax")], name="digits"), "digits.onnx")
+    return {}
+
+
+PREPARED = {"README.md": readme, "microcontrollers.md": microcontrollers}
 """What a page takes as given, prepared in the working folder, by the page's file name."""

@@ -13,7 +13,7 @@ from ganglion.toolchain import compile_sources, host, target
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 ELF_MACHINES = {"x86-64-v3": 62, "raspberrypi4": 183, "raspberrypi5": 183, "riscv64": 243,
-                "cortex-m4": 40}
+                "cortex-m0plus": 40, "cortex-m4": 40, "cortex-m55": 40}
 
 
 def compiled(net, name="host", cc=None):

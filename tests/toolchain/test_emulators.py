@@ -16,6 +16,9 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not i
 
 @pytest.fixture(params=["host", pytest.param("raspberrypi4", marks=pytest.mark.emulator),
                         pytest.param("riscv64", marks=pytest.mark.emulator),
+                        pytest.param("cortex-m0plus", marks=pytest.mark.emulator),
+                        pytest.param("cortex-m4", marks=pytest.mark.emulator),
+                        pytest.param("cortex-m55", marks=pytest.mark.emulator),
                         pytest.param("wasm32", marks=pytest.mark.emulator)])
 def machine(request):
     row = target(request.param)
@@ -109,7 +112,7 @@ def test_a_target_without_emulator_says_what_to_do(monkeypatch):
     monkeypatch.setattr("ganglion.cpu.isas", lambda: ("scalar",))
     for name, hint in (("raspberrypi4", "qemu-user"), ("riscv64", "qemu-riscv64"),
                        ("wasm32", "pip install wasmtime"),
-                       ("cortex-m4", "on the device"), ("generic", "on the device"),
+                       ("cortex-m4", "qemu-system-arm"), ("generic", "on the device"),
                        ("x86-64-v3", "with_isas")):
         assert not available(target(name))
         with pytest.raises(TargetError, match=hint):

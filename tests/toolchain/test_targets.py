@@ -9,7 +9,8 @@ from ganglion.toolchain import host, target, targets
 from ganglion.toolchain.targets import ISA_FLAGS
 
 NAMES = ["host", "x86-64-v3", "x86-64-v4", "raspberrypi4", "raspberrypi5", "riscv64", "wasm32",
-         "cortex-m4", "generic"]
+         "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55",
+         "generic"]
 
 
 def test_every_target_is_listed_under_its_name():

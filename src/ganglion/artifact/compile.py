@@ -18,7 +18,7 @@ from ganglion.artifact.samples import COUNT, drawn, enough, free_inputs, special
 from ganglion.artifact.samples import given as given_samples
 from ganglion.artifact.tune import SECONDS, tuned
 from ganglion.artifact.tuning_cache import Section, default_path, find
-from ganglion.emit.c import emit
+from ganglion.emit.c import describe, emit
 from ganglion.errors import DataError
 from ganglion.ops import marks
 from ganglion.ops.bindings import bindings
@@ -192,6 +192,7 @@ def _artifact(plan: Plan, target: Target, sources: Mapping[str, str], compiled: 
         "compiler": compiled.compiler, "flags": list(compiled.flags),
         "arena_bytes": plan.arena_bytes, "state_bytes": plan.state_bytes,
         "const_bytes": plan.const_bytes, "macs": plan.macs, "digest": plan.digest,
+        "description": describe(plan),
         **({"entries": {e.name: e.arena_bytes for e in plan.entries}} if plan.entries else {}),
         "choice": _choice(plan, section), "check": dict(figures),
         "files": {n: hashlib.sha256(data).hexdigest() for n, data in sorted(files.items())}}

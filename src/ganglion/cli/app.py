@@ -284,12 +284,18 @@ def bench(
     build: Annotated[Path, typer.Argument(help="a folder that `compile` wrote")],
     seconds: Annotated[float, typer.Option(min=0.1, help="how long to measure")] = 2.0,
     threads: Threads = None,
+    emulate: Annotated[bool, typer.Option("--emulate", help="count instructions on the emulated "
+                                          "board of a microcontroller")] = False,
     json: Json = False,
 ) -> None:
     """Measure latency, arena, flash and the overhead of a call."""
     from ganglion.cli.bench import run as run_bench
+    from ganglion.cli.bench import run_emulated
 
-    run_bench(build, seconds, threads, json)
+    if emulate:
+        run_emulated(build, json)
+    else:
+        run_bench(build, seconds, threads, json)
 
 
 @app.command()

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ganglion.cli.show import print_json, print_table, say
-from ganglion.errors import DataError
+from ganglion.errors import DataError, TargetError
 from ganglion.runtime import BINDING, Session
+from ganglion.toolchain.boards import BOARDS
+from ganglion.toolchain.emulators import emulate
+from ganglion.toolchain.targets import target
 
 BATCH_ROWS = 64
 LATENCIES = {"min_us": "least latency", "median_us": "median latency", "p90_us": "90th percentile",
@@ -39,6 +42,42 @@ def run(build: Path, seconds: float, threads: int | None, as_json: bool) -> None
     print_table("one call", ["figure", "value"], [
         *[[text, f"{report[key]:.2f} µs"] for key, text in LATENCIES.items()],
         *[[text, f"{report[key] or 0:,} bytes"] for key, text in SIZES.items()]])
+
+
+def run_emulated(build: Path, as_json: bool) -> None:
+    """Counts the instructions of one call on the emulated board of the build's target, and what it
+    takes of the device's memory. Raises DataError for a folder without a manifest, TargetError
+    where the target has no board or the emulator is missing."""
+    described = build / "manifest.json"
+    if not described.is_file():
+        raise DataError(f"{build} holds no manifest.json: give a folder that `compile` wrote")
+    manifest = json.loads(described.read_text(encoding="utf-8"))
+    goal = target(str(manifest["target"]))
+    if goal.emulator not in BOARDS:
+        raise TargetError(f"target {goal.name!r} has no emulated board that counts instructions; "
+                          f"run `ganglion bench` without --emulate, or on the device")
+    files = {path.name: path.read_text(encoding="utf-8") for path in build.iterdir()
+             if path.suffix in (".c", ".h")}
+    network = emulate(files, goal, manifest["description"])
+    generator = np.random.default_rng(0)
+    inputs = [_drawn(tuple(p["shape"]), np.dtype(p["dtype"]), generator, 1)
+              for p in manifest["description"]["inputs"]]
+    cost = network.measured(inputs)[2]
+    assert cost is not None
+    report = {"name": manifest["name"], "target": goal.name, "isas": manifest.get("isas"),
+              "instructions": cost.instructions, "macs": manifest.get("macs"),
+              "arena_bytes": manifest["arena_bytes"], "state_bytes": manifest["state_bytes"],
+              "stack_bytes": cost.stack_bytes, "const_bytes": manifest["const_bytes"]}
+    if as_json:
+        print_json(report)
+        return
+    say(f"{report['name']} for {goal.name} ({', '.join(manifest.get('isas', []))}), on qemu's "
+        f"{goal.emulator}")
+    print_table("one call", ["figure", "value"], [
+        ["instructions", f"{cost.instructions:,}"],
+        *[[SIZES[key], f"{report[key]:,} bytes"] for key in ("arena_bytes", "state_bytes",
+                                                             "const_bytes")],
+        ["stack", f"{cost.stack_bytes:,} bytes"]])
 
 
 def _threads(session: Session, threads: int | None) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ganglion.kernels import tiling
+from ganglion.kernels import dsp, tiling
 from ganglion.kernels.base import Cut, Family, Operand, Part, Variant
 from ganglion.kernels.isa import (
     AVX2,
     AVX512,
     AVXVNNI,
     DOTPROD,
+    DSP,
     NEON,
     SCALAR,
     SIMD128,
@@ -324,6 +325,17 @@ def _winograd_variant(isa: Isa, rows: int, vectors: int) -> Variant[Conv2dSpec]:
                    tile={"rows": rows, "vectors": vectors, "outputs": 4})
 
 
+def _dsp_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert spec.requant is not None
+    return dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), spec.requant.x_zero_point,
+                      dsp.interleaved)
+
+
+def _dsp_cost(spec: Conv2dSpec) -> float:
+    terms = spec.geometry(1).terms
+    return macs(spec) / (spec.o * terms) * (spec.o * (terms + 12.0) + 3.0 * terms)
+
+
 def _flat(spec: Conv2dSpec) -> bool:
     """A convolution of single pixels: images and rows do not matter."""
     return spec.kernel == spec.strides == (1, 1) and not any(spec.pads)
@@ -363,6 +375,10 @@ def _conv_units(spec: Conv2dSpec, variant: Variant[Conv2dSpec]) -> tuple[int, ..
 VARIANTS = (
     Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec)),
+    Variant("conv2d_q8_3x2__dsp", DSP, "conv2d_dsp.c.j2",
+            lambda spec: spec.dtype != "float32" and spec.w_const and spec.groups == 1,
+            _dsp_cost, pack=_dsp_pack,
+            scratch_bytes=lambda spec: 14 * dsp.pairs(spec.geometry(1).terms)),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (12, 1), (3, 4))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (28, 1), (6, 4))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (8, 2), (12, 1))),

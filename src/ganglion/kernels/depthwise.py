@@ -6,10 +6,10 @@ The spec is `Conv2dSpec` with groups == c and o == c · multiplier; operands, re
 
 import numpy as np
 
-from ganglion.kernels import borders, bytewise, tiling
+from ganglion.kernels import borders, bytewise, dsp, tiling
 from ganglion.kernels.base import Family, Variant
 from ganglion.kernels.conv2d import CUT, Conv2dSpec, macs, operands, reference
-from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import AVX2, AVX512, DSP, NEON, SCALAR, SIMD128, VNNI, Isa
 
 
 def _vectorised(spec: Conv2dSpec) -> bool:
@@ -111,9 +111,23 @@ def _vnni_variant(vectors: int) -> Variant[Conv2dSpec]:
                    scratch_bytes=_vnni_scratch_bytes, tile={"vectors": vectors})
 
 
+def _dsp_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert spec.requant is not None
+    return dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), spec.requant.x_zero_point,
+                      dsp.by_channel)
+
+
+def _dsp_accepts(spec: Conv2dSpec) -> bool:
+    one_each = spec.groups == spec.c == spec.o and spec.kernel[0] * spec.kernel[1] <= 64
+    return one_each and spec.w_const and spec.dtype != "float32"
+
+
 VARIANTS = (
     Variant("depthwise_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             accepts=lambda spec: spec.groups == spec.c, cost=lambda spec: 2.5 * macs(spec)),
+    Variant("depthwise_q8_1x4__dsp", DSP, "depthwise_dsp.c.j2", accepts=_dsp_accepts,
+            cost=lambda spec: macs(spec) * 2.3, pack=_dsp_pack,
+            scratch_bytes=lambda spec: spec.c if any(spec.pads) else 0),
     *(_variant(isa, 4) for isa in (AVX2, AVX512, NEON, SIMD128)),
     *(_vnni_variant(vectors) for vectors in (3, 5)),
 )

@@ -42,7 +42,8 @@ VNNI = Isa("vnni", 16, "vnni.h", X86, ("avx512", "avx2", "scalar"), dots=2.0, te
 NEON = Isa("neon", 4, "neon.h", ARM, ("scalar",), multiplies=1.0, dots=0.5, split=True)
 DOTPROD = Isa("dotprod", 4, "dotprod.h", ARM, ("neon", "scalar"), multiplies=1.0, dots=2.0,
               terms=4, signed=True)
+DSP = Isa("dsp", 1, "dsp.h", (), ("scalar",))
 SIMD128 = Isa("simd128", 4, "simd128.h", WASM, ("scalar",), multiplies=1.0, dots=0.5)
 
 ISAS = {isa.name: isa for isa in (SCALAR, AVX2, AVXVNNI, AVX512, VNNI, NEON, DOTPROD,
-                                   SIMD128)}
+                                   SIMD128, DSP)}

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from ganglion.kernels import rescale, tiling
+from ganglion.kernels import dsp, rescale, tiling
 from ganglion.kernels.base import Cut, Family, Operand, Part, Stretch, Variant
 from ganglion.kernels.isa import (
     AVX2,
     AVX512,
     AVXVNNI,
     DOTPROD,
+    DSP,
     NEON,
     SCALAR,
     SIMD128,
@@ -309,9 +311,25 @@ def _matmul_units(spec: MatMulSpec, variant: Variant[MatMulSpec]) -> tuple[int, 
     return (variant.tile.get("vectors", 1) * variant.isa.lanes,)
 
 
+def _dsp_variant() -> Variant[MatMulSpec]:
+    def accepts(spec: MatMulSpec) -> bool:
+        rows = spec.batch == 1 or (not spec.b_batch and spec.a_batch == spec.m * spec.k)
+        return spec.dtype != "float32" and spec.b_const and not spec.trans_a and rows
+
+    def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert spec.requant is not None
+        return dsp.packed(consts, "b", _matrices(spec, consts["b"])[0].T,
+                          spec.requant.x_zero_point, partial(dsp.interleaved, together=2), wide=4)
+
+    return Variant("matmul_q8_1x4__dsp", DSP, "matmul_dsp.c.j2", accepts=accepts,
+                   cost=lambda spec: 1.4 * macs(spec) + 5.0 * spec.batch * spec.m * spec.k,
+                   pack=pack, scratch_bytes=lambda spec: 4 * dsp.pairs(spec.k))
+
+
 VARIANTS = (
     Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec)),
+    _dsp_variant(),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (1, 4, 2), (3, 4), (12, 1))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (1, 8), (1, 1, 8), (6, 4), (28, 1))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (1, 8), (4, 1, 2), (8, 2))),

@@ -47,6 +47,11 @@ MACROS = """\
 #if defined(__GNUC__)
 #define GG_INLINE static inline __attribute__((always_inline, unused))
 #define GG_FUNCTION static __attribute__((unused))
+/* a few bytes are moved in registers on bare devices too, where a compiler takes no name of the C
+ * library for its own */
+#undef memcpy
+#define GG_FEW(n) (__builtin_constant_p(n) && (n) <= 16)
+#define memcpy(to, from, n) (GG_FEW(n) ? __builtin_memcpy(to, from, n) : (memcpy)(to, from, n))
 #else
 #define GG_INLINE static inline
 #define GG_FUNCTION static

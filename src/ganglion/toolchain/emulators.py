@@ -1,8 +1,8 @@
 """Running a build for another machine here, to see that it answers alike.
 
 For the host, and for Arm and RISC-V under qemu, the network and `harness.c` become a program;
-WebAssembly is loaded into wasmtime. Rows go in and come out as raw bytes, little-endian like every
-target.
+WebAssembly is loaded into wasmtime; microcontrollers are boards of qemu's (`boards`). Rows go in
+and come out as raw bytes, little-endian like every target.
 """
 
 import importlib.util
@@ -10,8 +10,9 @@ import os
 import shutil
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, cast
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from ganglion import cpu
 from ganglion.errors import DataError, TargetError, ToolchainError
+from ganglion.toolchain import boards
 from ganglion.toolchain.compilers import (
     COMMON_FLAGS,
     build,
@@ -67,6 +69,8 @@ def available(target: Target) -> bool:
         return target.triple == host().triple and set(target.isas) <= set(cpu.isas())
     if target.emulator in QEMU:
         return sys.platform == "linux" and (not _is_foreign(target) or _qemu(target) is not None)
+    if target.emulator in boards.BOARDS:
+        return boards.installed()
     if target.emulator == "wasmtime":
         return importlib.util.find_spec("wasmtime") is not None
     return False
@@ -96,10 +100,18 @@ class Emulated:
 
     def run_with_state(self, inputs: Sequence[Array]) -> tuple[list[Array], dict[str, Array]]:
         """The outputs, and the state's tensors by name as the last call left them."""
+        return self.measured(inputs)[:2]
+
+    def measured(self, inputs: Sequence[Array]
+                 ) -> tuple[list[Array], dict[str, Array], boards.Cost | None]:
+        """The outputs, the state, and what the last call took where the emulator counts that."""
         rows, single = _rows(self.description, inputs)
-        name = str(self.description["name"])
+        name, cost = str(self.description["name"]), None
         if self.target.emulator == "wasmtime":
             raw = _run_wasm(self.binary, name, self.function, rows)
+        elif self.target.emulator in boards.BOARDS:
+            raw, cost = boards.run(self.binary, self.target, (rows.in_bytes, rows.out_bytes),
+                                   rows.count, rows.data, self.timeout)
         else:
             raw = _run_program(self.binary, name, rows, _started_by(self.target), self.timeout)
         row_bytes = rows.count * sum(rows.out_bytes)
@@ -107,7 +119,7 @@ class Emulated:
             raise ToolchainError(f"the emulated network wrote {len(raw)} bytes, expected "
                                  f"{row_bytes}")
         return (_outputs(raw[:row_bytes], rows, single),
-                _state(self.description, raw[row_bytes:]))
+                _state(self.description, raw[row_bytes:]), cost)
 
 
 def emulate(files: Mapping[str, str], target: Target, description: Mapping[str, object], *,
@@ -131,7 +143,10 @@ def emulate(files: Mapping[str, str], target: Target, description: Mapping[str, 
     if sanitize and (_is_foreign(target) or cc is None):
         raise ToolchainError("the sanitizers run on this machine's own processor with its own "
                              "compiler: give cc='gcc' and the target 'host'")
-    program = _program(files, target, name, function, cc, sanitize, timeout)
+    make: Callable[..., bytes] = partial(_program, sanitize=sanitize)
+    if target.emulator in boards.BOARDS:
+        make = boards.firmware
+    program = make(files, target, name, function, cc, timeout=timeout)
     return Emulated(target, description, program, timeout, function)
 
 
@@ -160,6 +175,7 @@ def _how_to(target: Target) -> str:
                 f"{target.name!r} ({target.triple}) may use {', '.join(target.isas)}: narrow the "
                 f"target with with_isas(), or run it there")
     missing = {**{name: f"install qemu-user (it brings {name})" for name in QEMU},
+               **dict.fromkeys(boards.BOARDS, f"install {boards.QEMU}"),
                "wasmtime": "`pip install wasmtime`"}.get(target.emulator or "")
     if missing is None:
         return f"there is no emulator for target {target.name!r}: run its build on the device"
@@ -251,7 +267,7 @@ def _run_program(program: bytes, name: str, rows: Rows, emulator: Sequence[str],
 
 
 def _program(files: Mapping[str, str], target: Target, name: str, function: str, cc: str | None,
-             sanitize: bool, timeout: float) -> bytes:
+             *, sanitize: bool, timeout: float) -> bytes:
     """The network and the harness as one program; a static one where it runs under qemu."""
     harness = (resources.files("ganglion.toolchain") / "harness.c").read_text(encoding="utf-8")
     command = compiler_command(cc, target)

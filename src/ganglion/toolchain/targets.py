@@ -27,6 +27,7 @@ ISA_FLAGS: Mapping[str, tuple[str, ...]] = {
     "avxvnni": ("-mavx2", "-mfma", "-mavxvnni"),
     "avx2": ("-mavx2", "-mfma"),
     "dotprod": (),
+    "dsp": (),
     "neon": (),
     "simd128": ("-msimd128", "-mbulk-memory"),
     "scalar": (),
@@ -68,7 +69,7 @@ class Target:
 
     `triple`, `cpu`: zig's names of the machine, None where zig is not told. `flags`: for every
     compiler. `emulator`: "native" (this machine may run it), "wasmtime", a name of
-    `emulators.QEMU`, or None.
+    `emulators.QEMU` or of `boards.BOARDS`, or None.
     `flash_bytes`, `ram_bytes`: the memory that code and constants, arena and state must fit;
     None where it is plenty. `cores`: how many one inference may use.
     """
@@ -114,6 +115,9 @@ class Target:
         return triple if self.cpu is None else (*triple, f"-mcpu={self.cpu}")
 
 
+SHORT_ENUMS = ("-fshort-enums",)
+"""As the bare-metal Arm ABI has them, and every firmware that such an object is linked to."""
+
 FIXED = (
     Target("x86-64-v3", "x86_64-linux-gnu", ("avx2", "scalar"), ELF,
            "64-bit PC with AVX2 and FMA (most since 2013), Linux", emulator="native",
@@ -131,9 +135,30 @@ FIXED = (
            cpu="baseline_rv64", emulator="qemu-riscv64", cores=4),
     Target("wasm32", "wasm32-freestanding", ("simd128", "scalar"), WASM,
            "WebAssembly with 128-bit vectors: browsers, Node.js, wasmtime", emulator="wasmtime"),
-    Target("cortex-m4", "thumb-freestanding-eabihf", ("scalar",), OBJECT,
-           "Arm Cortex-M4F microcontroller: 1 MiB flash, 256 KiB RAM, object file to link",
-           cpu="cortex_m4", flash_bytes=1 * MIB, ram_bytes=256 * KIB),
+    Target("cortex-m0plus", "thumb-freestanding-eabi", ("scalar",), OBJECT,
+           "Arm Cortex-M0+ microcontroller (RP2040): 2 MiB flash, 264 KiB RAM, object to link",
+           cpu="cortex_m0plus", flags=SHORT_ENUMS, emulator="mps2-an385", flash_bytes=2 * MIB,
+           ram_bytes=264 * KIB),
+    Target("cortex-m3", "thumb-freestanding-eabi", ("scalar",), OBJECT,
+           "Arm Cortex-M3 microcontroller: 512 KiB flash, 96 KiB RAM, object to link",
+           cpu="cortex_m3", flags=SHORT_ENUMS, emulator="mps2-an385", flash_bytes=512 * KIB,
+           ram_bytes=96 * KIB),
+    Target("cortex-m4", "thumb-freestanding-eabihf", ("dsp", "scalar"), OBJECT,
+           "Arm Cortex-M4F microcontroller: 1 MiB flash, 256 KiB RAM, object to link",
+           cpu="cortex_m4+vfp4d16sp", flags=SHORT_ENUMS, emulator="mps2-an386",
+           flash_bytes=1 * MIB, ram_bytes=256 * KIB),
+    Target("cortex-m7", "thumb-freestanding-eabihf", ("dsp", "scalar"), OBJECT,
+           "Arm Cortex-M7F microcontroller: 2 MiB flash, 512 KiB RAM, object to link",
+           cpu="cortex_m7+fp_armv8d16sp", flags=SHORT_ENUMS, emulator="mps2-an500",
+           flash_bytes=2 * MIB, ram_bytes=512 * KIB),
+    Target("cortex-m33", "thumb-freestanding-eabihf", ("dsp", "scalar"), OBJECT,
+           "Arm Cortex-M33 microcontroller with FPU and DSP: 1 MiB flash, 256 KiB RAM, object to "
+           "link", cpu="cortex_m33+fp_armv8d16sp+dsp", flags=SHORT_ENUMS, emulator="mps3-an547",
+           flash_bytes=1 * MIB, ram_bytes=256 * KIB),
+    Target("cortex-m55", "thumb-freestanding-eabihf", ("dsp", "scalar"), OBJECT,
+           "Arm Cortex-M55 microcontroller: 4 MiB flash, 1 MiB RAM, object to link",
+           cpu="cortex_m55+fp_armv8d16", flags=SHORT_ENUMS, emulator="mps3-an547",
+           flash_bytes=4 * MIB, ram_bytes=1 * MIB),
     Target("generic", None, ("scalar",), SOURCES,
            "any machine with a C11 compiler: C sources only"),
 )

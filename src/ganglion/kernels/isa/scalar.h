@@ -121,6 +121,11 @@ GG_INLINE v1f v1i_to_f(v1i a) { return (float)a; }
 /* nearest, half to even; INT32_MIN for what does not fit (other headers may saturate) */
 GG_INLINE v1i v1f_to_i(v1f a)
 {
+#if defined(__GNUC__) && defined(__ARM_FP) && (__ARM_FP & 4) && !defined(__aarch64__)
+    v1f r;
+    __asm__("vcvtr.s32.f32 %0, %1" : "=t"(r) : "t"(a));
+    return v1f_bits(r);
+#endif
     return a >= -2147483648.0f && a < 2147483648.0f ? (v1i)v1f_rint(a) : INT32_MIN;
 }
 
@@ -151,6 +156,15 @@ GG_INLINE int64_t gg_integer(float a, int64_t lo, int64_t hi)
     if (!(a > (float)lo))
         return lo;
     return a >= (float)hi ? hi : (int64_t)a;
+}
+/* the nearest float, half to even, without a call on 32-bit processors: what is cut off leaves a 1
+ * behind, below all that decides */
+GG_INLINE float gg_float(uint64_t a)
+{
+    float scale = 1.0f;
+    for (; a >> 32; a = (a >> 1) | (a & 1u))
+        scale += scale;
+    return (float)(uint32_t)a * scale;
 }
 /* 256 steps over [lo, hi], which holds 0: a step's size, what numbers are multiplied by, and the
  * code of 0; all zero where there is next to no range */
