@@ -9,8 +9,11 @@ import pytest
 from tests.support.tflite_files import TfliteFile
 
 import ganglion as gg
+from ganglion import layers as L
 from ganglion.errors import GanglionError
+from ganglion.formats.tflite.write.network import export
 from ganglion.ops.bindings import bindings
+from ganglion.ops.evaluate import evaluate
 
 
 def handle(file: TfliteFile, name: str) -> int:
@@ -71,6 +74,50 @@ def test_litert_goes_on_alike(tmp_path: Path) -> None:
         runner.invoke()
         np.testing.assert_array_equal(
             stream.run(x), runner.get_tensor(runner.get_output_details()[0]["index"]))
+
+
+def cells(steps: int) -> ir.Model:
+    return L.Sequential([L.Input((steps, 3)), L.LSTM(5, return_sequences=True),
+                         L.SimpleRNN(4, return_sequences=True), L.Dense(2)])
+
+
+def written(steps: int, folder: Path) -> Path:
+    export(cells(steps), folder / "cells.tflite")
+    return folder / "cells.tflite"
+
+
+STEPS = 200
+
+
+def test_a_cell_that_takes_one_step_a_call_goes_on(tmp_path: Path) -> None:
+    model = gg.load(written(1, tmp_path))
+    assert len(bindings(model)) == 3
+    stream = gg.compile(model).session().stream()
+    x = np.random.default_rng(3).normal(size=(1, STEPS, 3)).astype(np.float32)
+    made = np.concatenate([stream.run(x[:, k:k + 1]) for k in range(STEPS)], axis=1)
+    whole = cells(STEPS)
+    wanted, = evaluate(whole, {str(whole.graph.inputs[0].name): x}).values()
+    np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=2e-6)
+
+
+def test_a_cell_over_several_steps_begins_anew(tmp_path: Path) -> None:
+    assert not bindings(gg.load(written(4, tmp_path)))
+
+
+@pytest.mark.litert
+def test_litert_keeps_the_state_of_single_steps_alike(tmp_path: Path) -> None:
+    lite = pytest.importorskip("ai_edge_litert.interpreter")
+    path = written(1, tmp_path)
+    stream = gg.compile(gg.load(path)).session().stream()
+    runner = lite.Interpreter(str(path))
+    runner.allocate_tensors()
+    rng = np.random.default_rng(4)
+    for _ in range(STEPS):
+        x = rng.normal(size=(1, 1, 3)).astype(np.float32)
+        runner.set_tensor(runner.get_input_details()[0]["index"], x)
+        runner.invoke()
+        wanted = runner.get_tensor(runner.get_output_details()[0]["index"])
+        np.testing.assert_allclose(stream.run(x), wanted, rtol=1e-4, atol=2e-6)
 
 
 def no_handle(file: TfliteFile) -> None:

@@ -3,6 +3,10 @@
 Inputs of the first (schema.fbs, lstm kernels): 0 x; 1-4 weights of x and 5-8 of the state, each
 for the gates input, forget, cell, output; 9-11 peepholes; 12-15 biases; 16-17 projection; 18 state;
 19 cell state; 20-23 layer normalisation. ONNX wants the gates as input, output, forget, cell.
+
+TensorFlow Lite keeps state and cell state from one call to the next. Where a call is one step that
+is the network's meaning, and the Model keeps them too, as state of a stream; whole sequences begin
+at zero, as in Keras.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +30,12 @@ USUAL_CLIP = 10.0
 
 
 def lstm(site: Site) -> None:
-    """x [B, T, I] (or [T, B, I]) to [B, T, H] (or [T, B, H]); the state starts at zero."""
+    """x [B, T, I] (or [T, B, I]) to [B, T, H] (or [T, B, H])."""
     options = site.options("UnidirectionalSequenceLSTMOptions")
     f = _form(site, options)
     _check(site, options, f.steps)
     w, r = _stacked(site, X_WEIGHTS, "x"), _stacked(site, STATE_WEIGHTS, "state")
-    states = [_state(site, k, (1, f.batch, f.hidden(w, r, 4))) for k in STATES]
+    states = [_state(f, k, f.hidden(w, r, 4)) for k in STATES]
     f.finish("LSTM", w, r, _biases(site, BIASES, f.hidden(w, r, 4)), states)
 
 
@@ -46,7 +50,7 @@ def rnn(site: Site) -> None:
         raise site.unsupported(f"has the activation number {number}; only 1 (Relu) and 4 (Tanh) "
                                "are read")
     w, r = _stacked(site, (1,), "x"), _stacked(site, (2,), "state")
-    state = _state(site, 4, (1, f.batch, f.hidden(w, r, 1)))
+    state = _state(f, 4, f.hidden(w, r, 1))
     f.finish("RNN", w, r, _biases(site, (3,), f.hidden(w, r, 1)), [state], activations=[name])
 
 
@@ -74,10 +78,14 @@ class Form:
 
     def finish(self, name: str, w: ir.Value, r: ir.Value, b: ir.Value,
                states: Sequence[ir.Value | None], **attrs: Sequence[str]) -> None:
-        """The node, and its sequence as the operator's result."""
+        """The node, and its sequence as the operator's result; what it leaves becomes the state."""
         site, hidden = self.site, static_shape(r)[2]
-        y = site.ops(name, site.real(0, self.turn), w, r, b, None, *states, outputs=1,
-                     hidden_size=hidden, **attrs)[0]
+        y, *left = site.ops(name, site.real(0, self.turn), w, r, b, None, *states,
+                            outputs=1 + len(states), hidden_size=hidden, **attrs)
+        variables = site.values.variables
+        for state, after in zip(states, left):
+            if state is not None and state.name in variables.inputs:
+                variables.now[state.name] = after
         site.finish(y, move=lambda v: self.turn(site.reshaped(
             v, (self.steps, self.batch, hidden))))
 
@@ -170,10 +178,19 @@ def _biases(site: Site, inputs: Sequence[int], hidden: int) -> ir.Value:
     return site.g.constant(both[None], f"{site.output().name}/biases")
 
 
-def _state(site: Site, k: int, shape: tuple[int, ...]) -> ir.Value | None:
-    """What the state starts with, None for zeros: a variable of the file starts every call anew."""
-    if not site.has(k) or site.values.value(site.tensor(k)) is None:
+def _state(f: Form, k: int, hidden: int) -> ir.Value | None:
+    """What the state starts with, None for zeros; of a single step it is the Model's own."""
+    site, shape = f.site, (1, f.batch, hidden)
+    if not site.has(k):
         return None
+    if site.values.value(site.tensor(k)) is None:
+        if f.steps != 1:
+            return None
+        first = site.g.constant(np.zeros(shape, np.float32), f"{site.tensor(k).name}_state",
+                                share=False)
+        site.g.graph.inputs.append(first)
+        site.values.variables.inputs[str(first.name)] = first
+        return first
     if int(np.prod(site.shape(k))) != int(np.prod(shape)):
         raise site.error(f"its state has the shape {list(site.shape(k))}, expected "
                          f"{list(shape[1:])}")
