@@ -3,7 +3,8 @@
 import pytest
 from tests.support.kernel_law import WAYS, assert_law
 
-from ganglion.kernels.conv2d import CONV2D, Conv2dSpec
+from ganglion.kernels.conv2d import CONV2D
+from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.matmul import Epilogue, Requant
 
 RELU = (("input", 0), ("const", 0.0), ("max", 0, 1))

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.kernel_law import WAYS, assert_law
 
-from ganglion.kernels.conv2d import Conv2dSpec
+from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.depthwise import DEPTHWISE
 from ganglion.kernels.matmul import Epilogue, Requant
 

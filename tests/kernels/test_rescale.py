@@ -7,7 +7,8 @@ import pytest
 from tests.support.kernel_law import random_arrays, tried
 
 from ganglion.kernels.base import Family
-from ganglion.kernels.conv2d import CONV2D, Conv2dSpec
+from ganglion.kernels.conv2d import CONV2D
+from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.depthwise import DEPTHWISE
 from ganglion.kernels.matmul import MATMUL, MatMulSpec, Requant
 from ganglion.kernels.rescale import BITS, fit

@@ -9,7 +9,7 @@ from tests.support.kernel_lab import Case, run
 from tests.support.kernel_law import native_isas, random_arrays
 
 from ganglion.kernels.base import Family, Part
-from ganglion.kernels.conv2d import Conv2dSpec
+from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.conv_transpose import ConvTransposeSpec
 from ganglion.kernels.hybrid import HybridConvSpec, HybridMatMulSpec
 from ganglion.kernels.matmul import Epilogue, MatMulSpec, Requant

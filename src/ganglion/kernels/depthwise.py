@@ -8,7 +8,7 @@ import numpy as np
 
 from ganglion.kernels import borders, bytewise, dsp, tiling
 from ganglion.kernels.base import Family, Variant
-from ganglion.kernels.conv2d import CUT, Conv2dSpec, macs, operands, reference
+from ganglion.kernels.conv2d_spec import CUT, Conv2dSpec, macs, operands, reference
 from ganglion.kernels.isa import AVX2, AVX512, DSP, NEON, SCALAR, SIMD128, VNNI, Isa
 
 

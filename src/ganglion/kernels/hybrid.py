@@ -16,7 +16,7 @@ import numpy as np
 
 from ganglion.kernels import tiling
 from ganglion.kernels.base import Cut, Family, Operand, Variant
-from ganglion.kernels.conv2d import Conv2dSpec, macs, weights_by_group, windows
+from ganglion.kernels.conv2d_spec import Conv2dSpec, macs, weights_by_group, windows
 from ganglion.kernels.isa import AVX2, AVX512, AVXVNNI, NEON, SCALAR, SIMD128, VNNI, Isa
 from ganglion.kernels.matmul import Epilogue, finish
 from ganglion.kernels.split import rows_part

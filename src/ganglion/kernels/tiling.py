@@ -71,6 +71,11 @@ def panels(b: np.ndarray, width: int, lanes: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def by_fours(weights: np.ndarray) -> np.ndarray:
+    """[O, terms] to [O / 4][terms][4], flat; channels added are 0."""
+    return panels(weights.T, 4, 4)
+
+
 def groups(b: np.ndarray, isa: Isa, width: int) -> np.ndarray:
     """int8 weights [K, N] for integer dot products: panels of [K / terms][vectors][lanes][terms],
     or [terms][lanes] within a vector where the set splits pairs. K and N are padded with zeros."""

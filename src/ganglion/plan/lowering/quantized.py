@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.conv2d import Conv2dSpec
+from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.matmul import MatMulSpec, Requant
 from ganglion.kernels.rescale import ISAS as RESCALED
 from ganglion.kernels.softmax import SoftmaxSpec

@@ -7,7 +7,7 @@ from math import prod
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
-from ganglion.kernels.conv2d import Conv2dSpec
+from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.conv_grad import ConvWeightGradSpec
 from ganglion.kernels.conv_transpose import ConvTransposeSpec
 from ganglion.kernels.grid_sample import GridSampleSpec
