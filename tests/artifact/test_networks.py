@@ -67,7 +67,8 @@ def test_integer_networks_give_the_same_bits_on_every_instruction_set(name: str,
 
 @pytest.mark.emulator
 @pytest.mark.parametrize(("name", "goal"), [
-    *((name, goal) for name in INTEGER for goal in ("raspberrypi4", "wasm32")),
+    *((name, goal) for name in INTEGER for goal in ("raspberrypi4", "wasm32", "cortex-m4",
+                                                            "cortex-m55")),
     ("cnn", "raspberrypi5"), ("dense", "raspberrypi5"), ("cnn", "riscv64"), ("dense", "riscv64")])
 def test_integer_networks_give_the_same_bits_on_other_processors(name: str, goal: str) -> None:
     if not available(target(goal)):

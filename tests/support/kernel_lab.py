@@ -17,7 +17,7 @@ from ganglion.kernels.source import prelude
 
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off",
          "-fno-strict-aliasing"]
-MACHINE = {"scalar": [], "dsp": [], "avx2": ["-mavx2", "-mfma"],
+MACHINE = {"scalar": [], "dsp": [], "mve": [], "avx2": ["-mavx2", "-mfma"],
            "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"],
            "vnni": ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
                     "-mavx512vnni"],
@@ -29,7 +29,7 @@ GCC = ["gcc"]
 def cpu_runs(isa: str) -> bool:
     """Whether this machine runs an instruction set of `kernels.isa`."""
     flags = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    need = {"scalar": [], "dsp": [], "avx2": ["avx2", "fma"],
+    need = {"scalar": [], "dsp": [], "mve": [], "avx2": ["avx2", "fma"],
             "avx512": ["avx512f", "avx512bw", "avx512vl"],
             "vnni": ["avx512_vnni"], "avxvnni": ["avx_vnni"]}.get(isa)
     return need is not None and all(f in flags for f in need)

@@ -83,7 +83,7 @@ def tried(family: Family[Any], specs: Sequence[Any], way: str, arrays: Arrays = 
             return list(zip(chosen, run(chosen, GCC, ["-O1"])))
         return list(zip(chosen, run(chosen, ZIG)))
     if way == "sanitizers":
-        isas, command = ["scalar", "dsp"], SANITIZED
+        isas, command = ["scalar", "dsp", "mve"], SANITIZED
         start = lambda program, *files: [program, *files]  # noqa: E731
     elif way == "aarch64":
         if shutil.which("qemu-aarch64") is None:

@@ -23,6 +23,7 @@ from ganglion.kernels.isa import (
     AVXVNNI,
     DOTPROD,
     DSP,
+    MVE,
     NEON,
     SCALAR,
     SIMD128,
@@ -195,6 +196,24 @@ def _dsp_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.n
                       dsp.interleaved)
 
 
+def _mve_variant() -> Variant[Conv2dSpec]:
+    def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        assert spec.requant is not None
+        zero = dsp.signed(spec.dtype, spec.requant.x_zero_point)
+        found = dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), zero, dsp.by_sixteens, 4)
+        wide = tiling.padded(spec.o, 4)
+        return {**found, "multiplier": tiling.padded_to(found["multiplier"].reshape(-1), wide)}
+
+    return Variant("conv2d_q8_1x4__mve", MVE, "conv2d_mve.c.j2", _codes_in_one_group,
+                   lambda spec: 0.2 * macs(spec) + 4.0 * macs(spec) / spec.geometry(1).terms,
+                   pack=pack,
+                   scratch_bytes=lambda spec: tiling.padded(spec.geometry(1).terms, 16))
+
+
+def _codes_in_one_group(spec: Conv2dSpec) -> bool:
+    return spec.dtype != "float32" and spec.w_const and spec.groups == 1
+
+
 def _dsp_cost(spec: Conv2dSpec) -> float:
     terms = spec.geometry(1).terms
     return macs(spec) / (spec.o * terms) * (spec.o * (terms + 12.0) + 3.0 * terms)
@@ -204,9 +223,9 @@ VARIANTS = (
     Variant("conv2d_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec)),
     _blocked_variant(),
+    _mve_variant(),
     Variant("conv2d_q8_3x2__dsp", DSP, "conv2d_dsp.c.j2",
-            lambda spec: spec.dtype != "float32" and spec.w_const and spec.groups == 1,
-            _dsp_cost, pack=_dsp_pack,
+            _codes_in_one_group, _dsp_cost, pack=_dsp_pack,
             scratch_bytes=lambda spec: 14 * dsp.pairs(spec.geometry(1).terms)),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (12, 1), (3, 4))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (28, 1), (6, 4))),

@@ -9,7 +9,7 @@ import numpy as np
 from ganglion.kernels import borders, bytewise, dsp, tiling
 from ganglion.kernels.base import Family, Variant
 from ganglion.kernels.conv2d_spec import CUT, Conv2dSpec, macs, operands, reference
-from ganglion.kernels.isa import AVX2, AVX512, DSP, NEON, SCALAR, SIMD128, VNNI, Isa
+from ganglion.kernels.isa import AVX2, AVX512, DSP, MVE, NEON, SCALAR, SIMD128, VNNI, Isa
 
 
 def _vectorised(spec: Conv2dSpec) -> bool:
@@ -122,11 +122,22 @@ def _dsp_accepts(spec: Conv2dSpec) -> bool:
     return one_each and spec.w_const and spec.dtype != "float32"
 
 
+def _mve_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert spec.requant is not None
+    found = dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), spec.requant.x_zero_point,
+                       tiling.by_fours, 4)
+    wide = tiling.padded(spec.o, 4)
+    return {**found, "multiplier": tiling.padded_to(found["multiplier"].reshape(-1), wide)}
+
+
 VARIANTS = (
     Variant("depthwise_any__scalar", SCALAR, "conv2d_scalar.c.j2",
             accepts=lambda spec: spec.groups == spec.c, cost=lambda spec: 2.5 * macs(spec)),
     Variant("depthwise_q8_1x4__dsp", DSP, "depthwise_dsp.c.j2", accepts=_dsp_accepts,
             cost=lambda spec: macs(spec) * 2.3, pack=_dsp_pack,
+            scratch_bytes=lambda spec: spec.c if any(spec.pads) else 0),
+    Variant("depthwise_q8_1x4__mve", MVE, "depthwise_mve.c.j2", accepts=_dsp_accepts,
+            cost=lambda spec: macs(spec) * 1.4, pack=_mve_pack,
             scratch_bytes=lambda spec: spec.c if any(spec.pads) else 0),
     *(_variant(isa, 4) for isa in (AVX2, AVX512, NEON, SIMD128)),
     *(_vnni_variant(vectors) for vectors in (3, 5)),

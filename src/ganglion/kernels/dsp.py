@@ -1,5 +1,6 @@
-"""Convolutions and products of 8-bit codes on processors that take two 16-bit products at once
-(Arm's DSP extension: Cortex-M4, M7, M33 and later; `isa/dsp.h`)."""
+"""Weights of convolutions and products of 8-bit codes for Arm's M profile: its DSP extension, two
+16-bit products at once (Cortex-M4, M7, M33; `isa/dsp.h`), and its vectors (Cortex-M55;
+`isa/mve.h`)."""
 
 from collections.abc import Callable
 
@@ -41,6 +42,19 @@ def by_channel(weights: np.ndarray) -> np.ndarray:
         len(four), 4 * (taps % 2))]
     left = weights[whole:].astype(np.int16).reshape(-1)
     return np.concatenate([np.concatenate(parts, axis=1).reshape(-1), left]).view(np.int8)
+
+
+def by_sixteens(weights: np.ndarray) -> np.ndarray:
+    """int8 [O, terms] to [O / 4][terms / 16][4][16], padded with zeros."""
+    o, terms = weights.shape
+    full = np.zeros((tiling.padded(o, 4), tiling.padded(terms, 16)), np.int8)
+    full[:o, :terms] = weights
+    return np.ascontiguousarray(full.reshape(len(full) // 4, 4, -1, 16).swapaxes(1, 2)).reshape(-1)
+
+
+def signed(dtype: str, zero_point: int) -> int:
+    """The zero point of codes that have become signed bytes."""
+    return zero_point - (128 if dtype == "uint8" else 0)
 
 
 def packed(consts: dict[str, np.ndarray], name: str, weights: np.ndarray, zero_point: int,

@@ -17,6 +17,7 @@ class Isa:
     included) that a usual core begins in a cycle, for the cost model. `terms`: how many products
     of bytes a lane's dot product adds. `split`: pairs lie in the halves of a vector, not beside
     each other. `signed`: dot products take both sides signed, not unsigned codes by signed weights.
+    `macro`: where it is not defined, the header needs no `includes` and computes in C.
     `packs`: four vectors of sums become one of bytes, in an order of their own.
     """
 
@@ -31,6 +32,7 @@ class Isa:
     split: bool = False
     signed: bool = False
     packs: bool = False
+    macro: str = ""
 
 
 X86, ARM, WASM = ("immintrin.h",), ("arm_neon.h",), ("wasm_simd128.h",)
@@ -43,7 +45,8 @@ NEON = Isa("neon", 4, "neon.h", ARM, ("scalar",), multiplies=1.0, dots=0.5, spli
 DOTPROD = Isa("dotprod", 4, "dotprod.h", ARM, ("neon", "scalar"), multiplies=1.0, dots=2.0,
               terms=4, signed=True)
 DSP = Isa("dsp", 1, "dsp.h", (), ("scalar",))
+MVE = Isa("mve", 1, "mve.h", ("arm_mve.h",), ("dsp", "scalar"), macro="__ARM_FEATURE_MVE")
 SIMD128 = Isa("simd128", 4, "simd128.h", WASM, ("scalar",), multiplies=1.0, dots=0.5)
 
 ISAS = {isa.name: isa for isa in (SCALAR, AVX2, AVXVNNI, AVX512, VNNI, NEON, DOTPROD,
-                                   SIMD128, DSP)}
+                                   SIMD128, DSP, MVE)}

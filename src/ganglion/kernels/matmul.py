@@ -14,6 +14,7 @@ from ganglion.kernels.isa import (
     AVXVNNI,
     DOTPROD,
     DSP,
+    MVE,
     NEON,
     SCALAR,
     SIMD128,
@@ -311,25 +312,34 @@ def _matmul_units(spec: MatMulSpec, variant: Variant[MatMulSpec]) -> tuple[int, 
     return (variant.tile.get("vectors", 1) * variant.isa.lanes,)
 
 
-def _dsp_variant() -> Variant[MatMulSpec]:
-    def accepts(spec: MatMulSpec) -> bool:
-        rows = spec.batch == 1 or (not spec.b_batch and spec.a_batch == spec.m * spec.k)
-        return spec.dtype != "float32" and spec.b_const and not spec.trans_a and rows
+def _rows_of_codes(spec: MatMulSpec) -> bool:
+    rows = spec.batch == 1 or (not spec.b_batch and spec.a_batch == spec.m * spec.k)
+    return spec.dtype != "float32" and spec.b_const and not spec.trans_a and rows
 
-    def pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        assert spec.requant is not None
-        return dsp.packed(consts, "b", _matrices(spec, consts["b"])[0].T,
-                          spec.requant.x_zero_point, partial(dsp.interleaved, together=2), wide=4)
 
-    return Variant("matmul_q8_1x4__dsp", DSP, "matmul_dsp.c.j2", accepts=accepts,
-                   cost=lambda spec: 1.4 * macs(spec) + 5.0 * spec.batch * spec.m * spec.k,
-                   pack=pack, scratch_bytes=lambda spec: 4 * dsp.pairs(spec.k))
+def _dsp_pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert spec.requant is not None
+    return dsp.packed(consts, "b", _matrices(spec, consts["b"])[0].T, spec.requant.x_zero_point,
+                      partial(dsp.interleaved, together=2), 4)
+
+
+def _mve_pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    assert spec.requant is not None
+    zero, wide = dsp.signed(spec.dtype, spec.requant.x_zero_point), tiling.padded(spec.n, 4)
+    found = dsp.packed(consts, "b", _matrices(spec, consts["b"])[0].T, zero, dsp.by_sixteens, 4)
+    return {**found, "multiplier": tiling.padded_to(found["multiplier"].reshape(-1), wide)}
 
 
 VARIANTS = (
     Variant("matmul_any__scalar", SCALAR, "matmul_scalar.c.j2",
             cost=lambda spec: 2.5 * macs(spec)),
-    _dsp_variant(),
+    Variant("matmul_q8_1x4__dsp", DSP, "matmul_dsp.c.j2", _rows_of_codes,
+            lambda spec: 1.4 * macs(spec) + 5.0 * spec.batch * spec.m * spec.k, pack=_dsp_pack,
+            scratch_bytes=lambda spec: 4 * dsp.pairs(spec.k)),
+    Variant("matmul_q8_1x4__mve", MVE, "matmul_mve.c.j2", _rows_of_codes,
+            lambda spec: 0.2 * macs(spec) + 4.0 * spec.batch * spec.m * spec.n, pack=_mve_pack,
+            scratch_bytes=lambda spec: (0 if spec.dtype == "int8" and spec.k % 16 == 0
+                                        else tiling.padded(spec.k, 16))),
     *(_float_variant(AVX2, *tile) for tile in ((6, 2), (1, 4, 2), (3, 4), (12, 1))),
     *(_float_variant(AVX512, *tile) for tile in ((14, 2), (1, 8), (1, 1, 8), (6, 4), (28, 1))),
     *(_float_variant(NEON, *tile) for tile in ((6, 4), (1, 8), (4, 1, 2), (8, 2))),

@@ -81,10 +81,16 @@ def prelude(isas: Iterable[Isa], kernels: str) -> C:
     texts += [math.render(L=lanes) for lanes in sorted({isa.lanes for isa in chosen})]
     texts.append(environment().get_template("isa/typed.h.j2").render())
     used = shaken("\n".join(texts), kernels)
-    includes = ["stddef.h", "stdint.h", "string.h"]
+    includes = [f"#include <{name}>\n" for name in ("stddef.h", "stdint.h", "string.h")]
     for isa in chosen:
         vector = {d.name for d in definitions(header_text(isa.header))} & {
             d.name for d in definitions(used)}
-        includes += [i for i in isa.includes if vector and i not in includes]
-    return C("\n".join([GUARDS, "".join(f"#include <{name}>\n" for name in includes), MACROS, used,
-                        ""]))
+        for line in (_included(isa, name) for name in isa.includes if vector):
+            if line not in includes:
+                includes.append(line)
+    return C("\n".join([GUARDS, "".join(includes), MACROS, used, ""]))
+
+
+def _included(isa: Isa, name: str) -> str:
+    line = f"#include <{name}>\n"
+    return f"#if defined({isa.macro})\n{line}#endif\n" if isa.macro else line

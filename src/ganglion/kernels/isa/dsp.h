@@ -80,6 +80,18 @@ GG_INLINE uint32_t dsp_highs(uint32_t a, uint32_t b)
     return a >> 16 | (b & 0xffff0000u);
 #endif
 }
+/* a + b, saturated */
+GG_INLINE int32_t dsp_add(int32_t a, int32_t b)
+{
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP)
+    int32_t r;
+    __asm__("qadd %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+#else
+    const int64_t r = (int64_t)a + b;
+    return r > INT32_MAX ? INT32_MAX : r < INT32_MIN ? INT32_MIN : (int32_t)r;
+#endif
+}
 /* a code within [0, 255] or [-128, 127] */
 GG_INLINE int32_t dsp_sat_i8(int32_t a)
 {
