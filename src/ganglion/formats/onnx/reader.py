@@ -45,7 +45,13 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None 
     file that unfolds beyond `limits`.
     """
     path = Path(path)
-    proto = _parse(read_regular(path, ModelError, MAX_BYTES), path)
+    return from_proto(_parse(read_regular(path, ModelError, MAX_BYTES), path), path, limits, shapes)
+
+
+def from_proto(proto: onnx.ModelProto, path: Path, limits: Limits = DEFAULT,
+               shapes: Shapes | None = None) -> ir.Model:
+    """The same of a network in memory, which is changed. `path`: what errors call it; external
+    data would stand in its folder."""
     secure(proto, path.parent, limits)
     _sort(proto.graph)
     try:
