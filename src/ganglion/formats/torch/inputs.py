@@ -24,6 +24,8 @@ class TorchTensor(Protocol):
     @property
     def shape(self) -> Sequence[int]: ...
 
+    def __getitem__(self, index: object) -> "TorchTensor": ...
+
 
 def as_tensors(torch: ModuleType, value: object) -> object:
     """`value` with tensors in place of arrays, however deep; float64, which is NumPy's own default,

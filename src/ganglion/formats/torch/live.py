@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, ToolchainError
 from ganglion.formats.onnx.reader import from_proto
+from ganglion.formats.torch.bags import written_out
 from ganglion.formats.torch.inputs import Dynamic, Opening, TorchTensor, as_tensors, batch_of
-from ganglion.ops.exported import FIXED, KIND, TRACED_AS
+from ganglion.ops.exported import FIXED, KIND, TRACED_AS, is_float
 from ganglion.passes.leave_training import LeaveTraining
 from ganglion.tensors import Array
 
@@ -32,9 +34,11 @@ class TorchModule(Protocol):
 
     def modules(self) -> Iterator["TorchModule"]: ...
 
-    def named_parameters(self) -> Iterator[tuple[str, TorchTensor]]: ...
+    def named_parameters(self, *, remove_duplicate: bool) -> Iterator[tuple[str, TorchTensor]]: ...
 
     def state_dict(self) -> Mapping[str, TorchTensor]: ...
+
+    def load_state_dict(self, state: Mapping[str, TorchTensor], strict: bool) -> object: ...
 
 
 Inputs = Array | TorchTensor | Sequence[object] | Mapping[str, object]
@@ -61,13 +65,13 @@ def from_torch(module: TorchModule, example_inputs: Inputs, dynamic: Dynamic | N
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"from_torch takes a torch.nn.Module, not {type(module).__name__}")
     called = _bound(module, as_tensors(torch, example_inputs))
-    with _mode(module, training), _quiet():
+    with _mode(module, training), written_out(torch, module.modules()), _quiet():
         program = _exported(torch, module, called, dynamic)
     model = from_proto(program.model_proto, Path(type(module).__name__))
     model.graph.name = type(module).__name__
     LeaveTraining()(model)
     _name(model, program.exported_program.graph_signature)
-    for name, parameter in module.named_parameters():
+    for name, parameter in module.named_parameters(remove_duplicate=False):
         if name in model.graph.initializers and not parameter.requires_grad:
             model.graph.initializers[name].metadata_props[KIND] = FIXED
     return model
@@ -198,14 +202,36 @@ def _mode(module: TorchModule, training: bool) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about itself: packages that it could use, its own old calls,
-    and that training was asked for."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without what the exporter logs and warns of on its way; what it fails for is raised. torch
+    gives its loggers handlers of their own, so that logging as a whole rests meanwhile."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)
+
+
+def is_module(value: object) -> TypeGuard[TorchModule]:
+    """Whether it is a torch.nn.Module. torch is not imported."""
+    return any(f"{kind.__module__}.{kind.__name__}" == "torch.nn.modules.module.Module"
+               for kind in type(value).__mro__)
+
+
+def to_torch(trained: ir.Model, module: TorchModule) -> None:
+    """Puts the weights and buffers of `trained`, which `from_torch(module)` gave before it
+    learned, into the module. Nothing is written unless all shapes fit, else ModelError."""
+    torch = require_torch()
+    found = {}
+    for name, own in module.state_dict().items():
+        value = trained.graph.initializers.get(name)
+        if value is None or value.const_value is None or not is_float(value):
+            continue
+        array = np.array(value.const_value.numpy())
+        if array.shape != tuple(own.shape):
+            raise ModelError(f"weight {name!r} has the shape {list(array.shape)}, in the module "
+                             f"{list(own.shape)}; give the module that the Model was read from")
+        found[name] = torch.from_numpy(array)
+    module.load_state_dict(found, strict=False)
