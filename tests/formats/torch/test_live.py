@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ganglion as gg
-from ganglion.errors import ModelError
+from ganglion.errors import ModelError, UnsupportedOp
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 REQUIRED = bool(os.environ.get("GANGLION_REQUIRE_PEERS"))
@@ -149,3 +149,47 @@ def test_a_parameter_that_is_set_not_to_learn_does_not() -> None:
     _, history = gg.fit(gg.from_torch(module, x.astype(np.float32)), x, y, loss="mse")
     assert set(history.trained) == {"conv.weight", "first.weight", "first.bias", "end.weight"}
     assert "set not to learn" in history.frozen["end.bias"]
+
+
+class Counting(nn.Module):
+    """Keeps what it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen += x.sum()
+        return x + self.seen
+
+
+def test_a_buffer_that_calls_change_is_refused() -> None:
+    with pytest.raises(UnsupportedOp, match="changes its buffer 'seen'"):
+        gg.from_torch(Counting(), torch.ones(2, 3))
+    normed = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)))
+    gg.from_torch(normed, torch.ones(2, 4))
+    with pytest.raises(UnsupportedOp, match="changes its buffer"):
+        gg.from_torch(normed, torch.ones(2, 4), training=True)
+
+
+def test_whole_channels_are_dropped_where_pytorch_drops_them() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Dropout2d(0.3))
+    model = gg.from_torch(module, torch.ones(2, 2, 5, 5), training=True)
+    drop, = (node for node in model.graph if node.op_type == "Dropout")
+    assert list(drop.outputs[0].shape)[1:] == [4, 1, 1]
+    x = torch.randn(3, 2, 5, 5)
+    np.testing.assert_allclose(answers(model, x)[0], module.eval()(x).detach(), atol=1e-5)
+    assert "forward" not in vars(module[1])
+
+
+def test_parts_of_a_tensor_come_in() -> None:
+    class Parts(nn.Module):
+        def forward(self, x):
+            first, second, third = x.chunk(3, -1)
+            left, right = x.split([2, 5], -1)
+            return first + second, third, left, right, x.unbind(1)[1], x.tensor_split(2, -1)[1]
+
+    x = torch.randn(2, 3, 7)
+    model = gg.from_torch(Parts(), x)
+    for found, wanted in zip(answers(model, x), Parts()(x), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)

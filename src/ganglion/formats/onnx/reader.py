@@ -21,6 +21,7 @@ from ganglion.formats.onnx.control import write_out
 from ganglion.formats.onnx.floats import checked, single_precision
 from ganglion.formats.onnx.opset import convert_opset
 from ganglion.formats.onnx.safety import MAX_BYTES, secure
+from ganglion.formats.onnx.sequences import read_parts
 from ganglion.ops import marks
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
 from ganglion.ops.dialect import IR_VERSION
@@ -175,6 +176,7 @@ def _normalise(model: ir.Model, path: Path) -> None:
     _drop_default_inputs(model, state)
     separate_parameters(model)
     convert_opset(model)
+    read_parts(model)
     try:
         lay_open(model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,11 +14,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from ganglion.errors import ModelError, ToolchainError
+from ganglion.errors import ModelError, ToolchainError, UnsupportedOp
 from ganglion.formats.onnx.reader import from_proto
-from ganglion.formats.torch.bags import written_out
 from ganglion.formats.torch.inputs import Dynamic, Opening, TorchTensor, as_tensors, batch_of
+from ganglion.formats.torch.substitutes import written_out
 from ganglion.ops.exported import FIXED, KIND, TRACED_AS, is_float
+from ganglion.passes.base import standard
 from ganglion.passes.leave_training import LeaveTraining
 from ganglion.tensors import Array
 
@@ -70,7 +71,9 @@ def from_torch(module: TorchModule, example_inputs: Inputs, dynamic: Dynamic | N
     model = from_proto(program.model_proto, Path(type(module).__name__))
     model.graph.name = type(module).__name__
     LeaveTraining()(model)
-    _name(model, program.exported_program.graph_signature)
+    signature = program.exported_program.graph_signature
+    _name(model, signature)
+    _require_no_state(model, signature)
     for name, parameter in module.named_parameters(remove_duplicate=False):
         if name in model.graph.initializers and not parameter.requires_grad:
             model.graph.initializers[name].metadata_props[KIND] = FIXED
@@ -111,6 +114,9 @@ class _Signature(Protocol):
 
     @property
     def inputs_to_buffers(self) -> Mapping[str, str]: ...
+
+    @property
+    def buffers_to_mutate(self) -> Mapping[str, str]: ...
 
 
 class _Exported(Protocol):
@@ -186,6 +192,17 @@ def _name(model: ir.Model, signature: _Signature) -> None:
         name = own.get(value.metadata_props.get(TRACED_AS, ""))
         if name is not None and name != value.name and name not in model.graph.initializers:
             value.name = name
+
+
+def _require_no_state(model: ir.Model, signature: _Signature) -> None:
+    """Raises UnsupportedOp for a buffer that calls change and that is no running statistic."""
+    known = {v.name for node in model.graph if standard(node, "BatchNormalization")
+             for v in node.inputs[3:5] if v is not None}
+    for name in signature.buffers_to_mutate.values():
+        if name not in known and not name.endswith("num_batches_tracked"):
+            raise UnsupportedOp(f"{model.graph.name} changes its buffer {name!r} when it is "
+                                "called; only BatchNormalization's running statistics may: write "
+                                "it without, or make what changes an input and an output")
 
 
 @contextmanager
