@@ -40,6 +40,8 @@ def blocks(page: Path) -> list[Block]:
 
 def run_blocks(page: Path) -> None:
     """Runs a page's blocks in the working folder, the Python ones in one namespace."""
+    if page.name in PEERS:
+        pytest.importorskip(PEERS[page.name])
     names: dict[str, object] = {}
     if page.name in PREPARED:
         names |= PREPARED[page.name]()
@@ -101,6 +103,9 @@ def readme() -> Mapping[str, object]:
         keras_archives.hdf5({k: v / 28 for k, v in keras_archives.dense_weights(784, 10).items()}))
     return {"x": x[:160], "y": y[:160], "xv": x[160:], "yv": y[160:]}
 
+
+PEERS = {"pytorch.md": "torch"}
+"""The package that a page's code needs, by the page's file name; its tests bear the marker."""
 
 PREPARED = {"README.md": readme}
 """What a page takes as given, prepared in the working folder, by the page's file name."""

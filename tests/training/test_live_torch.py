@@ -48,7 +48,7 @@ def test_a_module_learns_here_as_it_does_in_pytorch(name: str) -> None:
     ours, inputs = KINDS[name].make(), KINDS[name].inputs(STEPS * ROWS)
     y = torch.randn_like(ours(*inputs))
     theirs = copy.deepcopy(ours)
-    np.testing.assert_allclose(learned(ours, inputs, y), taught(theirs, inputs, y), rtol=1e-3)
+    np.testing.assert_allclose(learned(ours, inputs, y), taught(theirs, inputs, y), rtol=1e-5)
     wanted = theirs.state_dict()
     for key, found in ours.state_dict().items():
         if found.is_floating_point():
