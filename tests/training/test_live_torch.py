@@ -148,3 +148,53 @@ def test_data_that_do_not_fit_are_said(x, y, said: str) -> None:
 def test_a_loss_must_be_given() -> None:
     with pytest.raises(DataError, match="no loss is given"):
         gg.fit(nn.Linear(4, 4), X, X)
+
+
+CLASSES = torch.arange(STEPS * ROWS) % 3
+LOSSES = {
+    "mse": (nn.MSELoss(), torch.randn(STEPS * ROWS, 3)),
+    "mae": (nn.L1Loss(), torch.randn(STEPS * ROWS, 3)),
+    "smooth": (nn.SmoothL1Loss(), torch.randn(STEPS * ROWS, 3)),
+    "huber": (nn.HuberLoss(delta=0.3), torch.randn(STEPS * ROWS, 3)),
+    "crossentropy": (nn.CrossEntropyLoss(), CLASSES),
+    "binary": (nn.BCEWithLogitsLoss(), F.one_hot(CLASSES, 3).float()),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_sgd_of_pytorch_mean_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    criterion, y = LOSSES[name]
+    ours, x = nn.Linear(4, 3), torch.from_numpy(X).float()
+    theirs = copy.deepcopy(ours)
+    optimizers = [torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9, nesterov=True)
+                  for module in (ours, theirs)]
+    for k in range(0, len(x), ROWS):
+        optimizers[1].zero_grad()
+        criterion(theirs(x[k:k + ROWS]), y[k:k + ROWS]).backward()
+        optimizers[1].step()
+    gg.fit(ours, x, y, loss=criterion, optimizer=optimizers[0], batch_size=ROWS, shuffle=False)
+    np.testing.assert_allclose(ours.weight.detach(), theirs.weight.detach(), rtol=0, atol=1e-5)
+
+
+MODULE = nn.Linear(4, 3)
+SPATIAL = nn.Conv1d(4, 3, 1)
+
+
+@pytest.mark.parametrize(("module", "options", "said"), [
+    (MODULE, {"loss": nn.NLLLoss()}, "NLLLoss has no counterpart"),
+    (MODULE, {"loss": nn.MSELoss(reduction="sum")}, "reduction='sum'"),
+    (MODULE, {"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, "label_smoothing=0.1"),
+    (MODULE, {"loss": nn.CrossEntropyLoss(torch.ones(3))}, "weight=tensor"),
+    (MODULE, {"loss": nn.SmoothL1Loss(beta=0.5)}, "beta=0.5"),
+    (SPATIAL, {"loss": nn.CrossEntropyLoss()}, "classes on the second axis"),
+    (MODULE, {"loss": "mse", "optimizer": torch.optim.Adam(MODULE.parameters())},
+     "Adam has no exact counterpart"),
+    (MODULE, {"loss": "mse", "optimizer": torch.optim.SGD(MODULE.parameters(), weight_decay=0.1)},
+     "weight_decay=0.1"),
+    (MODULE, {"loss": "mse", "optimizer": torch.optim.SGD([MODULE.bias])}, "all parameters"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_what_pytorch_means_otherwise_is_named(module, options, said: str) -> None:
+    x = X[:, :, None].repeat(2, -1) if module is SPATIAL else X
+    with pytest.raises(DataError, match=said):
+        gg.fit(module, x, X[:, :3], **options)

@@ -41,7 +41,8 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
     A live compiled Keras model is trained itself: optimizer, loss and metrics are those that it was
     compiled with unless given here, and the weights are put back into it. Its own optimizer's
     slots are neither read nor written. So is a live PyTorch module, in `train()` mode, with the
-    loss and the optimizer given here; parameters without `requires_grad` stay as they are.
+    loss and the optimizer given here, which may be torch.nn's and torch.optim's SGD; parameters
+    without `requires_grad` stay as they are.
 
     `x`, `y`: arrays [samples, ...], or one for each input and output; or, without `y`, an iterable
     of batches (x, y) or (x, y, sample_weight), a generator for example, of which `steps_per_epoch`

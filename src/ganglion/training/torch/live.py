@@ -11,9 +11,11 @@ from ganglion.data.tables import Samples
 from ganglion.errors import DataError
 from ganglion.formats.torch.live import TorchModule, from_torch, to_torch
 from ganglion.tensors import Array, as_array, is_tensor
-from ganglion.training.options import FitOptions
+from ganglion.training.optimizers import Optimizer
+from ganglion.training.options import FitOptions, LossSpec
 from ganglion.training.rows.data import Arrays
 from ganglion.training.rows.source import Batch
+from ganglion.training.torch.settings import read_loss, read_optimizer
 
 ROWS = 2
 """Of the data, that the module is called with while it is exported."""
@@ -27,8 +29,15 @@ class LiveModule:
     model: ir.Model
 
     def options(self, given: FitOptions) -> FitOptions:
-        """`given`: a module says nothing of its own about training."""
-        return given
+        """`given`, PyTorch's own loss and optimizer in our words."""
+        learning = [p for _, p in self.module.named_parameters(remove_duplicate=True)
+                    if p.requires_grad]
+        ranks = [len(v.shape or ()) for v in self.model.graph.outputs]
+        made = given.copy()
+        made["loss"] = cast(LossSpec | None, read_loss(given.get("loss"), ranks))
+        made["optimizer"] = cast(Optimizer | str | None,
+                                 read_optimizer(given.get("optimizer"), learning))
+        return made
 
     def put_back(self, trained: ir.Model) -> None:
         """The trained weights into the module."""
