@@ -39,6 +39,8 @@ def written_out(torch: ModuleType, parts: Iterator[object]) -> Iterator[None]:
     nn = torch.nn
     found: list[Layer] = []
     for part in parts:
+        if "forward" in vars(part):  # the user's own
+            continue
         if isinstance(part, nn.EmbeddingBag) and part.padding_idx is None and part.max_norm is None:
             part.forward = partial(_bag, torch, part, part.forward)
         elif isinstance(part, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
