@@ -47,6 +47,17 @@ def test_bags_of_one_length_are_reduced_as_pytorch_does(mode: str) -> None:
     np.testing.assert_allclose(found, bag(*given).detach(), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("layer", "shape"), [
+    (torch.nn.AdaptiveAvgPool2d(2), (2, 7, 5)), (torch.nn.AdaptiveAvgPool2d((3, None)), (2, 7, 5)),
+    (torch.nn.AdaptiveAvgPool2d(3), (2, 1, 2)), (torch.nn.AdaptiveAvgPool1d(3), (2, 7)),
+    (torch.nn.AdaptiveAvgPool2d(2), (2, 4, 6))], ids=str)
+def test_pools_to_a_size_come_in_for_any_input(layer, shape: tuple[int, ...]) -> None:
+    x = torch.randn(3, *shape)
+    model = gg.from_torch(torch.nn.Sequential(layer), x)
+    found = gg.compile(model, batch=3, isas=("scalar",)).session().run(x.numpy())
+    np.testing.assert_allclose(found, layer(x), rtol=0, atol=1e-6)
+
+
 def test_an_export_leaves_logging_as_it_is() -> None:
     before = logging.root.manager.disable
     gg.from_torch(torch.nn.Linear(2, 2), torch.zeros(1, 2))
