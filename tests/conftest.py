@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-PEERS = ("keras", "onnxruntime", "emulator", "gcc", "litert")
+PEERS = ("keras", "onnxruntime", "emulator", "gcc", "litert", "torch")
 
 
 @pytest.hookimpl(wrapper=True)

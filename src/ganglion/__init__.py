@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ganglion.formats import save as save
     from ganglion.formats.keras.live import from_keras as from_keras
     from ganglion.formats.tflite.write.network import export as export
+    from ganglion.formats.torch.live import from_torch as from_torch
     from ganglion.layers import Functional as Functional
     from ganglion.layers import Input as Input
     from ganglion.layers import Sequential as Sequential
@@ -51,6 +52,7 @@ PUBLIC = {
     "ganglion.layers": ("Sequential", "Input", "Functional"),
     "ganglion.formats": ("load", "save"),
     "ganglion.formats.keras.live": ("from_keras",),
+    "ganglion.formats.torch.live": ("from_torch",),
     "ganglion.training": ("fit", "distill", "evaluate", "EarlyStopping", "StopAtLoss", "History"),
     "ganglion.training.device": ("compile_training",),
     "ganglion.training.step.weights": ("write_back",),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.support.pages import PAGES, ROOT, blocks, run_blocks
+from tests.support.pages import PAGES, PEERS, ROOT, blocks, run_blocks
 
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 LANGUAGES = {"", "python", "sh", "c"}
@@ -21,8 +21,9 @@ def test_every_block_says_whether_it_runs(page):
     assert {block.language for block in blocks(page)} <= LANGUAGES
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.language for b in blocks(p))],
-                         ids=name_of)
+@pytest.mark.parametrize("page", [
+    pytest.param(p, id=name_of(p), marks=[getattr(pytest.mark, PEERS[p.name])]
+                 if p.name in PEERS else []) for p in PAGES if any(b.language for b in blocks(p))])
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_blocks(page)

@@ -4,10 +4,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from ganglion.errors import ModelError
 from ganglion.ops import marks
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.gradient.scale_earlier import ScaleEarlier
+from ganglion.passes.leave_training import LeaveTraining
 from ganglion.passes.simplify.common_subexpressions import CommonSubexpressions
 
 FLOAT = ir.DataType.FLOAT
@@ -63,3 +65,31 @@ def test_what_is_computed_again_on_purpose_is_not_merged() -> None:
         model = g.model()
         CommonSubexpressions()(model)
         assert sum(n.op_type == "Tanh" for n in model.graph) == expected
+
+
+def _in_training(training: bool) -> ir.Model:
+    """Normalisation and Dropout, as they learn or as they are deployed."""
+    g = GraphBuilder("net")
+    statistics = [g.constant(np.float32(v)) for v in ([2, 3], [1, -1], [0.5, 0.2], [2, 0.3])]
+    x = g.input("x", FLOAT, (4, 2, 3))
+    y = g.ops("BatchNormalization", x, *statistics, outputs=3 if training else 1,
+              training_mode=int(training))[0]
+    mode = [g.constant(np.array(True))] if training else []
+    g.output("y", g.op("Dropout", y, g.scalar(0.5, y), *mode))
+    return g.model()
+
+
+def test_a_network_in_training_mode_becomes_the_one_that_is_deployed() -> None:
+    model, pass_ = _in_training(True), LeaveTraining()
+    assert pass_(model).modified
+    assert not pass_(model).modified
+    x = np.random.default_rng(0).normal(size=(4, 2, 3)).astype(np.float32)
+    np.testing.assert_array_equal(evaluate(model, {"x": x})["y"],
+                                  evaluate(_in_training(False), {"x": x})["y"])
+
+
+def test_a_network_that_shows_its_new_statistics_keeps_its_mode() -> None:
+    model = _in_training(True)
+    model.graph.outputs.append(model.graph[0].outputs[1])
+    with pytest.raises(ModelError, match="running statistics are read"):
+        LeaveTraining()(model)

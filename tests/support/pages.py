@@ -40,6 +40,8 @@ def blocks(page: Path) -> list[Block]:
 
 def run_blocks(page: Path) -> None:
     """Runs a page's blocks in the working folder, the Python ones in one namespace."""
+    if page.name in PEERS:
+        pytest.importorskip(PEERS[page.name])
     names: dict[str, object] = {}
     if page.name in PREPARED:
         names |= PREPARED[page.name]()
@@ -108,6 +110,9 @@ def microcontrollers() -> Mapping[str, object]:
                            L.Dense(10, activation="softmax")], name="digits"), "digits.onnx")
     return {}
 
+
+PEERS = {"pytorch.md": "torch"}
+"""The package that a page's code needs, by the page's file name; its tests bear the marker."""
 
 PREPARED = {"README.md": readme, "microcontrollers.md": microcontrollers}
 """What a page takes as given, prepared in the working folder, by the page's file name."""

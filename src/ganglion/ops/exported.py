@@ -14,6 +14,8 @@ from ganglion.ops.marks import CONSTANT, TRAINABLE
 
 KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
 """Of an initializer: "PARAMETER", "BUFFER" or "CONSTANT_TENSOR", as torch.export calls it."""
+FIXED = "FIXED"
+"""The kind of a parameter that a live module does not let learn (requires_grad=False)."""
 TRACED_AS = "pkg.torch.onnx.original_node_name"
 """Of an initializer: its name in the traced program, "p_norm1_weight"."""
 TRACED_CALL = "pkg.torch.onnx.fx_node"

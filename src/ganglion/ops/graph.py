@@ -27,7 +27,8 @@ def require_model(model: object, who: str) -> None:
     """Raises ModelError unless a caller of `who` gave a Model."""
     if not isinstance(model, ir.Model):
         raise ModelError(f"{who} takes a Model (an onnx_ir.Model), not {type(model).__name__}; "
-                         "open files with ganglion.load, Keras models with ganglion.from_keras")
+                         "open files with ganglion.load, Keras models with ganglion.from_keras, "
+                         "PyTorch modules with ganglion.from_torch")
 
 
 def require_numbers(model: ir.Model) -> None:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from ganglion.data.tables import Samples
 from ganglion.errors import DataError
+from ganglion.formats.torch.live import TorchModule, is_module
 from ganglion.ops.classes import name_classes
 from ganglion.ops.graph import require_model
 from ganglion.passes.quantized.float_shadow import float_shadow
@@ -15,7 +16,7 @@ from ganglion.passes.single_ports import single_ports
 from ganglion.tensors import is_tensor
 from ganglion.training import losses, optimizers
 from ganglion.training.callbacks import Callback, EarlyStopping, History, PrintEpochs, Stopping
-from ganglion.training.keras.live import CompiledKeras, read_live
+from ganglion.training.keras.live import CompiledKeras, Live, read_live
 from ganglion.training.keras.settings import loss_of
 from ganglion.training.loop.compiled import compiled
 from ganglion.training.loop.epochs import Problem, train
@@ -27,9 +28,10 @@ from ganglion.training.rows.source import ArraySource, Batch, Source, StreamSour
 from ganglion.training.step.batch import fix_batch
 from ganglion.training.step.modes import deployed_form
 from ganglion.training.step.weights import require_trainable
+from ganglion.training.torch.live import LiveModule, read_module
 
-Net = TypeVar("Net", ir.Model, CompiledKeras)
-"""What `fit` trains: a Model, or a live compiled Keras model."""
+Net = TypeVar("Net", ir.Model, CompiledKeras, TorchModule)
+"""What `fit` trains: a Model, a live compiled Keras model, or a live PyTorch module."""
 
 @shown(FitOptions)
 def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = None,
@@ -38,7 +40,9 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
 
     A live compiled Keras model is trained itself: optimizer, loss and metrics are those that it was
     compiled with unless given here, and the weights are put back into it. Its own optimizer's
-    slots are neither read nor written.
+    slots are neither read nor written. So is a live PyTorch module, in `train()` mode, with the
+    loss and the optimizer given here, which may be torch.nn's and torch.optim's SGD; parameters
+    without `requires_grad` stay as they are.
 
     `x`, `y`: arrays [samples, ...], or one for each input and output; or, without `y`, an iterable
     of batches (x, y) or (x, y, sample_weight), a generator for example, of which `steps_per_epoch`
@@ -63,7 +67,7 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
     Raises DataError for wrong data or settings and for a loss that is not finite, ModelError and
     UnsupportedOp for a network that cannot be trained.
     """
-    live = None if isinstance(model, ir.Model) else read_live(model)
+    live, x = _live(model, x, y is None)
     known: object = model if live is None else live.model
     start = cast(ir.Model, known)
     given = options if live is None else live.options(options)
@@ -81,6 +85,16 @@ def fit(model: Net, x: Arrays | Samples | Iterable[Batch], y: Arrays | None = No
         name_classes(trained, classes)
     result: object = trained if live is None else model
     return cast(Net, result), history
+
+
+def _live(model: object, x: Arrays | Samples | Iterable[Batch], streamed: bool
+          ) -> tuple[Live | LiveModule | None, Arrays | Samples | Iterable[Batch]]:
+    """A live network of another framework, read, None for a Model; and the data still to come."""
+    if isinstance(model, ir.Model):
+        return None, x
+    if is_module(model):
+        return read_module(model, x, streamed)
+    return read_live(cast(CompiledKeras, model)), x
 
 
 def problem_of(model: ir.Model, x: Arrays | Iterable[Batch], y: Arrays | None = None,

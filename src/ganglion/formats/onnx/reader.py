@@ -21,6 +21,7 @@ from ganglion.formats.onnx.control import write_out
 from ganglion.formats.onnx.floats import checked, single_precision
 from ganglion.formats.onnx.opset import convert_opset
 from ganglion.formats.onnx.safety import MAX_BYTES, secure
+from ganglion.formats.onnx.sequences import read_parts
 from ganglion.ops import marks
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
 from ganglion.ops.dialect import IR_VERSION
@@ -45,7 +46,13 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None 
     file that unfolds beyond `limits`.
     """
     path = Path(path)
-    proto = _parse(read_regular(path, ModelError, MAX_BYTES), path)
+    return from_proto(_parse(read_regular(path, ModelError, MAX_BYTES), path), path, limits, shapes)
+
+
+def from_proto(proto: onnx.ModelProto, path: Path, limits: Limits = DEFAULT,
+               shapes: Shapes | None = None) -> ir.Model:
+    """The same of a network in memory, which is changed. `path`: what errors call it; external
+    data would stand in its folder."""
     secure(proto, path.parent, limits)
     _sort(proto.graph)
     try:
@@ -169,6 +176,7 @@ def _normalise(model: ir.Model, path: Path) -> None:
     _drop_default_inputs(model, state)
     separate_parameters(model)
     convert_opset(model)
+    read_parts(model)
     try:
         lay_open(model)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

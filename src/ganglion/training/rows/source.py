@@ -185,13 +185,14 @@ class StreamSource:
             yield batch
 
     def _prepared(self, batch: object, place: str) -> Dataset:
-        if not isinstance(batch, tuple) or len(batch) not in (2, 3):
-            found = f"{len(batch)} things" if isinstance(batch, tuple) else type(batch).__name__
+        parts = batch if isinstance(batch, tuple | list) else ()
+        if len(parts) not in (2, 3):
+            found = f"{len(parts)} things" if parts else type(batch).__name__
             raise DataError(f"{place}: found {found}; expected a tuple (x, y), or (x, y, "
                             "sample_weight)")
         try:
-            data = with_weights(prepare(self._model, self._losses, *batch[:2]),
-                                self._model.graph.outputs, batch[2] if len(batch) == 3 else None)
+            data = with_weights(prepare(self._model, self._losses, *parts[:2]),
+                                self._model.graph.outputs, parts[2] if len(parts) == 3 else None)
             return of_classes(data, self._classes)
         except DataError as error:
             raise DataError(f"{place}: {error}") from error

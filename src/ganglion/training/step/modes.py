@@ -16,6 +16,7 @@ from ganglion.ops.named import BATCH_NORMALIZATION, DROPOUT
 from ganglion.ops.random import dropout
 from ganglion.ops.values import static_shape
 from ganglion.passes.infer import InferShapes
+from ganglion.passes.leave_training import LeaveTraining
 from ganglion.passes.simplify.lay_open import LayOpen
 from ganglion.training.step.state import State
 from ganglion.training.step.weights import PYTORCH
@@ -47,27 +48,8 @@ def deployed_form(model: ir.Model) -> ir.Model:
     InferShapes()(copy)
     LayOpen()(copy)
     separate_parameters(copy)
-    _leave_training(copy)
+    LeaveTraining()(copy)
     return copy
-
-
-def _leave_training(model: ir.Model) -> None:
-    """Nodes exported in training mode ⇒ as they are deployed; `enter_training` decides what
-    learns."""
-    for node in model.graph:
-        if node.domain not in ("", "ai.onnx"):
-            continue
-        if is_op(node, DROPOUT) and len(node.inputs) > 2:
-            node.replace_input_with(2, None)
-        mode = node.attributes.get("training_mode")
-        if is_op(node, BATCH_NORMALIZATION) and mode is not None and mode.as_int():
-            used = [v for v in node.outputs[1:] if v.uses() or v.is_graph_output()]
-            if used:
-                raise ModelError(f"node {node.name!r} (BatchNormalization): its running statistics "
-                                 f"are read ({used[0].name!r}); export the network without them "
-                                 "as outputs")
-            node.attributes["training_mode"] = ir.AttrInt64("training_mode", 0)
-            node.resize_outputs(1)
 
 
 def _learns(node: ir.Node, trained: frozenset[ir.Value]) -> bool:

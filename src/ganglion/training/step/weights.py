@@ -62,7 +62,7 @@ def frozen(model: ir.Model) -> dict[ir.Value, str]:
         rules += [
             (_marked(floats, CONSTANT, "true"), "a constant of the graph, not a weight"),
             ([v for v in floats if v.metadata_props.get(KIND, PARAMETER) != PARAMETER],
-             "a buffer, says the file"),
+             "a buffer, or set not to learn, where it comes from"),
             ([v for v in floats if kinds and KIND not in v.metadata_props
               and (v not in products or _is_single(v))],
              "computed by the exporter, not a parameter"),

@@ -1,0 +1,1 @@
+"""Live PyTorch modules -> Model, through torch's own exporter."""
