@@ -19,6 +19,7 @@ from ganglion.formats.limits import DEFAULT, Limits
 from ganglion.formats.onnx.contrib import lay_open
 from ganglion.formats.onnx.control import write_out
 from ganglion.formats.onnx.floats import checked, single_precision
+from ganglion.formats.onnx.functions import write_out_functions
 from ganglion.formats.onnx.opset import convert_opset
 from ganglion.formats.onnx.safety import MAX_BYTES, secure
 from ganglion.ops import marks
@@ -34,11 +35,12 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None 
               ) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
-    Local functions are inlined, Constant nodes become initializers, parameters that an exporter
-    joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic
-    batch stays symbolic. An input with a default value becomes that constant, unless the Model's
-    bindings make it state. If and Loop are written out (`formats.onnx.control`), for which `shapes`
-    says the sizes of inputs that the file leaves open.
+    Local functions and operators that ONNX defines by others (`formats.onnx.functions`) are
+    written out, Constant nodes become initializers, parameters that an exporter joined get one each
+    (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic batch stays
+    symbolic. An input with a default value becomes that constant, unless the Model's bindings make
+    it state. If and Loop are written out (`formats.onnx.control`), for which `shapes` says the
+    sizes of inputs that the file leaves open.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
     for what cannot be compiled, TrustError for external data outside the file's folder and for a
@@ -50,7 +52,7 @@ def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None 
     _sort(proto.graph)
     try:
         onnx.checker.check_model(proto)
-        proto = _inlined(proto)
+        proto = write_out_functions(_inlined(proto), limits)
         write_out(proto, partial(_typed, path=path), limits, shapes)
         model = ir.from_proto(proto)
     except (onnx.checker.ValidationError, ir.serde.SerdeError, EncodeError, UnicodeDecodeError,
