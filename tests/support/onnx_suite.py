@@ -43,6 +43,7 @@ class Outcome(Enum):
     FIXED = "passes, whole numbers fixed"
     REFUSED = "refused by name"
     OUT = "out: strings, sequences, optionals, complex numbers"
+    BEYOND = "out: float64 beyond what float32 holds"
     WRONG = "wrong"
     FOREIGN = "foreign error"
 
@@ -104,6 +105,8 @@ def answer(case: Case, run: Run = meaning) -> Outcome:
     arrays = [a if _is_tensor(a) else None for a in (*case.inputs, *case.outputs)]
     if any(a is None for a in arrays):
         return Outcome.OUT
+    if any(map(_is_beyond, case.inputs)):
+        return Outcome.BEYOND
     given = dict(zip((v.name for v in case.model.graph.input), map(np.asarray, case.inputs)))
     for values in ({}, *_choices(case.model, given)):
         try:
@@ -142,6 +145,14 @@ def _choices(model: onnx.ModelProto, given: Mapping[str, Array]) -> Iterator[dic
 def _is_tensor(array: object) -> bool:
     return isinstance(array, np.ndarray | np.generic) and (
         array.dtype.kind in NUMBERS or array.dtype.name == "bfloat16")
+
+
+def _is_beyond(array: object) -> bool:
+    """Whether a finite number is infinite once in float32, which floats become when read."""
+    given = np.asarray(array)
+    with np.errstate(over="ignore"):
+        return given.dtype == np.float64 and bool(
+            (np.isfinite(given) & ~np.isfinite(given.astype(np.float32))).any())
 
 
 def _alike(found: Array, wanted: object, rtol: float) -> bool:

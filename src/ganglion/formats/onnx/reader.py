@@ -1,4 +1,4 @@
-"""ONNX files: opset 13 to 28, external data in the model's folder, any symbolic batch."""
+"""ONNX files: opset 1 to 28, external data in the model's folder, any symbolic batch."""
 
 import difflib
 import json
