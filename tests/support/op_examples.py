@@ -236,6 +236,8 @@ def convolution() -> list[Example]:
                 {"strides": [2, 3], "auto_pad": "SAME_LOWER"}, note="lower"),
         Example("ConvTranspose", [x, f(4, 3, 3, 3), f(3)],
                 {"strides": [2, 2], "output_shape": [12, 13]}, note="shape"),
+        Example("ConvTranspose", [x, f(4, 3, 3, 3)],
+                {"strides": [2, 2], "output_shape": [18, 19]}, note="longer"),
     ]
 
 

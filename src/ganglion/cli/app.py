@@ -22,6 +22,8 @@ ModelPath = Annotated[Path, typer.Argument(help="a network: .onnx, .keras or .tf
 Shape = Annotated[list[str] | None, typer.Option(
     help="sizes of an input that the network leaves open, x=1,224,224,3 (? for one that stays "
          "open); repeat for several")]
+Value = Annotated[list[str] | None, typer.Option(
+    help="an input that always has one value and becomes a constant, axes=0,1; repeat for several")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 Threads = Annotated[int | None, typer.Option(min=1, help="for many rows, or inside of one "
                                              "inference")]
@@ -62,6 +64,7 @@ def inspect(
     plan: Annotated[bool, typer.Option("--plan", help="show the steps of a build for this machine: "
                                        "kernels, buffers, offsets")] = False,
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Show layers, shapes, parameters, MACs and arena bytes."""
@@ -69,9 +72,9 @@ def inspect(
     from ganglion.cli.source import Source
 
     if plan:
-        run_plan(Source(model, shape))
+        run_plan(Source(model, shape, value))
     else:
-        run(Source(model, shape), json)
+        run(Source(model, shape, value), json)
 
 
 @app.command()
@@ -110,6 +113,7 @@ def train(
     log: Annotated[Path | None, typer.Option(help="write the history as .csv")] = None,
     trainable: Trainable = None,
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Train a network in compiled C and write it as .onnx."""
@@ -122,7 +126,7 @@ def train(
                         clip_norm, global_clip_norm, accumulate)
     settings = Settings(epochs, loss, batch_size, validation_split, seed, learning, class_weight,
                         checkpoint, checkpoint_steps, log, selection(trainable))
-    run(Source(model, shape), data, output, settings, json)
+    run(Source(model, shape, value), data, output, settings, json)
 
 
 @app.command()
@@ -144,13 +148,14 @@ def compile_training(
     isa: Isas = None,
     seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Turn the training of a network into C: step, evaluate, predict, for a device that learns."""
     from ganglion.cli.device import Request, run
     from ganglion.cli.source import Source
 
-    run(Source(model, shape), output,
+    run(Source(model, shape, value), output,
         Request(target, loss, optimizer, learning_rate, batch_size, trainable, memory, data, name,
                 cc, isa, seed), json)
 
@@ -161,13 +166,14 @@ def evaluate(
     data: Annotated[Path, typer.Option(help=".npz (x_test and y_test if there, else x and y), or "
                                        ".csv")],
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Measure a network on data: accuracy, precision, recall, F1, or MAE, MSE, RMSE."""
     from ganglion.cli.source import Source
     from ganglion.cli.train import run_evaluate
 
-    run_evaluate(Source(model, shape), data, json)
+    run_evaluate(Source(model, shape, value), data, json)
 
 
 @app.command()
@@ -181,6 +187,7 @@ def quantize(
     weights_only: Annotated[bool, typer.Option("--weights-only", help="store the weights as int8, "
                                                "compute in float; needs no inputs")] = False,
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Make a network int8, calibrated on real inputs, or its weights alone."""
@@ -188,9 +195,9 @@ def quantize(
     from ganglion.cli.source import Source
 
     if weights_only:
-        run_quantize_weights(Source(model, shape), calibrate, output, json)
+        run_quantize_weights(Source(model, shape, value), calibrate, output, json)
     else:
-        run_quantize(Source(model, shape), calibrate, output, method, rows, json)
+        run_quantize(Source(model, shape, value), calibrate, output, method, rows, json)
 
 
 @app.command()
@@ -215,13 +222,14 @@ def compile(
     cores: Annotated[int | None, typer.Option(min=1, help="divide large steps for so many cores; "
                                               "the target's by default")] = None,
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Turn a network into C and a checked library for a target."""
     from ganglion.cli.build import Request, run_compile
     from ganglion.cli.source import Source
 
-    run_compile(Source(model, shape), output,
+    run_compile(Source(model, shape, value), output,
                 Request(target, cc, name, batch, calibrate, isa, streaming, hybrid, tune,
                         tune_cache, cores), json)
 
@@ -236,13 +244,14 @@ def export(
     check: Annotated[str | None, typer.Option(help="edgetpu: tell what an Edge TPU would run")
                      ] = None,
     shape: Shape = None,
+    value: Value = None,
     json: Json = False,
 ) -> None:
     """Write a network as .tflite, for LiteRT."""
     from ganglion.cli.export import run as run_export
     from ganglion.cli.source import Source
 
-    run_export(Source(model, shape), output, batch, hybrid, check, json)
+    run_export(Source(model, shape, value), output, batch, hybrid, check, json)
 
 
 @app.command()

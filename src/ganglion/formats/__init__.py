@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from ganglion.errors import DataError, ModelError
 from ganglion.formats.limits import MAX_BYTES, MAX_NODES, Limits
+from ganglion.ops.fixed import Values, with_values
 from ganglion.ops.graph import require_model
 from ganglion.ops.shapes import Shapes, with_shapes
 
@@ -27,18 +28,18 @@ READERS: Mapping[str, tuple[str, str]] = {
 """
 
 
-def load(path: str | Path, *, shapes: Shapes | None = None, max_nodes: int = MAX_NODES,
-         max_bytes: int = MAX_BYTES) -> ir.Model:
+def load(path: str | Path, *, shapes: Shapes | None = None, values: Values | None = None,
+         max_nodes: int = MAX_NODES, max_bytes: int = MAX_BYTES) -> ir.Model:
     """Opens a network by its file's suffix.
 
     `shapes`: sizes of inputs by name that the file leaves open, {"x": [1, 224, 224, 3]}; None for
-    one that stays open, as the first may (`compile` takes a batch). `max_nodes`: the largest
+    one that stays open, as the first may (`compile` takes a batch). `values`: inputs by name that
+    always have one value, {"axes": [1]}, and become constants. `max_nodes`: the largest
     network, all functions and inner networks laid open; `max_bytes`: what loading may make beyond
     the bytes of the file. A file that asks for more is refused in seconds.
 
-    Raises ModelError for an unknown suffix, a missing file, shapes that do not fit or too many
-    nodes, and what the
-    format's reader raises.
+    Raises ModelError for an unknown suffix, a missing file, shapes or values that do not
+    fit or too many nodes, and what the format's reader raises.
     """
     path = Path(path)
     if path.suffix not in READERS:
@@ -47,11 +48,16 @@ def load(path: str | Path, *, shapes: Shapes | None = None, max_nodes: int = MAX
     module, function = READERS[path.suffix]
     limits = Limits(max_nodes, max_bytes)
     reader: Callable[..., ir.Model] = getattr(import_module(module), function)
-    if shapes is None:
-        return reader(path, limits)
-    # A Keras layer, an If and a Loop may need the sizes while the network is built.
-    early = path.suffix != ".tflite"
-    return with_shapes(reader(path, limits, *([shapes] if early else [])), shapes)
+    # A Keras layer, an If and a Loop may need sizes and values while the network is built.
+    early: dict[str, object] = {}
+    if shapes is not None and path.suffix != ".tflite":
+        early["shapes"] = shapes
+    if values is not None and path.suffix == ".onnx":
+        early["values"] = values
+    model = reader(path, limits, **early)
+    if values is not None and "values" not in early:
+        model = with_values(model, values)
+    return model if shapes is None else with_shapes(model, shapes)
 
 
 def save(model: ir.Model, path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """Convolution, transposed convolution and the weight gradient of both."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -78,9 +79,10 @@ def transpose_window(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]
         begin, end = pads[:size], pads[size:]
     else:
         wanted = get_ints(attrs, "output_shape", [n * s for n, s in zip(spatial, strides)])
-        total = [max(f - o, 0) for f, o in zip(full, wanted[-size:])]
+        # Where more is wanted than the windows reach, the end is longer: its padding is negative.
+        total = [f - o for f, o in zip(full, wanted[-size:])]
         upper = mode == "SAME_UPPER"
-        begin = [t // 2 if upper else t - t // 2 for t in total]
+        begin = [max(t // 2 if upper else t - t // 2, 0) for t in total]
         end = [t - b for t, b in zip(total, begin)]
     return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(begin), tuple(end),
                   tuple(spatial))
@@ -105,7 +107,7 @@ def conv_transpose(attrs: Attrs, x: Array, w: Array, b: Array | None = None) -> 
     parts = np.matmul(weights, x.reshape(n, group, x.shape[1] // group, -1))
     outputs = w.shape[1] * group
     parts = parts.reshape(n, outputs, *win.kernel, *win.out)
-    room = [max(s + b_ + e, (c - 1) * step + width) for s, b_, e, c, step, width in
+    room = [max(s + b_ + max(e, 0), (c - 1) * step + width) for s, b_, e, c, step, width in
             zip(size, win.begin, win.end, win.out, win.strides, win.extent)]
     y = np.zeros((n, outputs, *room), x.dtype)
     for position, pixels in offsets(win):
@@ -155,10 +157,21 @@ def _conv_transpose_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None
     if any(p >= s for p, s in zip(extra, win.strides)):
         raise UnsupportedOp(f"node {node.name!r} (ConvTranspose): gradient with output_padding "
                             f"{extra} not below strides {list(win.strides)}")
-    plain = _explicit(win, get_int(attrs, "group", 1))
-    dx = g.op("Conv", dy, w, attrs=plain)
-    dw = g.op("ConvWeightGrad", dy, x, domain=GANGLION_DOMAIN, attrs=plain)
+    reached = _reached(g, dy, win)
+    plain = _explicit(replace(win, end=tuple(max(e, 0) for e in win.end)),
+                      get_int(attrs, "group", 1))
+    dx = g.op("Conv", reached, w, attrs=plain)
+    dw = g.op("ConvWeightGrad", reached, x, domain=GANGLION_DOMAIN, attrs=plain)
     return [dx, dw, *_bias_grad(g, node, dy)]
+
+
+def _reached(g: Builder, dy: ir.Value, win: Window) -> ir.Value:
+    """The gradient without the rows at the end that no window reaches."""
+    axes = [k for k, e in enumerate(win.end) if e < 0]
+    if not axes:
+        return dy
+    return g.op("Slice", dy, g.ints(*[0] * len(axes)), g.ints(*[win.end[k] for k in axes]),
+                g.ints(*[k + 2 for k in axes]))
 
 
 def _weight_grad_types(attrs: Attrs, inputs: Sequence[ir.Value | None]

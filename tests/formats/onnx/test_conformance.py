@@ -19,7 +19,6 @@ from ganglion.passes.pipeline import prepare
 
 OTHER_MEANING = {
     "test_celu_bfloat16": "computed in float32, not in bfloat16",
-    "test_convtranspose_output_shape": "the row crops to where the windows reach",
     "test_quantizelinear_blocked_symmetric": "blocks of scales with output_dtype",
     "test_resize_downsample_scales_linear_align_corners": "the row rounds sizes first",
     "test_reduce_max_empty_set": "a maximum of nothing", "test_reduce_min_empty_set": "likewise",

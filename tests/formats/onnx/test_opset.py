@@ -91,8 +91,8 @@ def test_old_grid_sample_is_the_new_one_under_its_new_name(tmp_path: Path) -> No
 
 
 NEW = {
-    "operator": (net(23, helper.make_node("RMSNormalization", ["x", "s"], ["y"], "odd"), [2, 3],
-                     [2, 3], {"s": f32(3)}), "RMSNormalization"),
+    "operator": (net(26, helper.make_node("CumProd", ["x", "s"], ["y"], "odd"), [2, 3], [2, 3],
+                     {"s": np.asarray(1)}), "CumProd"),
     "attribute": (net(28, helper.make_node("SpaceToDepth", ["x"], ["y"], "odd", blocksize=2,
                                            mode="CRD"), [1, 1, 4, 4], [1, 4, 2, 2]), "mode='CRD'"),
     "float modulo": (net(28, helper.make_node("Mod", ["x", "s"], ["y"], "odd"), [2, 3], [2, 3],

@@ -293,7 +293,7 @@ def twice(m: onnx.ModelProto) -> None:
 
 
 def old(m: onnx.ModelProto) -> None:
-    m.opset_import[0].version = 6
+    m.opset_import[0].version = 0
 
 
 def future(m: onnx.ModelProto) -> None:

@@ -1,23 +1,23 @@
 """Other opsets into the project's own, as a table of the operators whose meaning changed.
 
-Upwards (7 to 21) an operator not in `UPWARDS` only gained element types or attributes whose
-default is the old meaning. Downwards (22 to 28) an operator is accepted when all that it uses
-existed in opset 21. Source: the changelog of the ONNX operators.
+Upwards (7 to 21; `formats.onnx.oldest` has what changed before) an operator not in `UPWARDS` only
+gained element types or attributes whose default is the old meaning. Downwards (22 to 28) an
+operator is accepted when all that it uses existed in opset 21. Source: the changelog of the ONNX
+operators.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
+from ganglion.formats.onnx.oldest import Rule, oldest_rules
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
 from ganglion.ops.graph import GraphBuilder
 
-OLDEST = 7
-"""Broadcasting as NumPy does it begins here."""
+OLDEST = 1
 NEWEST = 28
 
 
@@ -36,18 +36,11 @@ def convert_opset(model: ir.Model) -> None:
             continue
         if version > OPSET:
             _downwards(node, version)
-        for rule in UPWARDS.get(node.op_type, ()):
+        for rule in (*oldest_rules(node.op_type), *UPWARDS.get(node.op_type, ())):
             if version < rule.until:
                 rule.rewrite(g, node)
     model.graph.opset_imports.clear()
     model.graph.opset_imports.update({"": OPSET, GANGLION_DOMAIN: 1})
-
-
-class Rule(NamedTuple):
-    """`rewrite(g, node)` changes a node written for an opset below `until`, in place."""
-
-    until: int
-    rewrite: Callable[[GraphBuilder, ir.Node], None]
 
 
 def _axes_to_input(g: GraphBuilder, node: ir.Node) -> None:

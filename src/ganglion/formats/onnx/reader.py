@@ -1,4 +1,4 @@
-"""ONNX files: opset 13 to 28, external data in the model's folder, any symbolic batch."""
+"""ONNX files: opset 1 to 28, external data in the model's folder, any symbolic batch."""
 
 import difflib
 import json
@@ -19,6 +19,8 @@ from ganglion.formats.limits import DEFAULT, Limits
 from ganglion.formats.onnx.contrib import lay_open
 from ganglion.formats.onnx.control import write_out
 from ganglion.formats.onnx.floats import checked, single_precision
+from ganglion.formats.onnx.functions import write_out_functions
+from ganglion.formats.onnx.inputs import fix_inputs
 from ganglion.formats.onnx.opset import convert_opset
 from ganglion.formats.onnx.safety import MAX_BYTES, secure
 from ganglion.formats.onnx.sequences import read_parts
@@ -26,38 +28,42 @@ from ganglion.ops import marks
 from ganglion.ops.base import GANGLION_DOMAIN, OPSET
 from ganglion.ops.dialect import IR_VERSION
 from ganglion.ops.exported import mark_constants, separate_parameters
+from ganglion.ops.fixed import Values
 from ganglion.ops.infer import infer_model
 from ganglion.ops.registry import find, rows
 from ganglion.ops.shapes import Shapes
 
 
-def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None = None
-              ) -> ir.Model:
+def load_onnx(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None = None,
+              values: Values | None = None) -> ir.Model:
     """Reads an ONNX file as a Model of opset 21, every value with its dtype and shape.
 
-    Local functions are inlined, Constant nodes become initializers, parameters that an exporter
-    joined get one each (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic
-    batch stays symbolic. An input with a default value becomes that constant, unless the Model's
-    bindings make it state. If and Loop are written out (`formats.onnx.control`), for which `shapes`
-    says the sizes of inputs that the file leaves open.
+    Local functions and operators that ONNX defines by others (`formats.onnx.functions`) are
+    written out, Constant nodes become initializers, parameters that an exporter joined get one each
+    (see `ops.exported`), floats become float32 (see `onnx_floats`), a symbolic batch stays
+    symbolic. An input with a default value becomes that constant, unless the Model's bindings make
+    it state. If and Loop are written out (`formats.onnx.control`), for which `shapes` says the
+    sizes of inputs that the file leaves open. `values`: inputs that become constants, by name.
 
     Raises ModelError for a damaged file or an inconsistent graph, UnsupportedOp naming the node
     for what cannot be compiled, TrustError for external data outside the file's folder and for a
     file that unfolds beyond `limits`.
     """
     path = Path(path)
-    return from_proto(_parse(read_regular(path, ModelError, MAX_BYTES), path), path, limits, shapes)
+    proto = _parse(read_regular(path, ModelError, MAX_BYTES), path)
+    return from_proto(proto, path, limits, shapes, values)
 
 
 def from_proto(proto: onnx.ModelProto, path: Path, limits: Limits = DEFAULT,
-               shapes: Shapes | None = None) -> ir.Model:
+               shapes: Shapes | None = None, values: Values | None = None) -> ir.Model:
     """The same of a network in memory, which is changed. `path`: what errors call it; external
     data would stand in its folder."""
     secure(proto, path.parent, limits)
     _sort(proto.graph)
     try:
         onnx.checker.check_model(proto)
-        proto = _inlined(proto)
+        fix_inputs(proto.graph, values or {})
+        proto = write_out_functions(_inlined(proto), limits)
         write_out(proto, partial(_typed, path=path), limits, shapes)
         model = ir.from_proto(proto)
     except (onnx.checker.ValidationError, ir.serde.SerdeError, EncodeError, UnicodeDecodeError,
