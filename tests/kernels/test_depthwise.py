@@ -1,7 +1,7 @@
 """Depthwise convolutions: every variant; odd channels, padding, strides, dilation, multipliers."""
 
 import pytest
-from tests.support.kernel_law import WAYS, assert_law
+from tests.support.kernel_law import CODE_WAYS, WAYS, assert_law
 
 from ganglion.kernels.conv2d_spec import Conv2dSpec
 from ganglion.kernels.depthwise import DEPTHWISE
@@ -51,6 +51,6 @@ def test_every_variant_filters_each_channel(way: str) -> None:
     assert_law(DEPTHWISE, FLOAT, way, lambda spec: 1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", CODE_WAYS)
 def test_8_bit_filters_are_exact_on_every_instruction_set(way: str) -> None:
     assert_law(DEPTHWISE, EXACT, way)

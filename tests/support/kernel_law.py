@@ -21,9 +21,10 @@ COMPILERS = ["zig", pytest.param("gcc", marks=pytest.mark.gcc)]
 """For `pytest.mark.parametrize("compiler", COMPILERS)`."""
 WAYS = [*COMPILERS, pytest.param("sanitizers", marks=pytest.mark.gcc),
         pytest.param("aarch64", marks=pytest.mark.emulator),
-        pytest.param("arm", marks=pytest.mark.emulator),
         pytest.param("wasm", marks=pytest.mark.emulator)]
-"""For `pytest.mark.parametrize("way", WAYS)`: see `outputs`."""
+"""For `pytest.mark.parametrize("way", WAYS)`: see `tried`."""
+CODE_WAYS = [*WAYS, pytest.param("arm", marks=pytest.mark.emulator)]
+"""The same for families with kernels of the set `dsp`."""
 
 
 def random_arrays(family: Family[Any], spec: Any, seed: int = 0) -> dict[str, np.ndarray]:
