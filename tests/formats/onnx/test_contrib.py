@@ -98,14 +98,15 @@ def test_it_answers_as_onnx_runtime_does(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("by_unit", [False, True])
 def test_an_lstm_of_int8_weights_keeps_them(by_unit: bool, tmp_path: Path) -> None:
-    """ONNX Runtime rounds the input and the state of every step besides."""
+    """ONNX Runtime rounds the input and the state of every step besides. Of seven bits, as its
+    products of eight saturate on processors without VNNI."""
     hidden, size = 16, 12
     x = RNG.normal(size=(7, 1, size)).astype(np.float32)
     held: dict[str, np.ndarray] = {"b": f(1, 8 * hidden) * F(0.1)}
     for name, rows in (("w", size), ("r", hidden)):
-        held[name] = RNG.integers(-127, 128, (1, rows, 4 * hidden)).astype(Q)
+        held[name] = RNG.integers(-63, 64, (1, rows, 4 * hidden)).astype(Q)
         shape = (1, 4 * hidden) if by_unit else (1,)
-        held[f"{name}_scale"] = RNG.uniform(0.002, 0.004, shape).astype(np.float32)
+        held[f"{name}_scale"] = RNG.uniform(0.004, 0.008, shape).astype(np.float32)
         held[f"{name}_zero"] = np.zeros(shape, Q)
     node = helper.make_node("DynamicQuantizeLSTM", [
         "x", "w", "r", "b", "", "", "", "", "w_scale", "w_zero", "r_scale", "r_zero"],

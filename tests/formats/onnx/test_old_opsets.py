@@ -77,14 +77,13 @@ def test_an_old_node_answers_as_onnx_runtime_says(name: str, version: int, tmp_p
         np.testing.assert_allclose(first, expected[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("version", [1, 6, 29])
-def test_older_and_unknown_opsets_are_refused(version: int, tmp_path: Path) -> None:
+def test_an_unknown_opset_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     port = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in "xy"]
     model = helper.make_model(helper.make_graph([node], "g", port[:1], port[1:]), ir_version=4,
-                              opset_imports=[helper.make_opsetid("", version)])
+                              opset_imports=[helper.make_opsetid("", 29)])
     (tmp_path / "old.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(GanglionError, match="7 to 28"):
+    with pytest.raises(GanglionError, match="1 to 28"):
         gg.load(tmp_path / "old.onnx")
 
 
