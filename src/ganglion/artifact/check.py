@@ -24,8 +24,8 @@ from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.facts import is_exact as node_is_exact
-from ganglion.ops.facts import is_op, is_product, reads_codes
-from ganglion.ops.named import HYBRID_CONV, HYBRID_GEMM
+from ganglion.ops.facts import is_op, reads_codes
+from ganglion.ops.named import CONV, GEMM, HYBRID_CONV, HYBRID_GEMM, MATMUL
 
 Run = Callable[[Arrays], dict[str, np.ndarray]]
 """Runs the build on one set of inputs by name; outputs (and new state) by name."""
@@ -267,7 +267,7 @@ def _known_to(hybrid: frozenset[str], given: ir.Model) -> frozenset[str]:
     if hybrid <= names:
         return hybrid
     return hybrid | {v.name or "" for n in given.graph for v in n.outputs
-                     if is_product(n)}
+                     if is_op(n, CONV, GEMM, MATMUL)}
 
 
 def _codes(subject: Subject) -> dict[str, ir.DataType]:

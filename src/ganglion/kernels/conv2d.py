@@ -200,9 +200,7 @@ def _mve_variant() -> Variant[Conv2dSpec]:
     def pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         assert spec.requant is not None
         zero = dsp.signed(spec.dtype, spec.requant.x_zero_point)
-        found = dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), zero, dsp.by_sixteens, 4)
-        wide = tiling.padded(spec.o, 4)
-        return {**found, "multiplier": tiling.padded_to(found["multiplier"].reshape(-1), wide)}
+        return dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), zero, dsp.by_sixteens, 4)
 
     return Variant("conv2d_q8_1x4__mve", MVE, "conv2d_mve.c.j2", _codes_in_one_group,
                    lambda spec: 0.2 * macs(spec) + 4.0 * macs(spec) / spec.geometry(1).terms,

@@ -124,10 +124,8 @@ def _dsp_accepts(spec: Conv2dSpec) -> bool:
 
 def _mve_pack(spec: Conv2dSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     assert spec.requant is not None
-    found = dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), spec.requant.x_zero_point,
-                       tiling.by_fours, 4)
-    wide = tiling.padded(spec.o, 4)
-    return {**found, "multiplier": tiling.padded_to(found["multiplier"].reshape(-1), wide)}
+    return dsp.packed(consts, "w", consts["w"].reshape(spec.o, -1), spec.requant.x_zero_point,
+                      tiling.by_fours, 4)
 
 
 VARIANTS = (

@@ -59,11 +59,13 @@ def signed(dtype: str, zero_point: int) -> int:
 
 def packed(consts: dict[str, np.ndarray], name: str, weights: np.ndarray, zero_point: int,
            arrange: Callable[[np.ndarray], np.ndarray], wide: int = 2) -> dict[str, np.ndarray]:
-    """The constants with `name` ([O, terms]) arranged and the zero point in the biases, of which
-    there are a multiple of `wide`; they stand in front of the weights where there is no operand
-    for them."""
-    sums = folded(zero_point, weights, consts.get("bias"))
-    sums = tiling.padded_to(sums, tiling.padded(sums.size, wide))
+    """The constants with `name` ([O, terms]) arranged and the zero point in the biases. Of these
+    and of the factors there are a multiple of `wide`; biases stand in front of the weights where
+    there is no operand for them."""
+    columns = tiling.padded(len(weights), wide)
+    sums = tiling.padded_to(folded(zero_point, weights, consts.get("bias")), columns)
+    factors = tiling.padded_to(consts["multiplier"].reshape(-1), columns)
+    found = {**consts, name: arrange(weights), "multiplier": factors}
     if "bias" in consts:
-        return {**consts, name: arrange(weights), "bias": sums}
-    return {**consts, name: np.concatenate([sums.view(np.int8), arrange(weights)])}
+        return {**found, "bias": sums}
+    return {**found, name: np.concatenate([sums.view(np.int8), found[name]])}

@@ -325,9 +325,8 @@ def _dsp_pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.n
 
 def _mve_pack(spec: MatMulSpec, consts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     assert spec.requant is not None
-    zero, wide = dsp.signed(spec.dtype, spec.requant.x_zero_point), tiling.padded(spec.n, 4)
-    found = dsp.packed(consts, "b", _matrices(spec, consts["b"])[0].T, zero, dsp.by_sixteens, 4)
-    return {**found, "multiplier": tiling.padded_to(found["multiplier"].reshape(-1), wide)}
+    zero = dsp.signed(spec.dtype, spec.requant.x_zero_point)
+    return dsp.packed(consts, "b", _matrices(spec, consts["b"])[0].T, zero, dsp.by_sixteens, 4)
 
 
 VARIANTS = (

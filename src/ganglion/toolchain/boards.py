@@ -15,11 +15,11 @@ from importlib import resources
 
 from ganglion.toolchain.compilers import (
     COMMON_FLAGS,
-    STUB_HEADERS,
     STUBS,
     build,
     compiler_command,
     run_process,
+    stubs,
     working_folder,
 )
 from ganglion.toolchain.targets import NO_UNWIND, Target
@@ -105,8 +105,7 @@ def firmware(files: Mapping[str, str], target: Target, name: str, function: str,
                *(f"-D{macro}={name}_{symbol}" for macro, symbol in symbols.items()),
                f'-DHEADER="{name}.h"', "-I.", "-idirafter", STUBS, *sources, "board.c",
                "-o", "image.elf"]
-    stubs = {f"{STUBS}/{file}": text for file, text in STUB_HEADERS.items()}
-    return build({**files, **stubs, "board.c": harness, "link.ld": board.script()}, command,
+    return build({**files, **stubs(), "board.c": harness, "link.ld": board.script()}, command,
                  "image.elf", timeout=timeout)
 
 

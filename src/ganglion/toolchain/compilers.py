@@ -94,7 +94,7 @@ def compile_sources(files: Mapping[str, str], target: Target, *, name: str,
         exports = ("arena_bytes", "state_bytes", "description", "reset", *functions)
         link += [f"-Wl,--export={name}_{symbol}" for symbol in exports]
     command = [*_translation(files, target, cc), *link, "-o", library]
-    made = build({**files, **_stubs()}, command, library, timeout=timeout)
+    made = build({**files, **stubs()}, command, library, timeout=timeout)
     return Compiled({library: made}, library, compiler_version(cc), tuple(command))
 
 
@@ -109,7 +109,7 @@ def stack_frames(files: Mapping[str, str], target: Target, *,
     command = [*_translation(files, target, None), "-c", "-o", "frames.o",
                f"-foptimization-record-file={record}",
                "-foptimization-record-passes=prologepilog"]
-    text = build({**files, **_stubs()}, command, record, timeout=timeout).decode()
+    text = build({**files, **stubs()}, command, record, timeout=timeout).decode()
     return {name: int(nbytes) for name, nbytes in re.findall(
         r"^Name: +StackSize\n(?:DebugLoc:.*\n)?Function: +(\S+)\nArgs:\n.*NumStackBytes: +'(\d+)'",
         text, re.MULTILINE)}
@@ -122,7 +122,8 @@ def _translation(files: Mapping[str, str], target: Target, cc: str | None) -> li
             "-idirafter", STUBS, *sources]
 
 
-def _stubs() -> dict[str, str]:
+def stubs() -> dict[str, str]:
+    """The C library's headers for a machine without one, to be searched by -idirafter `STUBS`."""
     return {f"{STUBS}/{file}": text for file, text in STUB_HEADERS.items()}
 
 

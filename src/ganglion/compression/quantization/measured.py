@@ -16,9 +16,8 @@ from ganglion.compression.quantization.selection import (
     is_activation,
 )
 from ganglion.errors import DataError, ModelError
-from ganglion.ops.facts import is_op
+from ganglion.ops.facts import is_coding
 from ganglion.ops.fake_quantization import is_fake_quantize
-from ganglion.ops.named import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
 from ganglion.passes.base import Pass, run
 from ganglion.passes.infer import InferShapes
 from ganglion.passes.pipeline import inference_passes
@@ -45,7 +44,7 @@ def require_float(model: ir.Model, who: str) -> None:
         if value.dtype in (ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16):
             raise ModelError(f"{value.name!r} is {value.dtype}; {who} expects a float32 model, "
                              "convert it first")
-    if any(is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR) or is_fake_quantize(n)
+    if any(is_coding(n) or is_fake_quantize(n)
            for n in model.graph):
         raise ModelError(f"model {model.graph.name!r} is quantised already; give the float model")
 

@@ -5,7 +5,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate_node
-from ganglion.ops.facts import is_op
+from ganglion.ops.facts import is_coding, is_op
 from ganglion.ops.graph import infer_types
 from ganglion.ops.marks import TRAINABLE
 from ganglion.ops.named import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
@@ -36,7 +36,7 @@ class FloatShadow(Pass):
     """
 
     def rewrite(self, model: ir.Model) -> bool:
-        nodes = [n for n in model.graph if is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR)]
+        nodes = [n for n in model.graph if is_coding(n)]
         edit = Editor.extending(model)
         for value in model.graph.inputs:
             _float_input(edit, value)
@@ -60,7 +60,7 @@ class FloatShadow(Pass):
 
 def is_quantised(model: ir.Model) -> bool:
     """Whether the Model holds QuantizeLinear or DequantizeLinear."""
-    return any(is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR) for n in model.graph)
+    return any(is_coding(n) for n in model.graph)
 
 
 def float_shadow(model: ir.Model) -> ir.Model:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.formats.tflite.write.flat import Quant
-from ganglion.ops.facts import is_op
+from ganglion.ops.facts import is_coding, is_op
 from ganglion.ops.named import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR
 from ganglion.passes.quantized.qdq import array_of, is_constant
 
@@ -30,7 +30,7 @@ def codes_of(model: ir.Model) -> Mapping[ir.Value, Quant]:
             coded = node.inputs[0]
             if coded is not None and coded.dtype in BYTES:
                 known.setdefault(coded, parameters(node, coded.dtype))
-    movers = [n for n in model.graph if not is_op(n, QUANTIZE_LINEAR, DEQUANTIZE_LINEAR)]
+    movers = [n for n in model.graph if not is_coding(n)]
     for node in [*movers, *reversed(movers)]:
         values = [v for v in (*node.inputs, *node.outputs)
                   if v is not None and v.dtype in BYTES and not is_constant(v)]
