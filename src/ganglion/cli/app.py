@@ -147,6 +147,9 @@ def compile_training(
     cc: Compiler = None,
     isa: Isas = None,
     seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
+    sample_weight: Annotated[bool, typer.Option(help="a step takes factors for its rows, and "
+                                                "batches that are not full")] = False,
+    correction: Annotated[bool, typer.Option(help="what FedProx and SCAFFOLD need")] = False,
     shape: Shape = None,
     value: Value = None,
     json: Json = False,
@@ -157,7 +160,7 @@ def compile_training(
 
     run(Source(model, shape, value), output,
         Request(target, loss, optimizer, learning_rate, batch_size, trainable, memory, data, name,
-                cc, isa, seed), json)
+                cc, isa, seed, sample_weight, correction), json)
 
 
 @app.command()

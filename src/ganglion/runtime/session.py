@@ -64,6 +64,11 @@ class Session:
         return self._loaded.description.name
 
     @property
+    def digest(self) -> str:
+        """Names the Model that it was built from: SHA-256, as hexadecimal digits."""
+        return self._loaded.description.digest
+
+    @property
     def description(self) -> Mapping[str, object]:
         """The library's own description: names, shapes, scales, version, the Model's digest."""
         return self._loaded.raw_description
