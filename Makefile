@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
 BENCH_OUT ?= build/benchmarks
-FUZZ_SECONDS ?= 180
+FUZZ_SECONDS ?= 120
 FUZZ_JOBS ?= 2
 
 .PHONY: demo test lint coverage fuzz bench bench-training rooms clean
@@ -50,7 +50,7 @@ rooms: $(VENV)/installed
 	mkdir -p build
 	$(BIN)/python docs/rooms.py build/rooms.svg
 
-# Every reader, guided by coverage: three minutes, or FUZZ_SECONDS.
+# Every reader, guided by coverage: two minutes, or FUZZ_SECONDS.
 fuzz: $(VENV)/fuzz-tools
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ_ARGS)
 

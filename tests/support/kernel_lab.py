@@ -14,6 +14,7 @@ import numpy as np
 
 from ganglion.kernels.base import CTYPES, Family, Operand, Variant, render
 from ganglion.kernels.source import prelude
+from ganglion.toolchain.compilers import linking
 
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off",
          "-fno-strict-aliasing"]
@@ -68,10 +69,8 @@ def run(cases: Sequence[Case], compiler: Sequence[str] = tuple(ZIG),
     try:
         (folder / "k.c").write_text(source(cases))
         machine = sorted({f for c in cases for f in MACHINE[c.variant.isa.name]})
-        command = [*compiler, *FLAGS, *machine, *extra_flags, "-shared", "-fPIC",
-                   str(folder / "k.c"), "-o", str(folder / "k.so")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+        _compile([*compiler, *FLAGS, *machine, *extra_flags, "-shared", "-fPIC", "-nostdlib",
+                  str(folder / "k.c"), "-o", str(folder / "k.so")])
         library = ctypes.CDLL(str(folder / "k.so"))
         return [_call(getattr(library, f"call_{k}"), case) for k, case in enumerate(cases)]
     finally:
@@ -125,9 +124,10 @@ def run_program(cases: Sequence[Case], command: Sequence[str],
         calls = ", ".join(f"call_{k}" for k in range(len(cases)))
         text = f"{source(cases)}\nstatic void (*const calls[])(void **) = {{{calls}}};\n{MAIN}"
         (folder / "k.c").write_text(text)
-        compile_ = [*command, *FLAGS, *extra_flags, str(folder / "k.c"), "-o", str(folder / "k")]
-        done = subprocess.run(compile_, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(compile_)}\n{done.stderr}"
+        _compile([*command, *FLAGS, *extra_flags, "-c", str(folder / "k.c"),
+                  "-o", str(folder / "k.o")])
+        static = ["-static"] if any("-linux-musl" in word for word in command) else []
+        _compile([*linking(command), *static, str(folder / "k.o"), "-o", str(folder / "k")])
         layouts = [_record(case) for case in cases]
         (folder / "in").write_bytes(b"".join(record for record, _ in layouts))
         ran = subprocess.run(start(folder / "k", folder / "in", folder / "out"),
@@ -143,6 +143,11 @@ def run_program(cases: Sequence[Case], command: Sequence[str],
         return found
     finally:
         shutil.rmtree(folder)
+
+
+def _compile(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
 
 
 def _record(case: Case) -> tuple[bytes, list[Operand]]:

@@ -13,8 +13,8 @@ from tests.support.kernel_lab import GCC, MACHINE, ZIG, Case, cpu_runs, run, run
 from ganglion.kernels.base import Family
 
 SANITIZED = [*GCC, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-AARCH64 = [*ZIG, "-target", "aarch64-linux-musl", "-mcpu=cortex_a76", "-static"]
-ARM = [*ZIG, "-target", "thumb-linux-musleabihf", "-mcpu=cortex_a7", "-static"]
+AARCH64 = [*ZIG, "-target", "aarch64-linux-musl", "-mcpu=cortex_a76"]
+ARM = [*ZIG, "-target", "thumb-linux-musleabihf", "-mcpu=cortex_a7"]
 WASM = [*ZIG, "-target", "wasm32-wasi", "-mcpu=generic+simd128"]
 
 COMPILERS = ["zig", pytest.param("gcc", marks=pytest.mark.gcc)]

@@ -105,7 +105,7 @@ def firmware(files: Mapping[str, str], target: Target, name: str, function: str,
                *(f"-D{macro}={name}_{symbol}" for macro, symbol in symbols.items()),
                f'-DHEADER="{name}.h"', "-I.", "-idirafter", STUBS, *sources, "board.c",
                "-o", "image.elf"]
-    return build({**files, **stubs(), "board.c": harness, "link.ld": board.script()}, command,
+    return build({**files, **stubs(), "board.c": harness, "link.ld": board.script()}, [command],
                  "image.elf", timeout=timeout)
 
 

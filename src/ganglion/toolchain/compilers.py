@@ -94,7 +94,7 @@ def compile_sources(files: Mapping[str, str], target: Target, *, name: str,
         exports = ("arena_bytes", "state_bytes", "description", "reset", *functions)
         link += [f"-Wl,--export={name}_{symbol}" for symbol in exports]
     command = [*_translation(files, target, cc), *link, "-o", library]
-    made = build({**files, **stubs()}, command, library, timeout=timeout)
+    made = build({**files, **stubs()}, [command], library, timeout=timeout)
     return Compiled({library: made}, library, compiler_version(cc), tuple(command))
 
 
@@ -109,7 +109,7 @@ def stack_frames(files: Mapping[str, str], target: Target, *,
     command = [*_translation(files, target, None), "-c", "-o", "frames.o",
                f"-foptimization-record-file={record}",
                "-foptimization-record-passes=prologepilog"]
-    text = build({**files, **stubs()}, command, record, timeout=timeout).decode()
+    text = build({**files, **stubs()}, [command], record, timeout=timeout).decode()
     return {name: int(nbytes) for name, nbytes in re.findall(
         r"^Name: +StackSize\n(?:DebugLoc:.*\n)?Function: +(\S+)\nArgs:\n.*NumStackBytes: +'(\d+)'",
         text, re.MULTILINE)}
@@ -127,9 +127,16 @@ def stubs() -> dict[str, str]:
     return {f"{STUBS}/{file}": text for file, text in STUB_HEADERS.items()}
 
 
-def build(files: Mapping[str, str], command: Sequence[str], output: str, *,
+def linking(command: Sequence[str]) -> list[str]:
+    """The same compiler's words for what it compiled: without a processor, since zig makes the C
+    library of a program anew for each."""
+    return [word for word in command if not word.startswith("-mcpu")]
+
+
+def build(files: Mapping[str, str], commands: Sequence[Sequence[str]], output: str, *,
           timeout: float = TIMEOUT_SECONDS) -> bytes:
-    """Run a compiler in a fresh folder holding `files`; the bytes of its file `output`.
+    """Run a compiler, once for each command, in a fresh folder holding `files`; the bytes of the
+    file `output`, which the last one makes.
 
     Raises ToolchainError, with the command and what it printed, when it fails, and where there is
     no folder to do it in."""
@@ -137,10 +144,11 @@ def build(files: Mapping[str, str], command: Sequence[str], output: str, *,
         for file, text in files.items():
             (here / file).parent.mkdir(exist_ok=True)
             (here / file).write_text(text, encoding="utf-8", newline="\n")
-        _compile(command, here, timeout)
+        for command in commands:
+            _compile(command, here, timeout)
         if not (here / output).exists():
             raise ToolchainError(f"the compiler ended well but left no {output}: does it take "
-                                 f"gcc's options?\ncommand: {shlex.join(command)}")
+                                 f"gcc's options?\ncommand: {shlex.join(commands[-1])}")
         return (here / output).read_bytes()
 
 

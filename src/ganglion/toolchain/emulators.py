@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -28,6 +29,7 @@ from ganglion.toolchain.compilers import (
     build,
     compile_sources,
     compiler_command,
+    linking,
     run_process,
     working_folder,
 )
@@ -270,18 +272,21 @@ def _program(files: Mapping[str, str], target: Target, name: str, function: str,
              *, sanitize: bool, timeout: float) -> bytes:
     """The network and the harness as one program; a static one where it runs under qemu."""
     harness = (resources.files("ganglion.toolchain") / "harness.c").read_text(encoding="utf-8")
-    command = compiler_command(cc, target)
-    extra: tuple[str, ...] = SANITIZE if sanitize else ()
-    if target.emulator in QEMU:
-        command = [word.replace("-linux-gnu", "-linux-musl") for word in command]
-        extra = ("-static",)
-    sources = sorted(file for file in files if file.endswith(".c"))
+    compiler = compiler_command(cc, target)
+    sanitizers: tuple[str, ...] = SANITIZE if sanitize else ()
+    emulated = target.emulator in QEMU
+    if emulated:
+        compiler = [word.replace("-linux-gnu", "-linux-musl") for word in compiler]
+    sources = sorted({*(file for file in files if file.endswith(".c")), "harness-main.c"})
     symbols = {"RUN": function, "RESET": "reset", "ARENA_BYTES": "arena_bytes",
                "STATE_BYTES": "state_bytes"}
-    command += [*COMMON_FLAGS, *target.machine_flags, *target.flags, *extra,
-                *(f"-D{macro}={name}_{symbol}" for macro, symbol in symbols.items()),
-                f'-DHEADER="{name}.h"', *sources, "harness-main.c", "-o", "program"]
-    return build({**files, "harness-main.c": harness}, command, "program", timeout=timeout)
+    translate = [*compiler, *COMMON_FLAGS, *target.machine_flags, *target.flags, *sanitizers,
+                 *(f"-D{macro}={name}_{symbol}" for macro, symbol in symbols.items()),
+                 f'-DHEADER="{name}.h"', "-c"]
+    link = [*linking(compiler), *sanitizers, *(["-static"] if emulated else []),
+            *(f"{Path(file).stem}.o" for file in sources), "-o", "program"]
+    return build({**files, "harness-main.c": harness}, [*([*translate, s] for s in sources), link],
+                 "program", timeout=timeout)
 
 
 def _run_wasm(module: bytes, name: str, function: str, rows: Rows) -> bytes:
