@@ -105,6 +105,10 @@ class Trainer:
         """The rows of a step."""
         return self._x[0].shape[0]
 
+    def steps_of(self, rows: int) -> int:
+        """The steps of an epoch over so many rows."""
+        return -(-rows // self.batch_size) if self._factors else rows // self.batch_size
+
     @property
     def arena_bytes(self) -> int:
         """Working memory of a step; the other functions take no more."""
@@ -157,8 +161,8 @@ class Trainer:
         """
         arrays = [*listed(self._x, x, "x"), *listed(self._y, y, "y")]
         rows = len(arrays[0])
-        least = 1 if self._factors else self.batch_size
-        if rows < least:
+        if self.steps_of(rows) == 0:
+            least = 1 if self._factors else self.batch_size
             raise DataError(f"{rows} rows; an epoch takes at least {least}: give more, or build "
                             "with sample_weight=True")
         means = []
