@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ganglion.federated.device.codecs import Codec as Codec
     from ganglion.federated.device.codecs import Dense as Dense
     from ganglion.federated.device.codecs import Stochastic as Stochastic
     from ganglion.federated.device.codecs import TopK as TopK
     from ganglion.federated.device.methods import FedAvg as FedAvg
     from ganglion.federated.device.methods import FedNova as FedNova
     from ganglion.federated.device.methods import FedProx as FedProx
+    from ganglion.federated.device.methods import Method as Method
     from ganglion.federated.device.methods import Scaffold as Scaffold
     from ganglion.federated.device.worker import Worker as Worker
     from ganglion.federated.plan import Plan as Plan
@@ -21,22 +23,24 @@ if TYPE_CHECKING:
     from ganglion.federated.rules import Krum as Krum
     from ganglion.federated.rules import Mean as Mean
     from ganglion.federated.rules import Median as Median
+    from ganglion.federated.rules import Rule as Rule
     from ganglion.federated.rules import TrimmedMean as TrimmedMean
     from ganglion.federated.server import Round as Round
     from ganglion.federated.server import Server as Server
     from ganglion.federated.simulation import History as History
+    from ganglion.federated.simulation import Part as Part
     from ganglion.federated.simulation import Simulation as Simulation
     from ganglion.federated.simulation import dirichlet as dirichlet
     from ganglion.federated.simulation import simulate as simulate
 
 PUBLIC = {
-    "device.codecs": ("Dense", "Stochastic", "TopK"),
-    "device.methods": ("FedAvg", "FedNova", "FedProx", "Scaffold"),
+    "device.codecs": ("Codec", "Dense", "Stochastic", "TopK"),
+    "device.methods": ("FedAvg", "FedNova", "FedProx", "Method", "Scaffold"),
     "device.worker": ("Worker",),
     "plan": ("Plan",),
-    "rules": ("ClippedMean", "Krum", "Mean", "Median", "TrimmedMean"),
+    "rules": ("ClippedMean", "Krum", "Mean", "Median", "Rule", "TrimmedMean"),
     "server": ("Round", "Server"),
-    "simulation": ("History", "Simulation", "dirichlet", "simulate"),
+    "simulation": ("History", "Part", "Simulation", "dirichlet", "simulate"),
 }
 """Where each public name lives."""
 
