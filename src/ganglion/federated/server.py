@@ -111,7 +111,10 @@ class Server:
         try:
             answer = Answer.from_bytes(message)
             self._require_sound(client, answer)
-            self._answers[client] = answer, self.plan.up.decode(answer.difference, self._sizes)
+            difference = self.plan.up.decode(answer.difference, self._sizes)
+            if not difference.any():
+                raise DataError("the device sent the model back as it was: it did not learn")
+            self._answers[client] = answer, difference
         except DataError as error:
             self.refuse(client, str(error))
             raise
