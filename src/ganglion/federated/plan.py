@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 
 from ganglion.artifact import Artifact
 from ganglion.errors import DataError
@@ -25,19 +26,20 @@ KINDS: Sequence[tuple[str, type, str]] = (
 class Plan:
     """A run of learning together.
 
-    `step`: what `compile_training` built. `rounds`; `clients_per_round`: how many devices learn in
-    each (None: all); `local_epochs`: how often each goes through its rows; `learning_rate` of the
-    devices (None: the artefact's own); `server_learning_rate`: how far the model follows their
-    mean. `method`: FedAvg, FedProx, Scaffold, FedNova; `rule`: how answers become one. `up`,
-    `down`: the codecs of answers and of tasks. `personal`: patterns of weights that stay on each
-    device, such as "head*", or "statistics" for those of normalisations. `most_norm`: an answer
-    that moves the weights further than so many times the round's median is refused (None: none
-    is). `seed`: of all that is drawn.
+    `step`: what `compile_training` built, or the folder that it was saved in. `rounds`;
+    `clients_per_round`: how many devices learn in each (None: all); `local_epochs`: how often each
+    goes through its rows; `learning_rate` of the devices (None: the artefact's own);
+    `server_learning_rate`: how far the model follows their mean. `method`: FedAvg, FedProx,
+    Scaffold, FedNova; `rule`: how answers become one. `up`, `down`: the codecs of answers and of
+    tasks. `personal`: patterns of weights that stay on each device, such as "head*", or
+    "statistics" for those of normalisations. `most_norm`: an answer that moves the weights further
+    than so many times the round's median is refused (None: none is). `seed`: of all that is
+    drawn.
     Raises DataError for settings that make no sense, for a method that the artefact lacks, and for
     patterns that no weight or every weight has.
     """
 
-    step: Artifact = field(repr=False)
+    step: Artifact | str | Path = field(repr=False)
     rounds: int = 50
     clients_per_round: int | None = None
     local_epochs: int = 1
@@ -73,7 +75,7 @@ class Plan:
     @cached_property
     def trainer(self) -> Trainer:
         """A trainer of the artefact, as it was built."""
-        return self.step.trainer()
+        return self.step.trainer() if isinstance(self.step, Artifact) else Trainer(self.step)
 
     @cached_property
     def shared(self) -> tuple[str, ...]:

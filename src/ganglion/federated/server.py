@@ -4,8 +4,10 @@ Every transport drives this same machine, so the same answers give the same bits
 through Flower, over HTTP.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,17 @@ class Round:
     bytes_down: int
     loss: float
 
+    def to_json(self) -> str:
+        """The account as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Round":
+        """The account that `to_json` wrote."""
+        found = json.loads(text)
+        return cls(**found | {"clients": tuple(found["clients"]),
+                              "refused": {int(c): why for c, why in found["refused"].items()}})
+
 
 @dataclass
 class Server:
@@ -68,7 +81,8 @@ class Server:
         self._open: dict[int, Known] = {}
         self._answers: dict[int, tuple[Answer, Lattice]] = {}
         self._refused: dict[int, str] = {}
-        self._up = self._down = 0
+        self.sent: dict[int, int] = {}
+        self._up = 0
 
     def choose(self) -> list[int]:
         """The devices that are asked in this round."""
@@ -90,7 +104,7 @@ class Server:
         self._open[client] = Known(held.astype(np.int32), common)
         message = Task(self.plan.settings.run, self.number, model, checksum(before.held), whole,
                        control).to_bytes()
-        self._down += len(message)
+        self.sent[client] = self.sent.get(client, 0) + len(message)
         return message
 
     def _coded(self, codec: Codec, goal: Lattice, base: Lattice | NDArray[np.int32] | None,
@@ -118,6 +132,17 @@ class Server:
         except DataError as error:
             self.refuse(client, str(error))
             raise
+
+    def replay(self, client: int, message: bytes | None, refused: str | None, down: int) -> None:
+        """Takes a device's answer of this round a second time, after the server was restarted:
+        `message`, or why there is none, and the bytes that went down to it."""
+        self.task(client)
+        self.sent[client] = down
+        if message is not None:
+            with suppress(DataError):  # as it was refused at first, for the same reason
+                self.receive(client, message)
+        elif refused is not None:
+            self.refuse(client, refused)
 
     def refuse(self, client: int, reason: str) -> None:
         """Counts a device's answer as refused, for this reason."""
@@ -151,10 +176,10 @@ class Server:
             loss = self._move(clients)
             self.known.update({c: self._open[c] for c in clients})
         found = Round(self.number, tuple(clients), dict(sorted(self._refused.items())), self._up,
-                      self._down, loss)
+                      sum(self.sent.values()), loss)
         self.number += 1
         self._open, self._answers, self._refused = {}, {}, {}
-        self._up = self._down = 0
+        self._up, self.sent = 0, {}
         return found
 
     def _drop_far(self) -> None:

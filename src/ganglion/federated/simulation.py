@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -13,6 +15,7 @@ from ganglion.federated.device.lattice import from_lattice
 from ganglion.federated.device.worker import Memory, OutOfStep, Worker, first_memory, rows_of
 from ganglion.federated.plan import Plan
 from ganglion.federated.server import Round, Server
+from ganglion.federated.store import Store
 from ganglion.runtime import Trainer
 from ganglion.runtime.batches import Batch
 from ganglion.tensors import Array
@@ -51,11 +54,13 @@ class Simulation:
     """The devices of a run, and the server they answer to.
 
     `change`: what becomes of a device's answer on its way, (device, message) -> message; tests
-    put attackers there.
+    put attackers there. `run`: a folder that the run is kept in; what is there of the same run is
+    taken up.
     """
 
     def __init__(self, plan: Plan, parts: Sequence[Part],
-                 change: Callable[[int, bytes], bytes] | None = None) -> None:
+                 change: Callable[[int, bytes], bytes] | None = None,
+                 run: Path | None = None) -> None:
         if not parts:
             raise DataError("a run needs at least one device's part: (x, y)")
         self.plan, self.parts, self.change = plan, parts, change
@@ -66,22 +71,38 @@ class Simulation:
         self._threads = min(cpu.usable(), len(parts))
         for _ in range(self._threads):
             self._trainers.put(plan.trainer.another())
+        self.store = None if run is None else Store(run, self.server)
+        self._answered: list[int] = []
+        if self.store is not None:
+            self._memories = {c: Memory.restore(m) for c, m in self.store.memories().items()}
+            self._answered = self.store.resume(self.server)
 
-    def step(self) -> Round:
-        """One round."""
-        clients = self.server.choose()
+    def step(self, validation_data: Part | None = None) -> tuple[Round, Mapping[str, float]]:
+        """One round, and what the model then is on the validation data."""
+        clients = [c for c in self.server.choose() if c not in self._answered]
         tasks = [(c, self.server.task(c)) for c in clients]
         with ThreadPoolExecutor(self._threads) as pool:
-            answers = list(pool.map(lambda item: self._work(*item), tasks))
-        for client, answer in zip(clients, answers):
-            if isinstance(answer, DataError):
-                self.server.refuse(client, str(answer))
-                continue
-            try:
+            for client, answer in zip(clients, pool.map(lambda item: self._work(*item), tasks)):
+                self._take(client, answer)
+        done = self.server.close()
+        figures = {} if validation_data is None else self.evaluate(*validation_data)
+        if self.store is not None:
+            self.store.closed(done, self.server, figures)
+        self._answered = []
+        return done, figures
+
+    def _take(self, client: int, answer: bytes | DataError) -> None:
+        if isinstance(answer, DataError):
+            self.server.refuse(client, str(answer))
+        else:
+            with suppress(DataError):  # the server counts it and says why in the round's account
                 self.server.receive(client, answer)
-            except DataError:  # the server counts it and says why in the round's account
-                continue
-        return self.server.close()
+        if self.store is not None:
+            memory = self._memories.get(client)
+            message, refused = ((None, str(answer)) if isinstance(answer, DataError)
+                                else (answer, None))
+            self.store.answered(client, message, refused, self.server.sent[client],
+                                None if memory is None else memory.save())
 
     def _work(self, client: int, task: bytes) -> bytes | DataError:
         trainer = self._trainers.get()
@@ -123,18 +144,25 @@ class Simulation:
 
 
 def simulate(plan: Plan, parts: Sequence[Part], validation_data: Part | None = None, *,
+             run: str | Path | None = None,
              on_round: Callable[[Round, Mapping[str, float]], None] | None = None,
              change: Callable[[int, bytes], bytes] | None = None) -> History:
     """Runs the plan with one device for each part; the same bits for the same seed.
 
-    `validation_data`: (x, y) that the model is measured on after each round. `on_round`: called
-    with each round's account and figures. `change`: as in `Simulation`. Raises DataError for parts
-    without rows and for what `Plan` and `Server` refuse.
+    `validation_data`: (x, y) that the model is measured on after each round. `run`: a folder that
+    the run is kept in: killed at any moment and called again, it goes on and ends with the bits of
+    the undisturbed run. `on_round`: called with each round's account and figures. `change`: as in
+    `Simulation`. Raises DataError for parts without rows, for a folder that holds another run, and
+    for what `Plan` and `Server` refuse.
     """
-    simulation, history = Simulation(plan, parts, change), History()
-    for _ in range(plan.rounds):
-        done = simulation.step()
-        figures = {} if validation_data is None else simulation.evaluate(*validation_data)
+    simulation = Simulation(plan, parts, change, None if run is None else Path(run))
+    history = History()
+    if simulation.store is not None:
+        for done, found in simulation.store.rounds():
+            history.rounds.append(done)
+            history.figures.append(found)
+    while simulation.server.number < plan.rounds:
+        done, figures = simulation.step(validation_data)
         history.rounds.append(done)
         history.figures.append(figures)
         if on_round is not None:
