@@ -43,6 +43,12 @@ def test_a_run_repeats_with_the_same_bits(settings: dict[str, object]) -> None:
     assert not np.array_equal(first.server.model, other.server.model)
 
 
+def test_a_plan_is_not_used_up_by_a_run() -> None:
+    chosen = plan()
+    assert (fed.simulate(chosen, parts(), TEST).figures
+            == fed.simulate(chosen, parts(), TEST).figures)
+
+
 def test_few_bytes_learn_nearly_as_well() -> None:
     given = parts()
     full = fed.simulate(plan(rounds=15), given, TEST)

@@ -74,7 +74,7 @@ class Plan:
 
     @cached_property
     def trainer(self) -> Trainer:
-        """A trainer of the artefact, as it was built."""
+        """A trainer of the artefact as it was built, which nobody lets learn: `another()` does."""
         return self.step.trainer() if isinstance(self.step, Artifact) else Trainer(self.step)
 
     @cached_property

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Round:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Round":
+    def from_json(cls, text: str) -> Self:
         """The account that `to_json` wrote."""
         found = json.loads(text)
         return cls(**found | {"clients": tuple(found["clients"]),

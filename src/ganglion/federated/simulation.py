@@ -12,7 +12,14 @@ import numpy as np
 from ganglion import cpu
 from ganglion.errors import DataError
 from ganglion.federated.device.lattice import from_lattice
-from ganglion.federated.device.worker import Memory, OutOfStep, Worker, first_memory, rows_of
+from ganglion.federated.device.worker import (
+    Memory,
+    OutOfStep,
+    Worker,
+    first_memory,
+    own_names,
+    rows_of,
+)
 from ganglion.federated.plan import Plan
 from ganglion.federated.server import Round, Server
 from ganglion.federated.store import Store
@@ -68,6 +75,7 @@ class Simulation:
         self._memories: dict[int, Memory] = {}
         self._first = first_memory(plan.settings, plan.trainer)
         self._trainers: SimpleQueue[Trainer] = SimpleQueue()
+        self._judge = plan.trainer.another()
         self._threads = min(cpu.usable(), len(parts))
         for _ in range(self._threads):
             self._trainers.put(plan.trainer.another())
@@ -123,24 +131,24 @@ class Simulation:
     def evaluate(self, x: Batch, y: Batch) -> dict[str, float]:
         """The server's model on these rows."""
         self._load()
-        return self.plan.trainer.evaluate(x, y)
+        return self._judge.evaluate(x, y)
 
     def evaluate_device(self, client: int, x: Batch, y: Batch) -> dict[str, float]:
         """The same with the weights that stay on this device."""
         self._load()
-        own = [t.name for t in self.plan.trainer.state
-               if t.weight and t.name not in self.plan.shared]
+        own = own_names(self._judge.state, self.plan.shared)
         memory = self._memories.get(client, self._first)
-        self.plan.trainer.set_flat(memory.own, own)
-        return self.plan.trainer.evaluate(x, y)
+        self._judge.set_flat(memory.own, own)
+        return self._judge.evaluate(x, y)
 
     def _load(self) -> None:
-        self.plan.trainer.set_flat(from_lattice(self.server.model), self.plan.shared)
+        self._judge.set_flat(from_lattice(self.server.model), self.plan.shared)
 
     def weights(self) -> Mapping[str, Array]:
         """The server's model by name: what `write_back` puts into a network."""
         self._load()
-        return {name: self.plan.trainer.get_weights()[name] for name in self.plan.shared}
+        found = self._judge.get_weights()
+        return {name: found[name] for name in self.plan.shared}
 
 
 def simulate(plan: Plan, parts: Sequence[Part], validation_data: Part | None = None, *,
