@@ -32,8 +32,9 @@ ALLOWED = {
     "artifact": {"ops", "passes", "kernels", "plan", "emit", "toolchain", "runtime"},
     "training": {"data", "formats", "ops", "passes", "artifact", "runtime"},
     "compression": {"ops", "passes", "training", "artifact"},
+    "federated": {"artifact", "runtime"},
     "cli": {"data", "ops", "layers", "formats", "passes", "kernels", "plan", "emit",
-            "toolchain", "runtime", "artifact", "training", "compression"},
+            "toolchain", "runtime", "artifact", "training", "compression", "federated"},
 }
 """What each folder may import besides itself and the leaves."""
 
@@ -63,6 +64,15 @@ def test_the_package_itself_imports_nothing_of_its_own_when_loaded():
 
 def test_the_runtime_needs_numpy_alone():
     for path in (SOURCE / "runtime").glob("*.py"):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert tops - set(sys.stdlib_module_names) <= DEVICE, path
+
+
+def test_a_device_that_learns_with_others_needs_no_more():
+    for path in (SOURCE / "federated" / "device").glob("*.py"):
+        assert rooms_imported(path) <= {"errors", "tensors", "runtime", "federated"}, path
+        inside = {name for name in imported(path) if name.startswith("ganglion.federated.")}
+        assert all(name.startswith("ganglion.federated.device") for name in inside), path
         tops = {name.split(".")[0] for name in imported(path)}
         assert tops - set(sys.stdlib_module_names) <= DEVICE, path
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ganglion import compression as compression
     from ganglion import data as data
     from ganglion import errors as errors
+    from ganglion import federated as federated
     from ganglion import layers as layers
     from ganglion import runtime as runtime
     from ganglion import training as training
@@ -67,7 +68,7 @@ PUBLIC = {
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
 MODULES = {
     **{room: f"ganglion.{room}" for room in
-       ("compression", "data", "errors", "layers", "runtime", "training")},
+       ("compression", "data", "errors", "federated", "layers", "runtime", "training")},
     **{room: f"ganglion.training.{room}" for room in
        ("callbacks", "losses", "metrics", "optimizers", "schedules")}}
 """Public names that are modules themselves."""

@@ -5,6 +5,7 @@ The sets are read where code is built (`toolchain`) and again where it is loaded
 library that needs more than the machine has would kill the process instead of raising an error.
 """
 
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -54,6 +55,13 @@ def name() -> str:
     words += [f"{key.removeprefix('CPU ').removeprefix('cpu ')} {fields[key]}"
               for key in numbers if key in fields]
     return ", ".join(words)
+
+
+def usable() -> int:
+    """CPUs that this process may use, which a container or taskset may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache

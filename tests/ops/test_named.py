@@ -34,9 +34,10 @@ def made(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def exported(tree: ast.Module) -> Iterator[ast.AST]:
-    """The names in `__all__`: of classes, which may be called as an operator is."""
+    """What a module hands out: names of classes, which may be called as an operator is."""
     for statement in tree.body:
-        if isinstance(statement, ast.Assign) and "__all__" in ast.unparse(statement.targets[0]):
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in (
+                "__all__", "PUBLIC"):
             yield from ast.walk(statement.value)
 
 

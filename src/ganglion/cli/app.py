@@ -147,6 +147,9 @@ def compile_training(
     cc: Compiler = None,
     isa: Isas = None,
     seed: Annotated[int, typer.Option(min=0, help="of dropout")] = 0,
+    sample_weight: Annotated[bool, typer.Option(help="a step takes factors for its rows, and "
+                                                "batches that are not full")] = False,
+    correction: Annotated[bool, typer.Option(help="what FedProx and SCAFFOLD need")] = False,
     shape: Shape = None,
     value: Value = None,
     json: Json = False,
@@ -157,7 +160,7 @@ def compile_training(
 
     run(Source(model, shape, value), output,
         Request(target, loss, optimizer, learning_rate, batch_size, trainable, memory, data, name,
-                cc, isa, seed), json)
+                cc, isa, seed, sample_weight, correction), json)
 
 
 @app.command()
@@ -286,6 +289,34 @@ def run(
     from ganglion.cli.run import run as run_network
 
     run_network(build, inputs, output, scale, threads, json)
+
+
+federate = typer.Typer(no_args_is_help=True, help="Devices that learn one network together.")
+app.add_typer(federate, name="federate")
+Run = Annotated[Path | None, typer.Option(help="the folder of the run, taken up from")]
+
+
+@federate.command("simulate")
+def federate_simulate(
+    plan: Annotated[Path, typer.Argument(help="what the run is: plan.toml")],
+    run: Run = None,
+    json: Json = False,
+) -> None:
+    """Run a plan on this machine, with all its devices."""
+    from ganglion.cli.federate import run_simulation
+
+    run_simulation(plan, run, json)
+
+
+@federate.command("report")
+def federate_report(
+    run: Annotated[Path, typer.Argument(help="the folder that a run is kept in")],
+    json: Json = False,
+) -> None:
+    """Show what the rounds of a run came to: figures, bytes, refused answers."""
+    from ganglion.cli.federate import run_report
+
+    run_report(run, json)
 
 
 @app.command()

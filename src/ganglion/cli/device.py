@@ -32,6 +32,8 @@ class Request:
     cc: str | None
     isas: list[str] | None
     seed: int
+    sample_weight: bool
+    correction: bool
 
 
 def run(source: Source, output: Path, chosen: Request, as_json: bool) -> None:
@@ -46,7 +48,7 @@ def run(source: Source, output: Path, chosen: Request, as_json: bool) -> None:
         optimizer=with_rate(chosen.optimizer, chosen.learning_rate), batch_size=chosen.batch_size,
         trainable=selection(chosen.trainable), memory_bytes=chosen.memory_bytes, seed=chosen.seed,
         calibration=None if pairs is None else (pairs.x, pairs.y), name=chosen.name, cc=chosen.cc,
-        isas=chosen.isas)
+        isas=chosen.isas, sample_weight=chosen.sample_weight, correction=chosen.correction)
     artifact.save(output)
     taken = footprint(artifact)
     if as_json:

@@ -1,11 +1,12 @@
 """Progress bars on standard error, fed by training's callbacks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.progress import Progress, TaskID
 
 from ganglion.cli.show import plain, progress
+from ganglion.federated.server import Round
 from ganglion.training.callbacks import Callback, Logs, Run
 
 
@@ -27,10 +28,26 @@ class Bars:
         """A bar over the epochs of one training run, to be given to `fit` as a callback."""
         return EpochBar(self._progress, self._progress.add_task(description, total=count, note=""))
 
+    def rounds(self, description: str, count: int) -> "RoundBar":
+        """A bar over the rounds of learning together."""
+        return RoundBar(self._progress, self._progress.add_task(description, total=count, note=""))
+
     def stages(self, description: str, names: Sequence[str]) -> "StageBar":
         """A bar over named stages; the caller says when one is done."""
         task = self._progress.add_task(description, total=len(names), note=names[0])
         return StageBar(self._progress, task, names)
+
+
+class RoundBar:
+    """Moves by one a round and shows the latest figures."""
+
+    def __init__(self, shown: Progress, task: TaskID) -> None:
+        self._progress, self._task = shown, task
+
+    def done(self, done: Round, figures: Mapping[str, float]) -> None:
+        """A round is closed."""
+        note = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self._progress.update(self._task, completed=done.number + 1, note=plain(note))
 
 
 class EpochBar(Callback):

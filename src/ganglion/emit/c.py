@@ -124,8 +124,9 @@ def describe(plan: Plan) -> dict[str, object]:
         "name": plan.name, "version": DESCRIPTION_VERSION, "digest": plan.digest,
         "inputs": [_port(p) for p in plan.inputs], "outputs": [_port(p) for p in plan.outputs],
         "state": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape),
-                   "order": list(t.order), "offset": t.offset, **({"weight": True} if t.weight
-                                                                  else {})} for t in plan.state]}
+                   "order": list(t.order), "offset": t.offset,
+                   **{role: True for role in ("weight", "statistic") if getattr(t, role)}}
+                  for t in plan.state]}
     if plan.entries:
         found["entries"] = {e.name: {"inputs": [_port(p) for p in e.inputs],
                                      "outputs": [_port(p) for p in e.outputs],

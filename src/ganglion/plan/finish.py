@@ -187,9 +187,10 @@ def _state(lowerer: Lowerer, model: ir.Model) -> tuple[tuple[StateTensor, ...], 
         order = view.order() if view.strides != dense_strides(
             view.shape, row_major(len(view.shape))) else row_major(len(view.shape))
         data = as_constant(binding.input, np.ascontiguousarray(array.transpose(order))).data
-        weight = named[binding.input].metadata_props.get(marks.WEIGHT) == "true"
+        marked = named[binding.input].metadata_props
         found.append(StateTensor(binding.input, view.dtype, view.shape, order, offset, data,
-                                 weight))
+                                 marked.get(marks.WEIGHT) == "true",
+                                 marked.get(marks.STATISTIC) == "true"))
         offset += aligned(len(data))
     return tuple(found), offset
 

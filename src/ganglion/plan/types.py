@@ -30,7 +30,8 @@ class StateTensor:
     """A tensor that lives between calls: bytes [offset, offset + nbytes) of the state block.
 
     `order`: its axes as they lie in memory, outermost first. `weight`: whether it is a weight of
-    the network, which a deployed build takes over.
+    the network, which a deployed build takes over; `statistic`: whether that is a running
+    statistic, which batches move and not gradients.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StateTensor:
     offset: int
     initial: bytes
     weight: bool = False
+    statistic: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class StateTensor:
     """A tensor that lives between calls, at `offset` bytes into the state block.
 
     `order`: its axes as they lie in memory, outermost first. `weight`: whether it is a weight of
-    the network.
+    the network; `statistic`: whether that is a running statistic, which batches move and not
+    gradients.
     """
 
     name: str
@@ -54,6 +55,7 @@ class StateTensor:
     offset: int
     order: tuple[int, ...]
     weight: bool = False
+    statistic: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -148,7 +150,7 @@ def _state(raw: Mapping[str, object]) -> StateTensor:
     if sorted(order) != list(range(len(shape))):
         raise ValueError(f"order {order} names not every axis of shape {shape}")
     return StateTensor(str(raw["name"]), _dtype(raw["dtype"]), shape, int(str(raw["offset"])),
-                       order, raw.get("weight") is True)
+                       order, raw.get("weight") is True, raw.get("statistic") is True)
 
 
 def _dtype(raw: object) -> np.dtype[np.generic]:

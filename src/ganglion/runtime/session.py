@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ganglion import cpu
 from ganglion.errors import DataError
 from ganglion.runtime.arrays import Given, arrange, convert, dequantize, quantize
 from ganglion.runtime.binding import BINDING, Core, core_of
@@ -62,6 +63,11 @@ class Session:
     def name(self) -> str:
         """The network's C name."""
         return self._loaded.description.name
+
+    @property
+    def digest(self) -> str:
+        """Names the Model that it was built from: SHA-256, as hexadecimal digits."""
+        return self._loaded.description.digest
 
     @property
     def description(self) -> Mapping[str, object]:
@@ -183,7 +189,7 @@ def _common_rows(ports: Sequence[Port], arrays: Sequence[Array]) -> int:
 def _run_rows(core: Core, inputs: tuple[Array, ...], outputs: tuple[Array, ...], rows: int,
               threads: int | None) -> None:
     """All rows, over threads where the first ones say that it is worth it."""
-    available = _usable_cpus() if threads is None else threads
+    available = cpu.usable() if threads is None else threads
     done, took, tried = 0, 0.0, 1
     while done < rows and took < WORTH_SECONDS / 4:
         until = min(rows, done + tried)
@@ -211,13 +217,6 @@ def _spread(core: Core, inputs: tuple[Array, ...], outputs: tuple[Array, ...], s
                   for first, last in pairwise(bounds)]
         for part in ranges:
             part.result()
-
-
-def _usable_cpus() -> int:
-    """CPUs that this process may use, which a container or taskset may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _checked(threads: int | None) -> int | None:

@@ -1,6 +1,7 @@
 """Calls that share state: a recurrent network step by step, a training step after another."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,6 +80,22 @@ class Stream:
         tensor = self._tensor(name)
         port = Port(name, tensor.dtype, tensor.shape)
         tensor.view(self._state)[...] = convert(port, value, False)
+
+    def gather(self, names: Sequence[str]) -> Array:
+        """The numbers of these tensors of the state, float32 [n], one behind the other."""
+        views = [self._tensor(name).view(self._state).reshape(-1) for name in names]
+        return np.concatenate([*views, np.zeros(0, np.float32)], dtype=np.float32)
+
+    def scatter(self, names: Sequence[str], numbers: Array) -> None:
+        """Puts `numbers`, float32 [n], where `gather` took them from. Raises DataError, and changes
+        nothing, for another count of numbers."""
+        tensors = [self._tensor(name) for name in names]
+        sizes = [math.prod(t.shape) for t in tensors]
+        if numbers.shape != (sum(sizes),):
+            raise DataError(f"numbers of shape {list(numbers.shape)} for {len(tensors)} tensors "
+                            f"that hold {sum(sizes)}")
+        for tensor, part in zip(tensors, np.split(numbers, np.cumsum(sizes)[:-1])):
+            tensor.view(self._state)[...] = part.reshape(tensor.shape)
 
     def copied(self) -> NDArray[np.uint8]:
         """A copy of the whole state, for `put`."""

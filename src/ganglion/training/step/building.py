@@ -27,6 +27,7 @@ from ganglion.ops.values import static_shape
 from ganglion.training.losses import Loss
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.step.batch import fix_batch
+from ganglion.training.step.correction import keep_corrections
 from ganglion.training.step.differentiate import gradients
 from ganglion.training.step.modes import enter_training
 from ganglion.training.step.selection import Selection, select
@@ -39,18 +40,22 @@ from ganglion.training.step.weights import (
     trainable,
 )
 
+SAMPLE_WEIGHT = "sample_weight."
+"""What stands before an output's name in that of the factors of its rows."""
+
 
 def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, rows: int, *,
                seed: int = 0, predictions: bool = True,
                masks: Mapping[str, Array] | None = None, chosen: Selection = None,
-               weight_ranks: Sequence[int] = ()) -> ir.Model:
+               weight_ranks: Sequence[int] = (), corrected: bool = False) -> ir.Model:
     """Forward in training mode, loss, backward, update, for a batch of `rows`.
 
     `losses`: one for each output of the Model; the step's loss is their sum plus the penalties.
     `weight_ranks`: for sample weights, their number of dimensions for each output: 1 for one
     weight a row.
     `masks`: weight name -> 0/1 array of its shape; the weight is multiplied by it in every step.
-    Without one, the zeros of a pruned weight stay zero.
+    Without one, the zeros of a pruned weight stay zero. `corrected`: keep what
+    the function `correct` needs (`training.step.correction`).
     `chosen`: what is trained (`training.step.selection`); other weights are constants of the step.
     Raises ModelError when the network cannot be trained (`require_trainable`) or nothing in it is
     trainable, UnsupportedOp when a node has no gradient, DataError for masks that do not fit.
@@ -80,6 +85,8 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
         state.adopt(weight)
     for (weight, _), updated in zip(pairs, optimizer.apply(state, pairs, rate)):
         state.becomes(weight, _masked(g, weight, updated, masks or {}))
+    if corrected:
+        keep_corrections(state, [w for w, _ in pairs])
     _check_masks(masks or {}, [w for w, _ in pairs])
     outputs = list(copy.graph.outputs)
     copy.graph.outputs.clear()
@@ -167,7 +174,7 @@ def _sample_weights(g: GraphBuilder, predicted: Sequence[ir.Value],
                     ranks: Sequence[int]) -> list[ir.Value | None]:
     if not ranks:
         return [None] * len(predicted)
-    return [g.input(f"sample_weight.{p.name}", ir.DataType.FLOAT, static_shape(p)[:rank])
+    return [g.input(f"{SAMPLE_WEIGHT}{p.name}", ir.DataType.FLOAT, static_shape(p)[:rank])
             for p, rank in zip(predicted, ranks)]
 
 
