@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ganglion.federated.simulation import Simulation as Simulation
     from ganglion.federated.simulation import dirichlet as dirichlet
     from ganglion.federated.simulation import simulate as simulate
+    from ganglion.federated.store import read_rounds as read_rounds
 
 PUBLIC = {
     "device.codecs": ("Codec", "Dense", "Stochastic", "TopK"),
@@ -41,6 +42,7 @@ PUBLIC = {
     "rules": ("ClippedMean", "Krum", "Mean", "Median", "Rule", "TrimmedMean"),
     "server": ("Round", "Server"),
     "simulation": ("History", "Part", "Simulation", "dirichlet", "simulate"),
+    "store": ("read_rounds",),
 }
 """Where each public name lives."""
 
