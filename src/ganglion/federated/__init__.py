@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ganglion.federated.device.codecs import Dense as Dense
     from ganglion.federated.device.codecs import Stochastic as Stochastic
     from ganglion.federated.device.codecs import TopK as TopK
+    from ganglion.federated.device.light import Key as Key
+    from ganglion.federated.device.light import Link as Link
+    from ganglion.federated.device.light import take_part as take_part
     from ganglion.federated.device.methods import FedAvg as FedAvg
     from ganglion.federated.device.methods import FedNova as FedNova
     from ganglion.federated.device.methods import FedProx as FedProx
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 PUBLIC = {
     "device.codecs": ("Codec", "Dense", "Stochastic", "TopK"),
+    "device.light": ("Key", "Link", "take_part"),
     "device.methods": ("FedAvg", "FedNova", "FedProx", "Method", "Scaffold"),
     "device.worker": ("Worker",),
     "plan": ("Plan",),

@@ -122,6 +122,11 @@ class Host:
         """Whether all rounds are done."""
         return self.server is not None and self.server.number >= self.plan.rounds
 
+    def status(self) -> dict[str, int | None]:
+        """How far the run is: rounds planned and done, devices that joined, answers too late."""
+        return {"rounds": self.plan.rounds, "joined": len(self.register.rows()),
+                "round": None if self.server is None else self.server.number, "late": self.late}
+
     def join(self, client: int, body: bytes) -> bytes:
         """What a device that joins gets to know. Raises DataError for another artefact, a part
         without rows, and a device that comes when the run has begun without it."""

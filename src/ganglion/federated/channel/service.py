@@ -1,7 +1,7 @@
 """The run as a web service: Starlette and uvicorn around a `Host`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,43 +30,38 @@ def application(host: Host) -> "Starlette":
         raise ToolchainError("serving a run needs Starlette and uvicorn: pip install "
                              "'ganglion[federated]'") from error
 
-    async def admitted(request: "Request") -> tuple[int, bytes] | Response:
-        body = await _body(request)
-        if body is None:
-            return Response("a message larger than any model", 413)
+    async def join(client: int, body: bytes) -> Response:
         try:
-            return host.register.admit(request.headers.get("g", ""), request.url.path, body), body
-        except Stale as error:
-            return Response(str(error.last), 409)
-        except TrustError as error:
-            return Response(str(error), 401)
-
-    async def join(request: "Request") -> Response:
-        found = await admitted(request)
-        if isinstance(found, Response):
-            return found
-        try:
-            return Response(host.join(*found))
+            return Response(host.join(client, body))
         except DataError as error:
             return Response(str(error), 400)
 
-    async def work(request: "Request") -> Response:
-        found = await admitted(request)
-        if isinstance(found, Response):
-            return found
-        task = await host.work(*found)
+    async def work(client: int, body: bytes) -> Response:
+        task = await host.work(client, body)
         if task is None:
             return Response(status_code=410 if host.over else 204)
         return Response(task)
 
-    async def status(request: "Request") -> Response:
-        server = host.server
-        return JSONResponse({"rounds": host.plan.rounds, "late": host.late,
-                             "joined": len(host.register.rows()),
-                             "round": None if server is None else server.number})
+    def admitted(then: Callable[[int, bytes], Awaitable[Response]]
+                 ) -> Callable[["Request"], Awaitable[Response]]:
+        async def answer(request: "Request") -> Response:
+            body = await _body(request)
+            if body is None:
+                return Response("a message larger than any model", 413)
+            try:
+                client = host.register.admit(request.headers.get("g", ""), request.url.path, body)
+            except Stale as error:
+                return Response(str(error.last), 409)
+            except TrustError as error:
+                return Response(str(error), 401)
+            return await then(client, body)
+        return answer
 
-    return Starlette(routes=[Route("/join", join, methods=["POST"]),
-                             Route("/work", work, methods=["POST"]),
+    async def status(request: "Request") -> Response:
+        return JSONResponse(host.status())
+
+    return Starlette(routes=[Route("/join", admitted(join), methods=["POST"]),
+                             Route("/work", admitted(work), methods=["POST"]),
                              Route("/status", status)])
 
 
