@@ -70,7 +70,7 @@ def test_the_runtime_needs_numpy_alone():
 
 def test_a_device_that_learns_with_others_needs_no_more():
     for path in (SOURCE / "federated" / "device").glob("*.py"):
-        assert rooms_imported(path) <= {"errors", "tensors", "runtime", "federated"}, path
+        assert rooms_imported(path) <= {"errors", "files", "tensors", "runtime", "federated"}, path
         inside = {name for name in imported(path) if name.startswith("ganglion.federated.")}
         assert all(name.startswith("ganglion.federated.device") for name in inside), path
         tops = {name.split(".")[0] for name in imported(path)}

@@ -63,3 +63,18 @@ def test_a_folder_without_a_run_is_said(ganglion, tmp_path):
     done = ganglion("federate", "report", tmp_path)
     assert done.code == 2
     assert "holds no run" in done.err
+
+
+def test_a_run_is_served_over_tls_unless_the_user_says_otherwise(ganglion, plan, tmp_path):
+    done = ganglion("federate", "serve", plan, "--run", tmp_path / "live", "--devices", 2)
+    assert done.code == 2
+    assert "--certificate and --key, or --plain" in " ".join(done.err.split())
+
+
+def test_a_key_is_for_its_owner_and_not_overwritten(ganglion, tmp_path):
+    done = ganglion("federate", "enroll", tmp_path / "live", "cam-1", "-o", tmp_path / "key")
+    assert done.code == 0
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    again = ganglion("federate", "enroll", tmp_path / "live", "cam-2", "-o", tmp_path / "key")
+    assert again.code == 2
+    assert "exists already" in again.err

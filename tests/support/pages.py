@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def blocks(page: Path) -> list[Block]:
     starts = [(found, text[:found.start()].count("\n") + 1) for found in FENCE.finditer(text)]
     return [Block(found[1], found[2], f"{page.name}, line {line}") for found, line in starts]
 
+OURS = "import sys; from ganglion.cli.app import call; sys.exit(call(sys.argv[1:]))"
+"""The command line in a process of its own."""
+
 
 def run_blocks(page: Path) -> None:
     """Runs a page's blocks in the working folder, the Python ones in one namespace."""
@@ -49,8 +53,7 @@ def run_blocks(page: Path) -> None:
         if block.language == "python":
             exec(compile(block.text, block.where, "exec"), names)
         elif block.language == "sh":
-            for line in block.text.splitlines():
-                run_line(line, block.where)
+            run_lines(block)
         elif block.language == "c":
             save_c(block)
 
@@ -60,6 +63,23 @@ def save_c(block: Block) -> None:
     named = re.match(r"/\* (\w+\.c)\b", block.text)
     assert named, f"{block.where}: a block of C starts with a comment naming its file"
     Path(named[1]).write_text(block.text, encoding="utf-8")
+
+
+def run_lines(block: Block) -> None:
+    """A shell block: its lines in turn, those that end in & side by side until `wait`."""
+    with ExitStack() as stack:
+        beside: list[subprocess.Popen[bytes]] = []
+        for line in block.text.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[-1:] == ["&"]:
+                assert words[0] == "ganglion", f"{block.where}: {line}"
+                beside.append(stack.enter_context(subprocess.Popen(
+                    [sys.executable, "-c", OURS, *words[1:-1]])))
+                stack.callback(beside[-1].kill)
+            elif words == ["wait"]:
+                assert [process.wait(120) for process in beside] == [0] * len(beside), block.where
+            else:
+                run_line(line, block.where)
 
 
 def run_line(line: str, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ganglion import __version__
+from ganglion.cli.federate_app import federate
 from ganglion.cli.show import complain, say
 from ganglion.errors import GanglionError, ToolchainError, visible
 
@@ -291,32 +292,7 @@ def run(
     run_network(build, inputs, output, scale, threads, json)
 
 
-federate = typer.Typer(no_args_is_help=True, help="Devices that learn one network together.")
 app.add_typer(federate, name="federate")
-Run = Annotated[Path | None, typer.Option(help="the folder of the run, taken up from")]
-
-
-@federate.command("simulate")
-def federate_simulate(
-    plan: Annotated[Path, typer.Argument(help="what the run is: plan.toml")],
-    run: Run = None,
-    json: Json = False,
-) -> None:
-    """Run a plan on this machine, with all its devices."""
-    from ganglion.cli.federate import run_simulation
-
-    run_simulation(plan, run, json)
-
-
-@federate.command("report")
-def federate_report(
-    run: Annotated[Path, typer.Argument(help="the folder that a run is kept in")],
-    json: Json = False,
-) -> None:
-    """Show what the rounds of a run came to: figures, bytes, refused answers."""
-    from ganglion.cli.federate import run_report
-
-    run_report(run, json)
 
 
 @app.command()

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ganglion.federated.device.codecs import Dense as Dense
     from ganglion.federated.device.codecs import Stochastic as Stochastic
     from ganglion.federated.device.codecs import TopK as TopK
+    from ganglion.federated.device.light import Key as Key
+    from ganglion.federated.device.light import Link as Link
+    from ganglion.federated.device.light import take_part as take_part
     from ganglion.federated.device.methods import FedAvg as FedAvg
     from ganglion.federated.device.methods import FedNova as FedNova
     from ganglion.federated.device.methods import FedProx as FedProx
@@ -32,15 +35,18 @@ if TYPE_CHECKING:
     from ganglion.federated.simulation import Simulation as Simulation
     from ganglion.federated.simulation import dirichlet as dirichlet
     from ganglion.federated.simulation import simulate as simulate
+    from ganglion.federated.store import read_rounds as read_rounds
 
 PUBLIC = {
     "device.codecs": ("Codec", "Dense", "Stochastic", "TopK"),
+    "device.light": ("Key", "Link", "take_part"),
     "device.methods": ("FedAvg", "FedNova", "FedProx", "Method", "Scaffold"),
     "device.worker": ("Worker",),
     "plan": ("Plan",),
     "rules": ("ClippedMean", "Krum", "Mean", "Median", "Rule", "TrimmedMean"),
     "server": ("Round", "Server"),
     "simulation": ("History", "Part", "Simulation", "dirichlet", "simulate"),
+    "store": ("read_rounds",),
 }
 """Where each public name lives."""
 

@@ -10,22 +10,20 @@ method, a rule and a codec are a name, or a table of a name and settings:
 """
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ganglion.errors import DataError
 from ganglion.federated import rules
-from ganglion.federated.device import codecs, methods
+from ganglion.federated.device.naming import MAKERS as DEVICE_MAKERS
+from ganglion.federated.device.naming import Makers, made, require_known
 from ganglion.federated.plan import KINDS, Plan
 
 MOST_BYTES = 1 << 20
 """Of a plan's file."""
-MAKERS: Mapping[str, type] = {made.__name__.lower(): made for made in (
-    codecs.Dense, codecs.Stochastic, codecs.TopK, methods.FedAvg, methods.FedProx,
-    methods.Scaffold, methods.FedNova, rules.Mean, rules.Median, rules.TrimmedMean, rules.Krum,
-    rules.ClippedMean)}
+MAKERS: Makers = {**DEVICE_MAKERS, ** {rule.__name__.lower(): rule for rule in (
+    rules.Mean, rules.Median, rules.TrimmedMean, rules.Krum, rules.ClippedMean)}}
 """What a name in the file stands for."""
 
 
@@ -47,10 +45,10 @@ def read_plan(path: Path) -> tuple[Plan, Simulated | None]:
     if not isinstance(artefact, str):
         raise DataError(f"{path}: artefact={artefact!r}: expected the folder that `ganglion "
                         "compile-training` wrote")
-    known = {f.name: f for f in fields(Plan) if f.name != "step"}
-    _require_known(path, found, known)
-    made = {name: _made(path, name, found[name]) for name, _, _ in KINDS if name in found}
-    plan = Plan(path.parent / artefact, **found | made)
+    require_known(found, [f.name for f in fields(Plan) if f.name != "step"], str(path))
+    things = {name: made(found[name], f"{path}: {name}", MAKERS)
+              for name, _, _ in KINDS if name in found}
+    plan = Plan(path.parent / artefact, **found | things)
     return plan, None if simulation is None else _simulated(path, simulation)
 
 
@@ -65,38 +63,15 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is no TOML file: {error}") from error
 
 
-def _require_known(path: Path, given: Mapping[str, object], known: Mapping[str, object]) -> None:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise DataError(f"{path}: there is no setting {unknown[0]!r}; there are "
-                        f"{', '.join(sorted(known))}")
-
-
-def _made(path: Path, setting: str, given: object) -> object:
-    table = {"name": given} if isinstance(given, str) else given
-    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
-        raise DataError(f"{path}: {setting}={given!r}: expected a name, or a table with one")
-    settings = dict(table)
-    name = settings.pop("name")
-    if name not in MAKERS:
-        raise DataError(f"{path}: {setting}={name!r}: unknown; there are "
-                        f"{', '.join(sorted(MAKERS))}")
-    maker = MAKERS[name]
-    _require_known(path, settings, {f.name: f for f in fields(maker)})
-    if "values" in settings:
-        settings["values"] = _made(path, f"{setting}.values", settings["values"])
-    return maker(**settings)
-
-
 def _simulated(path: Path, given: object) -> Simulated:
     if not isinstance(given, dict) or not isinstance(given.get("data"), str):
         raise DataError(f"{path}: [simulation] needs data, an .npz with x and y")
-    _require_known(path, given, {f.name: f for f in fields(Simulated)})
-    made = Simulated(**given | {"data": path.parent / given["data"]})
-    if not isinstance(made.devices, int) or made.devices < 1:
-        raise DataError(f"{path}: devices={made.devices!r}: expected a whole number from 1 up")
-    if not isinstance(made.alpha, int | float) or not 0 < made.alpha < float("inf"):
-        raise DataError(f"{path}: alpha={made.alpha!r}: expected a finite number above 0")
-    return made
+    require_known(given, [f.name for f in fields(Simulated)], f"{path}: [simulation]")
+    found = Simulated(**given | {"data": path.parent / given["data"]})
+    if not isinstance(found.devices, int) or found.devices < 1:
+        raise DataError(f"{path}: devices={found.devices!r}: expected a whole number from 1 up")
+    if not isinstance(found.alpha, int | float) or not 0 < found.alpha < float("inf"):
+        raise DataError(f"{path}: alpha={found.alpha!r}: expected a finite number above 0")
+    return found
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from ganglion.federated.device.codecs import Codec, Dense
 from ganglion.federated.device.lattice import MOST, STEPS, Lattice, from_lattice, to_lattice
 from ganglion.federated.device.messages import Answer, Task, checksum, draws
 from ganglion.federated.device.methods import Method
+from ganglion.federated.device.naming import made, table
 from ganglion.runtime import StateTensor, Trainer
 from ganglion.runtime.batches import Batch
 
@@ -39,6 +42,25 @@ class Settings:
     epochs: int
     learning_rate: float
     seed: int
+
+    def to_json(self) -> str:
+        """All of it as text, for the wire."""
+        return json.dumps({**{f.name: getattr(self, f.name) for f in fields(self)},
+                           "run": self.run.hex(), **{name: table(getattr(self, name))
+                                                     for name in ("method", "up", "down")}})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Raises DataError for what `to_json` of this version does not write."""
+        try:
+            found = json.loads(text)
+            return cls(**found | {"run": bytes.fromhex(found["run"]),
+                                  "shared": tuple(found["shared"]),
+                                  **{name: made(found[name], name)
+                                     for name in ("method", "up", "down")}})
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"the server's settings are none of this version's ({error}): update "
+                            "the device or the server") from error
 
 
 @dataclass

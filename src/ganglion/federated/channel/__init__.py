@@ -1,0 +1,1 @@
+"""A run over HTTP(S): the server's end of `device.light`."""
