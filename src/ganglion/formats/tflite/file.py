@@ -64,6 +64,7 @@ class Tensor:
     """One tensor. `shape` is None where it is only known when running; `data` of constants only.
 
     int4 constants are widened to int8. `declared`: the number of the element type in the file.
+    `signature`: the shape with -1 for each open size, empty where none is open.
     """
 
     index: int
@@ -72,6 +73,7 @@ class Tensor:
     shape: tuple[int, ...] | None
     quantization: Quantization | None
     data: np.ndarray | None
+    signature: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> ir.DataType:
@@ -189,17 +191,20 @@ def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
         raise ModelError(f"{owner} has {table.array('shape').size} axes, expected at most "
                          f"{MAX_AXES}")
     shape, signature = table.integers("shape"), table.integers("shape_signature")
+    declared, stored = table.integer("type"), buffers[place]
+    if -1 in shape and not stored.size:
+        shape, signature = tuple(1 if d == -1 else d for d in shape), shape
     if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise ModelError(f"{owner} has the shape {list(shape)}; dimensions must not be negative, "
                          f"and their product at most {MAX_ELEMENTS}")
-    declared, stored = table.integer("type"), buffers[place]
     data = None
     if stored.size and declared in TYPES and not table.integer("is_variable"):
         data = (_constant(owner, TYPES[declared], shape, stored) if sparse is None else
                 _written_out(owner, sparse, TYPES[declared], shape, stored))
     known = not any(d < 0 for d in signature) or data is not None
     return Tensor(index, name, declared, shape if known or _one_batch(shape, signature) else None,
-                  _quantization(owner, table, declared, shape, data), data)
+                  _quantization(owner, table, declared, shape, data), data,
+                  () if known else signature)
 
 
 def _one_batch(shape: tuple[int, ...], signature: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ QuantizeLinear behind it, as `compression.quantize` writes them. See docs/tflite
 
 import difflib
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -24,6 +25,7 @@ from ganglion.ops import marks
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.infer import infer_model
+from ganglion.ops.shapes import Shapes, chosen, require_inputs
 from ganglion.ops.values import static_shape
 
 MAX_FILE_BYTES = 1 << 32
@@ -32,25 +34,29 @@ MAX_FOLDED = 1 << 16
 """Elements that an operator on constants may give to be computed at once (shapes are small)."""
 
 
-def load_tflite(path: Path | str, limits: Limits = DEFAULT) -> ir.Model:
+def load_tflite(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | None = None
+                ) -> ir.Model:
     """Reads a .tflite file as a Model of opset 21, every value with its dtype and shape.
 
-    Shapes are those of the file; an open batch is 1. int8 and uint8 inputs and outputs stay what
-    they are, their scale and zero point in the metadata. Only the first subgraph is read.
+    Shapes are those of the file, open sizes those of `shapes`; an open batch that is not chosen is
+    the file's note of it. int8 and uint8 inputs and outputs stay what they are, their scale and
+    zero point in the metadata. Only the first subgraph is read.
 
-    Raises ModelError for a damaged file or an inconsistent network, UnsupportedOp naming the
-    operator that cannot be read, TrustError for a file that unfolds beyond `limits`.
+    Raises ModelError for a damaged file, an inconsistent network or shapes that do not fit,
+    UnsupportedOp naming the operator that cannot be read, TrustError for a file that unfolds
+    beyond `limits`.
     """
     path = Path(path)
     data = read_regular(path, ModelError, MAX_FILE_BYTES)
-    return convert(read_network(data, limits), path.stem, limits)
+    return convert(read_network(data, limits), path.stem, limits, shapes or {})
 
 
-def convert(network: Network, name: str, limits: Limits = DEFAULT) -> ir.Model:
+def convert(network: Network, name: str, limits: Limits, shapes: Shapes) -> ir.Model:
     """The network as a Model. Raises as `load_tflite`."""
     values = Values(GraphBuilder(name), network)
+    require_inputs(shapes, [network.tensors[index].name for index in network.inputs])
     for index in network.inputs:
-        _input(values, network.tensors[index])
+        _input(values, network.tensors[index], shapes)
     _check_operators(values)
     for operator in network.operators:
         _convert(values, operator)
@@ -79,16 +85,30 @@ def _check_operators(values: Values) -> None:
         f"{', '.join(sorted(ROWS))}")
 
 
-def _input(values: Values, tensor: Tensor) -> None:
-    if tensor.shape is None:
-        raise ModelError(f"input {tensor.name!r} has no fixed shape; convert the network with the "
-                         "sizes that it will get")
+def _input(values: Values, tensor: Tensor, shapes: Shapes) -> None:
     if tensor.index in values.made or tensor.data is not None:
         raise ModelError(f"input {tensor.name!r} is named twice or holds constant data")
     dtype = ir.DataType.FLOAT if tensor.dtype == ir.DataType.FLOAT16 else tensor.dtype
-    value = values.g.input(tensor.name, dtype, tensor.shape)
+    value = values.g.input(tensor.name, dtype, _sizes(tensor, shapes.get(tensor.name)))
     _describe(value, tensor.quantization)
     values.made[tensor.index] = value
+
+
+def _sizes(tensor: Tensor, given: Sequence[int | None] | None) -> list[int]:
+    """The sizes of an input: the file's, and for those that it leaves open the caller's."""
+    declared = tensor.signature or tensor.shape or ()
+    sizes = [None if d == -1 else d for d in declared]
+    if given is not None:
+        sizes = chosen(tensor.name, sizes, given)
+    # A batch that nobody chose is that which the file notes, mostly one row.
+    if tensor.shape is not None and sizes[:1] == [None]:
+        sizes[0] = tensor.shape[0]
+    fixed = [n for n in sizes if n is not None]
+    if len(fixed) < len(sizes):
+        raise ModelError(f"input {tensor.name!r} has no fixed shape, {list(declared)}: give the "
+                         f"sizes that are -1, load(path, shapes={{{tensor.name!r}: [...]}}) or "
+                         f"--shape {tensor.name}=...")
+    return fixed
 
 
 def _output(values: Values, tensor: Tensor) -> None:

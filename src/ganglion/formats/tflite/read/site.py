@@ -272,8 +272,10 @@ class Site:
         wanted = ir.DataType.FLOAT if tensor.dtype == ir.DataType.FLOAT16 else tensor.dtype
         if y.dtype != wanted:
             raise self.error(f"gives {y.dtype} for its output {tensor.name!r}, declared {wanted}")
-        if tensor.shape is not None and not _fits(static_shape(y), tensor.shape):
-            raise self.error(f"gives the shape {list(static_shape(y))} for its output "
+        shape = static_shape(y)
+        if tensor.shape is not None and not (_fits(shape, tensor.shape)
+                                             or _chosen(shape, tensor.signature)):
+            raise self.error(f"gives the shape {list(shape)} for its output "
                              f"{tensor.name!r}, declared {list(tensor.shape)}")
         if tensor.index in self.values.made or tensor.data is not None:
             raise self.error(f"writes tensor {tensor.index} {tensor.name!r}, which is an input, a "
@@ -302,3 +304,8 @@ def _fits(given: tuple[int, ...], declared: tuple[int, ...]) -> bool:
     were: [] where none was known, and 1 for a batch that blocks of pixels were dealt out to."""
     stale = len(given) == len(declared) > 1 and declared[0] == 1 and given[1:] == declared[1:]
     return given == declared or stale or declared == ()
+
+
+def _chosen(given: tuple[int, ...], signature: tuple[int, ...]) -> bool:
+    """Whether a shape may be what one with open sizes becomes."""
+    return len(given) == len(signature) > 0 and all(s in (d, -1) for d, s in zip(given, signature))
