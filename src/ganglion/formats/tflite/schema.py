@@ -79,6 +79,7 @@ ROWS: Mapping[str, str] = {
     "ResizeNearestNeighborOptions": "align_corners:bool half_pixel_centers:bool",
     "SequenceRNNOptions": "time_major:bool fused_activation_function:i8 "
                           "asymmetric_quantize_inputs:bool",
+    "SVDFOptions": f"rank:i32 {_ACTIVATED} asymmetric_quantize_inputs:bool",
     "ShapeOptions": "out_type:i8",
     "SoftmaxOptions": "beta:f32",
     "SpaceToDepthOptions": "block_size:i32",

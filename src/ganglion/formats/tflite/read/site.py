@@ -26,6 +26,9 @@ ACTIVATIONS = ("", "Relu", "ReluN1To1", "Relu6", "Tanh", "SignBit")
 """By TensorFlow Lite's number."""
 CLAMPS = {"ReluN1To1": (-1.0, 1.0), "Relu6": (0.0, 6.0), "Relu0To1": (0.0, 1.0)}
 
+LARGEST_INT32 = float(np.nextafter(np.float32(2 ** 31), np.float32(0)))
+"""The largest float32 that an int32 holds."""
+
 
 @dataclass
 class Variables:
@@ -263,8 +266,18 @@ class Site:
             if not q.per_tensor:
                 raise self.unsupported("its output has one scale a channel; activations need one "
                                        "for the whole tensor")
-            y = self.op("QuantizeLinear", y, *self.values.parameters(q, dtype))
+            y = self.codes(y, q, dtype)
         self.put(y if move is None else move(y), k)
+
+    def codes(self, y: ir.Value, q: Quantization, dtype: ir.DataType) -> ir.Value:
+        """Real numbers as codes of one scale: QuantizeLinear, or for int32, which it lacks,
+        floor(y / scale + 1/2) + zero point, as TensorFlow Lite rounds between codes."""
+        if dtype != ir.DataType.INT32:
+            return self.op("QuantizeLinear", y, *self.values.parameters(q, dtype))
+        steps = self.op("Div", y, self.floats(float(q.scale[0])))
+        whole = self.op("Floor", self.op("Add", steps, self.floats(0.5 + float(q.zero[0]))))
+        within = self.op("Clip", whole, self.floats(-2.0 ** 31), self.floats(LARGEST_INT32))
+        return self.op("Cast", within, to=ir.DataType.INT32)
 
     def put(self, y: ir.Value, k: int = 0) -> None:
         """Makes `y` the elements (codes) of output k; ModelError unless they fit."""
