@@ -215,10 +215,29 @@ def _spatial(rng: np.random.Generator) -> list[Example]:
     blocks = np.stack([image[:, i::2, j::2] for i in range(2) for j in range(2)], 3)
     found.append(example("space to depth", "SPACE_TO_DEPTH", [image],
                          blocks.reshape(1, 2, 3, 32), ("SpaceToDepthOptions", {"block_size": 2})))
+    found += _places(rng.integers(-4, 4, (2, 4, 6, 3)).astype(np.float32))
     found += _batches(rng.normal(size=(2, 4, 6, 3)).astype(np.float32))
     found.append(example("depth to space", "DEPTH_TO_SPACE", [blocks.reshape(1, 2, 3, 32)], image,
                          ("DepthToSpaceOptions", {"block_size": 2})))
     return found
+
+
+def _places(x: Array) -> list[Example]:
+    """MediaPipe's pool by windows of 2 x 3 with the place of each largest number, and back."""
+    options = np.int32([SAME + 1, 3, 2, 3, 2, 0, 0, 0]).tobytes()
+    n, h, w, c = x.shape
+    largest, places = (np.zeros((n, h // 2, w // 3, c), np.float32) for _ in range(2))
+    back = np.zeros_like(x)
+    for at in np.ndindex(*largest.shape):
+        i, j = 2 * at[1], 3 * at[2]
+        window = x[at[0], i:i + 2, j:j + 3, at[3]]
+        k = int(window.argmax())
+        largest[at], places[at] = window.max(), k + 0.1
+        back[at[0], i + k // 3, j + k % 3, at[3]] = window.max()
+    return [example("largest and where", "CUSTOM 'MaxPoolingWithArgmax2D'", [x],
+                    [largest, places], options),
+            example("back where they were", "CUSTOM 'MaxUnpooling2D'", [largest, places], back,
+                    options)]
 
 
 def _batches(x: Array) -> list[Example]:

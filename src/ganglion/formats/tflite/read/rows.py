@@ -10,6 +10,7 @@ from ganglion.formats.tflite.read import reductions as reductions
 from ganglion.formats.tflite.read import spatial as spatial
 from ganglion.formats.tflite.read import svdf as svdf
 from ganglion.formats.tflite.read import variables as variables
+from ganglion.formats.tflite.read import windows as windows
 from ganglion.formats.tflite.read.site import Site
 
 Rule = Callable[[Site], None]
@@ -28,4 +29,5 @@ ROWS: Mapping[str, Rule] = {
     **recurrent.ROWS,
     **svdf.ROWS,
     **variables.ROWS,
+    **windows.ROWS,
 }
