@@ -93,6 +93,7 @@ ROWS: Mapping[str, str] = {
     "UnidirectionalSequenceLSTMOptions": f"{_ACTIVATED} cell_clip:f32 proj_clip:f32 "
                                          "time_major:bool asymmetric_quantize_inputs:bool "
                                          "diagonal_recurrent_tensors:bool",
+    "WhileOptions": "cond_subgraph_index:i32 body_subgraph_index:i32",
     "UnpackOptions": "num:i32 axis:i32",
 }
 """Fields of each table in the order of their slots, as `name:kind[=default]` (default 0)."""

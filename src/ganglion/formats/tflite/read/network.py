@@ -7,6 +7,8 @@ QuantizeLinear behind it, as `compression.quantize` writes them. See docs/tflite
 import difflib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -18,8 +20,9 @@ from ganglion.errors import ModelError, spoken_counts
 from ganglion.files import read_regular
 from ganglion.formats.limits import DEFAULT, Limits
 from ganglion.formats.tflite.file import Network, Operator, Quantization, Tensor, read_network
+from ganglion.formats.tflite.read.control import RULES, require_outside
 from ganglion.formats.tflite.read.rows import ROWS
-from ganglion.formats.tflite.read.site import Site, Values
+from ganglion.formats.tflite.read.site import Inner, Site, Values
 from ganglion.formats.tflite.read.variables import bind
 from ganglion.ops import marks
 from ganglion.ops.evaluate import evaluate_node
@@ -53,15 +56,12 @@ def load_tflite(path: Path | str, limits: Limits = DEFAULT, shapes: Shapes | Non
 
 def convert(network: Network, name: str, limits: Limits, shapes: Shapes) -> ir.Model:
     """The network as a Model. Raises as `load_tflite`."""
-    values = Values(GraphBuilder(name), network)
+    values = Values(GraphBuilder(name), network, inner=Inner(network.inner))
     require_inputs(shapes, [network.tensors[index].name for index in network.inputs])
     for index in network.inputs:
         _input(values, network.tensors[index], shapes)
     _check_operators(values)
-    for operator in network.operators:
-        _convert(values, operator)
-        limits.check_nodes(len(values.g.graph), f"the network up to operator {operator.index}")
-        limits.check_bytes(values.g.constant_bytes, network.size, "the network's constants")
+    _operators(values, limits)
     for index in network.outputs:
         _output(values, network.tensors[index])
     model = values.g.model()
@@ -71,18 +71,48 @@ def convert(network: Network, name: str, limits: Limits, shapes: Shapes) -> ir.M
     return model
 
 
+def _operators(values: Values, limits: Limits) -> None:
+    """Converts all operators of one subgraph."""
+    for operator in values.network.operators:
+        _convert(values, operator, limits)
+        limits.check_nodes(len(values.g.graph), f"the network up to operator {operator.index}")
+        limits.check_bytes(values.g.constant_bytes, values.network.size, "the network's constants")
+
+
+def _run(limits: Limits, outer: Values, number: int, given: Sequence[ir.Value]) -> list[ir.Value]:
+    """Converts an inner subgraph once, given its inputs; its outputs."""
+    require_outside(number, outer.running)
+    network = outer.inner.networks[number]
+    outer.inner.converted += len(network.operators) + 1
+    limits.check_nodes(outer.inner.converted, "the network, its loops written out,")
+    values = Values(outer.g, network, variables=outer.variables, inner=outer.inner,
+                    running=(*outer.running, number))
+    if len(network.inputs) != len(given):
+        raise ModelError(f"subgraph {number} has {len(network.inputs)} inputs and is given "
+                         f"{len(given)}")
+    values.made.update(zip(network.inputs, given))
+    _operators(values, limits)
+    found = [values.value(network.tensors[index]) for index in network.outputs]
+    made = [value for value in found if value is not None]
+    if len(made) < len(found):
+        raise ModelError(f"subgraph {number} has an output that no operator writes")
+    return made
+
+
 def _check_operators(values: Values) -> None:
     """Refuses a network whole, with all that is not read."""
-    missing = [o for o in values.network.operators if o.name not in ROWS]
+    networks = (values.network, *(n for n in values.inner.networks.values() if n.outputs))
+    missing = [o for n in networks for o in n.operators if o.name not in {*ROWS, *RULES}]
     if not missing:
         return
     near = difflib.get_close_matches(missing[0].name, ROWS, n=3)
     hint = f"; nearest are {', '.join(near)}" if near else ""
     wanted = Counter(o.name for o in missing)
-    raise Site(values, missing[0]).unsupported(
+    owner = next(n for n in networks if any(o is missing[0] for o in n.operators))
+    raise Site(replace(values, network=owner), missing[0]).unsupported(
         f"this operator is not read{hint}. {spoken_counts(wanted, 'operator')} not read: convert "
         "the network without them, or add rules in ganglion/formats/tflite/read/rows.py. Read are: "
-        f"{', '.join(sorted(ROWS))}")
+        f"{', '.join(sorted({*ROWS, *RULES}))}")
 
 
 def _input(values: Values, tensor: Tensor, shapes: Shapes) -> None:
@@ -125,14 +155,18 @@ def _describe(value: ir.Value, q: Quantization | None) -> None:
         value.metadata_props[marks.ZERO_POINT] = str(int(q.zero[0]))
 
 
-def _convert(values: Values, operator: Operator) -> None:
+def _convert(values: Values, operator: Operator, limits: Limits) -> None:
     site = Site(values, operator)
     start = len(values.g.graph)
-    ROWS[operator.name](site)
+    if operator.name in RULES:
+        RULES[operator.name](site, partial(_run, limits))
+    else:
+        ROWS[operator.name](site)
     for k in range(len(operator.outputs)):
         if operator.outputs[k] not in values.made:
             raise site.error(f"has an output {k} that it does not write")
-    _fold(values, operator, start)
+    if operator.name in ROWS:
+        _fold(values, operator, start)
 
 
 def _fold(values: Values, operator: Operator, start: int) -> None:

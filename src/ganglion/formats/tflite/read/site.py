@@ -5,7 +5,7 @@ QuantizeLinear in front, so that every rule is written once, for real numbers. T
 out of it are those that `passes.quantized.integer` turns into integer operators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,9 +40,19 @@ class Variables:
 
 
 @dataclass
+class Inner:
+    """The subgraphs that operators may run, by number, and how many operators of them were
+    converted so far."""
+
+    networks: Mapping[int, Network] = field(default_factory=dict)
+    converted: int = 0
+
+
+@dataclass
 class Values:
     """What has been made so far: the value of each tensor, and each one's real numbers; the
-    variables, and which tensors stand for them."""
+    variables, and which tensors stand for them; `running`: the numbers of the subgraphs within
+    which this one stands."""
 
     g: GraphBuilder
     network: Network
@@ -51,6 +61,8 @@ class Values:
     weights: dict[tuple[int, tuple[int, ...], int | None], ir.Value] = field(default_factory=dict)
     handles: dict[int, str] = field(default_factory=dict)
     variables: Variables = field(default_factory=Variables)
+    running: tuple[int, ...] = ()
+    inner: Inner = field(default_factory=Inner)
 
     def value(self, tensor: Tensor) -> ir.Value | None:
         """The tensor's own elements (codes where it is quantised), None if nothing gave them yet.
