@@ -11,6 +11,8 @@ from ganglion.formats.tflite.read.products import (
     FIRST,
     channels_first,
     channels_last,
+    first,
+    image_shape,
     pads,
     positive,
 )
@@ -22,6 +24,11 @@ Rule = Callable[[Site], None]
 
 MAX_AREA = 4096
 """Pixels of an average's window up to which its rounding is TensorFlow Lite's own."""
+
+
+PLAIN = Quantization(np.ones(1, np.float32), np.zeros(1, np.int64), 0)
+LARGER = Quantization(np.full(1, 1 + 2 ** -14, np.float32), np.zeros(1, np.int64), 0)
+"""Codes as numbers, and a little further from zero, so that halves move away from it."""
 
 
 def _max_pool(site: Site) -> None:
@@ -75,14 +82,24 @@ def _new_size(site: Site, table: str) -> tuple[list[int], bool, bool]:
 
 
 def _resize_bilinear(site: Site) -> None:
-    """RESIZE_BILINEAR: (x, [height, width])."""
+    """RESIZE_BILINEAR: (x, [height, width]).
+
+    Codes of 8 bits are mixed as they are, by shares that add up to 1, so that no scale rounds and
+    an image of twice the size has one answer. TensorFlow Lite rounds halves away from zero: codes
+    larger by 2^-14 do so too, and other mixtures by sixteenths stay 1/16 - 2^-6 from a half.
+    """
     size, aligned, half = _new_size(site, "ResizeBilinearOptions")
     if aligned and half:
         raise site.error("align_corners and half_pixel_centers exclude each other")
     coordinates = "align_corners" if aligned else "half_pixel" if half else "asymmetric"
-    x = channels_first(site)
+    image_shape(site, 0)
+    small = site.output().dtype in (ir.DataType.INT8, ir.DataType.UINT8)
+    codes = small and site.quantized() and site.like_output([0])
+    x = site.dequantized(first(site)(site.value(0)), LARGER, 0) if codes else channels_first(site)
     y = site.op("Resize", x, None, None, site.g.ints(*static_shape(x)[:2], *size), mode="linear",
                 coordinate_transformation_mode=coordinates)
+    if codes:
+        y = site.codes(y, PLAIN, site.output().dtype)
     channels_last(site, y, 0)
 
 
