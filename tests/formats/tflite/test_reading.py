@@ -13,6 +13,7 @@ from tests.support.tflite_files import TfliteFile
 import ganglion as gg
 from ganglion.errors import GanglionError, ModelError, TrustError, UnsupportedOp
 from ganglion.formats.tflite import file as tflite_file
+from ganglion.formats.tflite.read.control import RULES
 from ganglion.formats.tflite.read.rows import ROWS
 from ganglion.ops.evaluate import evaluate
 
@@ -285,7 +286,7 @@ def test_the_page_names_every_operator_that_is_read() -> None:
     others = {"ONNX", "LSTM", "GRU", "RNN"}
     custom = {f"CUSTOM {name!r}" for name in re.findall(r"`(\w+)`", " ".join(rows))}
     plain = re.sub(r"`\w+`", "", " ".join(rows))
-    assert set(re.findall(r"[A-Z][A-Z0-9_]{2,}", plain)) - others | custom == set(ROWS)
+    assert set(re.findall(r"[A-Z][A-Z0-9_]{2,}", plain)) - others | custom == {*ROWS, *RULES}
 
 
 @pytest.mark.parametrize(("options", "size", "text"), [
