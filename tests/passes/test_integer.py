@@ -287,6 +287,23 @@ def test_a_saturated_bias_gives_the_end_of_the_codes_and_leaves_int32_nowhere(co
     assert np.abs(after.astype(int) - before).max() <= 1
 
 
+@pytest.mark.parametrize(("code", "end"), [(-2 ** 31, -128), (2 ** 31 - 1, 127)])
+def test_a_saturated_bias_may_end_within_a_step_of_the_last_code(code: int, end: int) -> None:
+    """Of dead channels in files: 2^31 steps are 0.9 of one of the output, whose zero is its end."""
+    net = QdqNet(4)
+    codes = net.rng.integers(-127, 128, (4, 2)).astype(np.int8)
+    codes[:, 0] = 0
+    scales = np.array([0.9 / 2 ** 31, 0.01], np.float32)
+    w = net.g.op("DequantizeLinear", net.g.constant(codes, "w"), net.g.constant(scales), axis=1)
+    bias = net.g.op("DequantizeLinear", net.g.constant(np.array([code, 5], np.int32), "b"),
+                    net.g.constant(np.float32(1.0) * scales), axis=0)
+    net.quantized(net.g.op("Gemm", net.input((5, 4), 1.0), w, bias), 1.0, end)
+    model = net.finish()
+    ToInteger()(model)
+    assert [n.op_type for n in model.graph] == ["QLinearGemm"]
+    assert (evaluate(model, draw(model))["y"][:, 0] == end).all()
+
+
 def test_a_bias_that_would_round_to_another_answer_stays_float() -> None:
     net = QdqNet(3)
     w = net.g.op("DequantizeLinear", net.g.constant(np.full((4, 2), 127, np.int8), "w"),

@@ -196,6 +196,11 @@ def _spatial(rng: np.random.Generator) -> list[Example]:
                              options))
         found.append(example(f"average pool {padding}", "AVERAGE_POOL_2D", [x],
                              np.nanmean(parts, (3, 4)), options))
+    # Rows (k + 1/2) · 4/7 and columns (k + 1/2) · 5/3, rounded.
+    both = x[:, [0, 1, 1, 2, 3, 3, 4, 4]][:, :, [1, 3, 4, 5]]
+    found.append(example("nearest, aligned and halves", "RESIZE_NEAREST_NEIGHBOR", [x, ints(8, 4)],
+                         both, ("ResizeNearestNeighborOptions",
+                                {"align_corners": True, "half_pixel_centers": True})))
     for mode in ("", "align_corners", "half_pixel_centers"):
         for name, table, axis in (
                 ("RESIZE_BILINEAR", "ResizeBilinearOptions", _bilinear),
@@ -210,10 +215,29 @@ def _spatial(rng: np.random.Generator) -> list[Example]:
     blocks = np.stack([image[:, i::2, j::2] for i in range(2) for j in range(2)], 3)
     found.append(example("space to depth", "SPACE_TO_DEPTH", [image],
                          blocks.reshape(1, 2, 3, 32), ("SpaceToDepthOptions", {"block_size": 2})))
+    found += _places(rng.integers(-4, 4, (2, 4, 6, 3)).astype(np.float32))
     found += _batches(rng.normal(size=(2, 4, 6, 3)).astype(np.float32))
     found.append(example("depth to space", "DEPTH_TO_SPACE", [blocks.reshape(1, 2, 3, 32)], image,
                          ("DepthToSpaceOptions", {"block_size": 2})))
     return found
+
+
+def _places(x: Array) -> list[Example]:
+    """MediaPipe's pool by windows of 2 x 3 with the place of each largest number, and back."""
+    options = np.int32([SAME + 1, 3, 2, 3, 2, 0, 0, 0]).tobytes()
+    n, h, w, c = x.shape
+    largest, places = (np.zeros((n, h // 2, w // 3, c), np.float32) for _ in range(2))
+    back = np.zeros_like(x)
+    for at in np.ndindex(*largest.shape):
+        i, j = 2 * at[1], 3 * at[2]
+        window = x[at[0], i:i + 2, j:j + 3, at[3]]
+        k = int(window.argmax())
+        largest[at], places[at] = window.max(), k + 0.1
+        back[at[0], i + k // 3, j + k % 3, at[3]] = window.max()
+    return [example("largest and where", "CUSTOM 'MaxPoolingWithArgmax2D'", [x],
+                    [largest, places], options),
+            example("back where they were", "CUSTOM 'MaxUnpooling2D'", [largest, places], back,
+                    options)]
 
 
 def _batches(x: Array) -> list[Example]:
@@ -222,7 +246,13 @@ def _batches(x: Array) -> list[Example]:
     wide = np.pad(x, [(0, 0), (1, 1), (0, 3), (0, 0)])
     padded = np.concatenate([wide[:, i::2, j::3] for i in range(2) for j in range(3)])
     none, some = np.zeros((2, 2), np.int32), np.int32([[1, 1], [0, 3]])
-    return [example(name, op, [a, ints(2, 3), Const(ends)], b) for name, op, a, ends, b in (
+    line = x[:, :, 0]
+    wide_line = np.pad(line, [(0, 0), (1, 1), (0, 0)])
+    thirds = np.concatenate([wide_line[:, i::3] for i in range(3)])
+    three = [example("deal out a line", "SPACE_TO_BATCH_ND", [line, ints(3), Const(
+        np.int32([[1, 1]]))], thirds), example("collect a line", "BATCH_TO_SPACE_ND", [
+            thirds, ints(3), Const(np.int32([[1, 1]]))], line)]
+    return three + [example(name, op, [a, ints(2, 3), Const(ends)], b) for name, op, a, ends, b in (
         ("deal out", "SPACE_TO_BATCH_ND", x, none, dealt),
         ("pad and deal out", "SPACE_TO_BATCH_ND", x, some, padded),
         ("collect", "BATCH_TO_SPACE_ND", dealt, none, x),
@@ -279,6 +309,11 @@ def _pointwise(rng: np.random.Generator) -> list[Example]:
     for name, want in (("ADD", x + row), ("SUB", x - row), ("MUL", x * row), ("DIV", x / row)):
         found.append(example(name, name, [x, Const(row)], want,
                              (f"{name.title()}Options", {"fused_activation_function": 0})))
+    for kind in (np.int32, np.float32):
+        a, b = np.array([7, -7, 7, -7, 6, -6, 0], kind), np.array([2, 2, -2, -2, 3, 3, 5], kind)
+        found += [example(f"{name} {kind.__name__}", name, [a, b], np.array(want, kind))
+                  for name, want in (("FLOOR_DIV", [3, -4, -4, 3, 2, -2, 0]),
+                                     ("FLOOR_MOD", [1, 1, -1, -1, 0, 0, 0]))]
     found.append(example("add relu", "ADD", [x, y], np.maximum(x + y, 0),
                          ("AddOptions", {"fused_activation_function": 1})))
     for name, want in (

@@ -38,7 +38,9 @@ class TfliteFile:
         default_factory=list)
     custom: str = ""
     inner: list["TfliteFile"] = field(default_factory=list)
-    """Further subgraphs, without inputs and outputs."""
+    """Further subgraphs."""
+    ports: tuple[Sequence[int], Sequence[int]] = ((), ())
+    """Inputs and outputs where this is a further subgraph."""
 
     def tensor(self, shape: Sequence[int], dtype: str = "float32", *,
                data: np.ndarray | bytes | None = None, scale: float | Sequence[float] = (),
@@ -76,7 +78,7 @@ class TfliteFile:
         made = [self._graph(b, kinds, inputs, outputs)]
         start = len(self.tensors)
         for each in self.inner:
-            made.append(each._graph(b, kinds, [], [], start))
+            made.append(each._graph(b, kinds, *each.ports, start))
             start += len(each.tensors)
         parts = {"operator_codes": codes, "subgraphs": made, "buffers": buffers}
         vectors = {n: _offsets(b, v) for n, v in parts.items()}

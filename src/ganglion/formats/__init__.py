@@ -24,8 +24,7 @@ READERS: Mapping[str, tuple[str, str]] = {
     ".hdf5": ("ganglion.formats.keras.hdf5", "load_hdf5"),
     ".tflite": ("ganglion.formats.tflite.read.network", "load_tflite"),
 }
-"""File suffix → (module, function from a path, `Limits` and, but for .tflite, `Shapes` to a Model).
-"""
+"""File suffix → (module, function from a path, `Limits` and `Shapes` to a Model)."""
 
 
 def load(path: str | Path, *, shapes: Shapes | None = None, values: Values | None = None,
@@ -48,9 +47,9 @@ def load(path: str | Path, *, shapes: Shapes | None = None, values: Values | Non
     module, function = READERS[path.suffix]
     limits = Limits(max_nodes, max_bytes)
     reader: Callable[..., ir.Model] = getattr(import_module(module), function)
-    # A Keras layer, an If and a Loop may need sizes and values while the network is built.
+    # Keras layers, If, Loop and .tflite files may need sizes and values while they are read.
     early: dict[str, object] = {}
-    if shapes is not None and path.suffix != ".tflite":
+    if shapes is not None:
         early["shapes"] = shapes
     if values is not None and path.suffix == ".onnx":
         early["values"] = values

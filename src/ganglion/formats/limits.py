@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from ganglion.errors import ModelError, TrustError
 
+MAX_ITERATIONS = 1000
+"""Copies of a loop's body that are written out."""
 MAX_NODES = 20_000
 """Nodes of a network once its functions and inner networks are laid open."""
 MAX_BYTES = 1 << 28

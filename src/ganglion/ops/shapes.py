@@ -20,10 +20,9 @@ def with_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
     """
     copy = model.clone(deep_copy=True)
     inputs = {str(v.name): v for v in copy.graph.inputs}
+    require_inputs(shapes, list(inputs))
     sizes: dict[str, int] = {}
     for name, given in shapes.items():
-        if name not in inputs:
-            raise ModelError(f"shapes: no input is called {name!r}; there are {sorted(inputs)}")
         _set_shape(inputs[name], list(given), sizes)
     for value in copy.graph.inputs:
         if value.shape is not None:
@@ -31,6 +30,23 @@ def with_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
                                     for d in value.shape])
     infer_model(copy)
     return copy
+
+
+def require_inputs(shapes: Shapes, known: Sequence[str]) -> None:
+    """Raises ModelError for a name that no input has."""
+    for name in shapes:
+        if name not in known:
+            raise ModelError(f"shapes: no input is called {name!r}; there are {sorted(known)}")
+
+
+def chosen(name: str, sizes: Sequence[int | None], given: Sequence[int | None]
+           ) -> list[int | None]:
+    """The sizes of input `name`, of which those that are None become the caller's.
+
+    Raises ModelError as `with_shapes`."""
+    value = ir.Value(name=name, shape=ir.Shape(sizes))
+    _set_shape(value, list(given), {})
+    return [d if isinstance(d, int) else None for d in value.shape or ()]
 
 
 def _set_shape(value: ir.Value, given: list[int | None], sizes: dict[str, int]) -> None:

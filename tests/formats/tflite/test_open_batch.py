@@ -1,4 +1,5 @@
-"""Laws: a file whose batch is open, as converters write it, answers as the fixed one does."""
+"""Laws: a file whose batch is open, as converters write it, answers as the fixed one does; sizes
+that a file leaves open are the caller's."""
 
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from tests.support.tflite_files import TfliteFile
 
 import ganglion as gg
+from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 
 RNG = np.random.default_rng(0)
@@ -71,3 +73,56 @@ def test_an_open_batch_is_no_hindrance(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     built, = (np.asarray(v) for v in [gg.compile(model, isas=("scalar",)).session().run(given)])
     np.testing.assert_allclose(built, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != "dilated"])
+def test_an_open_batch_may_be_chosen(name: str, tmp_path: Path) -> None:
+    file, (x, y), given, _ = CASES[name]()
+    (tmp_path / "net.tflite").write_bytes(file.build([x], [y]))
+    many = RNG.normal(size=(5, *given.shape[1:])).astype(np.float32)
+    model = gg.load(tmp_path / "net.tflite", shapes={f"t{x}": many.shape})
+    found, = evaluate(model, {f"t{x}": many}).values()
+    np.testing.assert_allclose(found, many @ W.T + B, rtol=1e-5, atol=1e-5)
+
+
+def steps(**declared: list[int]) -> bytes:
+    """y = the mean over the steps of x·Wᵀ + b, x [batch, steps, 4], both open."""
+    file = TfliteFile()
+    x, wide = file.tensor([1, 1, 4], name="x", **declared), file.tensor(
+        [1, 1, 3], signature=[-1, -1, 3])
+    y = file.tensor([1, 3], signature=[-1, 3])
+    file.op("FULLY_CONNECTED", [x, file.constant(W), file.constant(B)], [wide],
+            ("FullyConnectedOptions", {"keep_num_dims": True}))
+    file.op("MEAN", [wide, file.constant(np.int32([1]))], [y], ("ReducerOptions", {}))
+    return file.build([x], [y])
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 4), (3, 2, 4)])
+def test_open_sizes_are_the_callers(shape: tuple[int, ...], tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(steps(signature=[-1, -1, 4]))
+    model = gg.load(tmp_path / "net.tflite", shapes={"x": shape})
+    given = RNG.normal(size=shape).astype(np.float32)
+    found, = evaluate(model, {"x": given}).values()
+    np.testing.assert_allclose(found, (given @ W.T + B).mean(1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shapes", "text"), [
+    ({"x": (1, 7, 5)}, "is 4 already"), ({"x": (1, 7)}, "3 axes"), ({"y": (1, 7, 4)}, "no input"),
+    ({"x": (None, None, 4)}, "no fixed shape"), (None, r"load\(path, shapes="),
+    ({"x": (1, 0, 4)}, "from 1 up")])
+def test_sizes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]] | None, text: str,
+                                           tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(steps(signature=[-1, -1, 4]))
+    with pytest.raises(ModelError, match=text):
+        gg.load(tmp_path / "net.tflite", shapes=shapes)
+
+
+def test_a_size_of_minus_one_is_open(tmp_path: Path) -> None:
+    """In the shape itself, where converters before the signature wrote it."""
+    file = TfliteFile()
+    x, y = file.tensor([-1, 3], name="x"), file.tensor([-1, 3])
+    file.op("RELU", [x], [y])
+    (tmp_path / "net.tflite").write_bytes(file.build([x], [y]))
+    for shapes, batch in ((None, 1), ({"x": (6, 3)}, 6)):
+        model = gg.load(tmp_path / "net.tflite", shapes=shapes)
+        assert [list(v.shape or ()) for v in model.graph.outputs] == [[batch, 3]]

@@ -33,6 +33,6 @@ def test_operator_gives_what_numpy_gives(name: str, tmp_path: Path) -> None:
 def test_every_rule_has_an_example() -> None:
     """Those of quantised networks, shapes, state and sparse tensors are tested with these."""
     named = {o.name for e in EXAMPLES.values() for o in read_network(e.data).operators}
-    state = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "DENSIFY"}
+    state = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "DENSIFY", "SVDF"}
     assert set(ROWS) - named == {"QUANTIZE", "DEQUANTIZE", "SHAPE", "FILL"} | state
 

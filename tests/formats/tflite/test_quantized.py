@@ -10,6 +10,7 @@ from tests.support.tflite_examples import conv, depthwise, lstm, transpose_conv
 from tests.support.tflite_files import Options, TfliteFile
 from tests.support.tflite_quantized import Quantized, quantized_examples
 
+import ganglion as gg
 from ganglion.artifact.check import is_exact
 from ganglion.errors import UnsupportedOp
 from ganglion.formats import load
@@ -224,3 +225,25 @@ def test_lstm_of_int8_weights_keeps_them_and_its_meaning(activations: str, tmp_p
     assert [n.op_type for n in model.graph].count("LSTM") == 1
     assert {str(v.dtype) for v in model.graph.initializers.values() if v.shape is not None
             and len(v.shape) == 3} == {"INT8"}
+
+
+def test_an_image_of_codes_grows_by_exact_shares_and_halves_leave_zero(tmp_path: Path) -> None:
+    """Twice the size by half pixels: quarters and sixteenths of codes, in whole numbers."""
+    codes = np.random.default_rng(5).integers(-128, 128, (1, 5, 6, 2)).astype(np.int8)
+    file = TfliteFile()
+    x, y = (file.tensor([1, *s, 2], "int8", scale=0.0326739, zero=-77) for s in ((5, 6), (10, 12)))
+    file.op("RESIZE_BILINEAR", [x, file.constant(np.int32([10, 12]))], [y],
+            ("ResizeBilinearOptions", {"half_pixel_centers": True}))
+    (tmp_path / "net.tflite").write_bytes(file.build([x], [y]))
+    sums = codes.astype(np.int64)
+    for axis in (1, 2):
+        ends = [(1, 1) if a == axis else (0, 0) for a in range(4)]
+        wide = np.pad(sums, ends, "edge")
+        left, middle, right = (np.take(wide, range(k, k + sums.shape[axis]), axis)
+                               for k in range(3))
+        sums = np.stack([left + 3 * middle, 3 * middle + right], axis + 1).reshape(
+            [n * 2 if a == axis else n for a, n in enumerate(sums.shape)])
+    wanted = np.sign(sums) * ((np.abs(sums) + 8) // 16)
+    assert (np.abs(sums) % 16 == 8).any()
+    built = gg.compile(load(tmp_path / "net.tflite"), isas=("scalar",))
+    np.testing.assert_array_equal(built.session().run(codes), wanted)

@@ -11,8 +11,9 @@ import pytest
 from tests.support.tflite_files import TfliteFile
 
 import ganglion as gg
-from ganglion.errors import ModelError, TrustError, UnsupportedOp
+from ganglion.errors import GanglionError, ModelError, TrustError, UnsupportedOp
 from ganglion.formats.tflite import file as tflite_file
+from ganglion.formats.tflite.read.control import RULES
 from ganglion.formats.tflite.read.rows import ROWS
 from ganglion.ops.evaluate import evaluate
 
@@ -285,4 +286,16 @@ def test_the_page_names_every_operator_that_is_read() -> None:
     others = {"ONNX", "LSTM", "GRU", "RNN"}
     custom = {f"CUSTOM {name!r}" for name in re.findall(r"`(\w+)`", " ".join(rows))}
     plain = re.sub(r"`\w+`", "", " ".join(rows))
-    assert set(re.findall(r"[A-Z][A-Z0-9_]{2,}", plain)) - others | custom == set(ROWS)
+    assert set(re.findall(r"[A-Z][A-Z0-9_]{2,}", plain)) - others | custom == {*ROWS, *RULES}
+
+
+@pytest.mark.parametrize(("options", "size", "text"), [
+    ([1, 2, 2, 3, 3, 0], 6, "only windows side by side"), ([1, 2, 2, 2, 2, 0], 5, "do not divide"),
+    ([0, 2, 2, 2, 2, 0], 6, "no padding"), ([1, 2, 2], 6, "12 bytes of options")])
+def test_windows_that_are_not_side_by_side_are_refused(options: list[int], size: int, text: str,
+                                                       tmp_path: Path) -> None:
+    file = TfliteFile()
+    x, y, places = file.tensor([1, size, size, 1]), *(file.tensor([1, 3, 3, 1]) for _ in range(2))
+    file.op("CUSTOM 'MaxPoolingWithArgmax2D'", [x], [y, places], np.int32(options).tobytes())
+    with pytest.raises(GanglionError, match=text):
+        read(file.build([x], [y, places]), tmp_path)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.formats.limits import Limits
+from ganglion.formats.limits import MAX_ITERATIONS, Limits
 from ganglion.formats.onnx.safety import graphs, held
 from ganglion.ops.shapes import Shapes, with_shapes
 from ganglion.passes.simplify.fold_constants import FoldConstants
@@ -26,8 +26,6 @@ ADVICE = ("give the sizes of its inputs with load(path, shapes=...), or export t
           "static control flow, recurrent layers as LSTM, GRU or RNN nodes")
 MAX_DEPENDS = 200
 """Nodes that a value carried by a loop may depend on to be computed while reading."""
-MAX_ITERATIONS = 1000
-"""Copies of a loop's body that are written out."""
 
 
 def write_out(proto: onnx.ModelProto, normalise: Normalise, limits: Limits,

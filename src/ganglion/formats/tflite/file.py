@@ -1,6 +1,6 @@
 """What a .tflite file says, as plain values: tensors, operators, constants.
 
-Only the first subgraph is read; operators that call others are refused where they stand. Every
+The first subgraph is read, and those that its operators run. Every
 index is checked, and every constant's bytes are compared with its shape.
 """
 
@@ -64,6 +64,7 @@ class Tensor:
     """One tensor. `shape` is None where it is only known when running; `data` of constants only.
 
     int4 constants are widened to int8. `declared`: the number of the element type in the file.
+    `signature`: the shape with -1 for each open size, empty where none is open.
     """
 
     index: int
@@ -72,6 +73,7 @@ class Tensor:
     shape: tuple[int, ...] | None
     quantization: Quantization | None
     data: np.ndarray | None
+    signature: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> ir.DataType:
@@ -99,8 +101,8 @@ class Operator:
 
 @dataclass(frozen=True)
 class Network:
-    """The first subgraph of a file. `started`: those that CALL_ONCE runs before the first call, by
-    their numbers."""
+    """A subgraph of a file. `inner`, of the first one: those that operators run, by their numbers.
+    """
 
     name: str
     tensors: Sequence[Tensor]
@@ -109,7 +111,7 @@ class Network:
     outputs: tuple[int, ...]
     size: int = 0
     """Bytes of the file."""
-    started: Mapping[int, "Network"] = field(default_factory=dict)
+    inner: Mapping[int, "Network"] = field(default_factory=dict)
 
 
 def read_network(data: bytes, limits: Limits = DEFAULT) -> Network:
@@ -125,17 +127,34 @@ def read_network(data: bytes, limits: Limits = DEFAULT) -> Network:
     first = _subgraph(model, graphs[0], buffers, len(data), limits)
     if not first.outputs:
         raise ModelError("the network has no outputs")
-    started = {}
-    for operator in first.operators:
+    inner: dict[int, Network] = {}
+    waiting = [first]
+    while waiting:
+        for number in _runs(waiting.pop(), len(graphs)):
+            if number not in inner:
+                inner[number] = _subgraph(model, graphs[number], buffers, len(data), limits)
+                waiting.append(inner[number])
+    return replace(first, inner=inner)
+
+
+RUNS: Mapping[str, tuple[str, ...]] = {
+    "CallOnceOptions": ("init_subgraph_index",),
+    "WhileOptions": ("cond_subgraph_index", "body_subgraph_index")}
+"""Options of operators that run subgraphs, and the fields that number them."""
+
+
+def _runs(network: Network, count: int) -> list[int]:
+    """The subgraphs that operators run, of `count`."""
+    found = []
+    for operator in network.operators:
         options = operator.options
-        if options is not None and options.name == "CallOnceOptions":
-            number = options.integer("init_subgraph_index")
-            if not 0 < number < len(graphs):
-                raise ModelError(f"operator {operator.index} CALL_ONCE names subgraph {number}; "
-                                 f"the file has {len(graphs)}")
-            if number not in started:
-                started[number] = _subgraph(model, graphs[number], buffers, len(data), limits)
-    return replace(first, started=started)
+        for field_name in RUNS.get(options.name, ()) if options is not None else ():
+            number = options.integer(field_name) if options is not None else 0
+            if not 0 < number < count:
+                raise ModelError(f"operator {operator.index} {operator.name} names subgraph "
+                                 f"{number}; the file has {count}")
+            found.append(number)
+    return found
 
 
 def _subgraph(model: Table, graph: Table, buffers: Sequence[np.ndarray], size: int,
@@ -189,17 +208,20 @@ def _tensor(index: int, table: Table, buffers: Sequence[np.ndarray]) -> Tensor:
         raise ModelError(f"{owner} has {table.array('shape').size} axes, expected at most "
                          f"{MAX_AXES}")
     shape, signature = table.integers("shape"), table.integers("shape_signature")
+    declared, stored = table.integer("type"), buffers[place]
+    if -1 in shape and not stored.size:
+        shape, signature = tuple(1 if d == -1 else d for d in shape), shape
     if any(d < 0 for d in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise ModelError(f"{owner} has the shape {list(shape)}; dimensions must not be negative, "
                          f"and their product at most {MAX_ELEMENTS}")
-    declared, stored = table.integer("type"), buffers[place]
     data = None
     if stored.size and declared in TYPES and not table.integer("is_variable"):
         data = (_constant(owner, TYPES[declared], shape, stored) if sparse is None else
                 _written_out(owner, sparse, TYPES[declared], shape, stored))
     known = not any(d < 0 for d in signature) or data is not None
     return Tensor(index, name, declared, shape if known or _one_batch(shape, signature) else None,
-                  _quantization(owner, table, declared, shape, data), data)
+                  _quantization(owner, table, declared, shape, data), data,
+                  () if known else signature)
 
 
 def _one_batch(shape: tuple[int, ...], signature: tuple[int, ...]) -> bool:

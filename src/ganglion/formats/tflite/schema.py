@@ -79,6 +79,7 @@ ROWS: Mapping[str, str] = {
     "ResizeNearestNeighborOptions": "align_corners:bool half_pixel_centers:bool",
     "SequenceRNNOptions": "time_major:bool fused_activation_function:i8 "
                           "asymmetric_quantize_inputs:bool",
+    "SVDFOptions": f"rank:i32 {_ACTIVATED} asymmetric_quantize_inputs:bool",
     "ShapeOptions": "out_type:i8",
     "SoftmaxOptions": "beta:f32",
     "SpaceToDepthOptions": "block_size:i32",
@@ -92,6 +93,7 @@ ROWS: Mapping[str, str] = {
     "UnidirectionalSequenceLSTMOptions": f"{_ACTIVATED} cell_clip:f32 proj_clip:f32 "
                                          "time_major:bool asymmetric_quantize_inputs:bool "
                                          "diagonal_recurrent_tensors:bool",
+    "WhileOptions": "cond_subgraph_index:i32 body_subgraph_index:i32",
     "UnpackOptions": "num:i32 axis:i32",
 }
 """Fields of each table in the order of their slots, as `name:kind[=default]` (default 0)."""

@@ -20,6 +20,8 @@ LOST = 0.5
 """By how many steps of the output a rounded bias may not be off: the answer would be another."""
 FLOAT32 = 2.0 ** -22
 """By what share of itself a float32 that came from a product may be off."""
+AT_END = 0.25
+"""A step of the output within its end rounds to it up to one half, less what float32 may be off."""
 LEAST, MOST = 2.0 ** -120, 2.0 ** 120
 """Bounds of a scale, within which it is a normal float32."""
 
@@ -87,6 +89,6 @@ def held(codes: Array, bias: Array, multiplier: Array, x: tuple[int, int], y: tu
     cut = np.clip(bias, -np.maximum(allowed, 0), np.maximum(allowed, 0))
     ends = np.stack([w * x[0], w * x[1]])
     least, most = ends.min(axis=0).sum(axis=1) + cut, ends.max(axis=0).sum(axis=1) + cut
-    low, high = most * multiplier < y[0] - 1, least * multiplier > y[1] + 1
+    low, high = most * multiplier < y[0] + AT_END, least * multiplier > y[1] - AT_END
     same = (cut == bias) | np.where(bias < cut, low, high)
     return cut if bool(((allowed >= 0) & same).all()) else None

@@ -53,6 +53,34 @@ def _gelu(site: Site) -> None:
     site.finish(site.op("Gelu", site.real(0), approximate="tanh" if rough else "none"))
 
 
+def _floor_div(site: Site) -> None:
+    """FLOOR_DIV: the quotient rounded down; ONNX's of whole numbers is rounded towards zero."""
+    a, b = site.real(0), site.real(1)
+    y = site.op("Div", a, b)
+    if _floating(y):
+        site.finish(site.op("Floor", y))
+        return
+    rest = site.op("Sub", a, site.op("Mul", y, b))
+    above = site.op("Not", site.op("Equal", rest, site.op("Mod", a, b)))
+    site.finish(site.op("Sub", y, site.op("Cast", above, to=y.dtype or ir.DataType.INT32)))
+
+
+def _floor_mod(site: Site) -> None:
+    """FLOOR_MOD: the rest, with the sign of the divisor. ONNX's of floats has the dividend's."""
+    a, b = site.real(0), site.real(1)
+    if not _floating(a):
+        site.finish(site.op("Mod", a, b))
+        return
+    zero, rest = site.floats(0.0), site.op("Mod", a, b, fmod=1)
+    apart = site.op("Xor", site.op("Less", rest, zero), site.op("Less", b, zero))
+    moved = site.op("And", apart, site.op("Not", site.op("Equal", rest, zero)))
+    site.finish(site.op("Where", moved, site.op("Add", rest, b), rest))
+
+
+def _floating(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()
+
+
 def _add_n(site: Site) -> None:
     site.finish(site.op("Sum", *(site.real(k) for k in range(site.count))))
 
@@ -110,6 +138,7 @@ ROWS: Mapping[str, Rule] = {
     "MUL": _binary("Mul", "MulOptions"), "DIV": _binary("Div", "DivOptions"),
     "POW": _binary("Pow"), "MAXIMUM": _binary("Max"), "MINIMUM": _binary("Min"),
     "SQUARED_DIFFERENCE": _squared_difference, "ADD_N": _add_n,
+    "FLOOR_DIV": _floor_div, "FLOOR_MOD": _floor_mod,
     "EQUAL": _binary("Equal"), "NOT_EQUAL": _not_equal, "GREATER": _binary("Greater"),
     "GREATER_EQUAL": _binary("GreaterOrEqual"), "LESS": _binary("Less"),
     "LESS_EQUAL": _binary("LessOrEqual"), "LOGICAL_AND": _binary("And"),

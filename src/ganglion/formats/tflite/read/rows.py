@@ -8,7 +8,9 @@ from ganglion.formats.tflite.read import products as products
 from ganglion.formats.tflite.read import recurrent as recurrent
 from ganglion.formats.tflite.read import reductions as reductions
 from ganglion.formats.tflite.read import spatial as spatial
+from ganglion.formats.tflite.read import svdf as svdf
 from ganglion.formats.tflite.read import variables as variables
+from ganglion.formats.tflite.read import windows as windows
 from ganglion.formats.tflite.read.site import Site
 
 Rule = Callable[[Site], None]
@@ -25,5 +27,7 @@ ROWS: Mapping[str, Rule] = {
     **moves.ROWS,
     **reductions.ROWS,
     **recurrent.ROWS,
+    **svdf.ROWS,
     **variables.ROWS,
+    **windows.ROWS,
 }

@@ -5,7 +5,7 @@ QuantizeLinear in front, so that every rule is written once, for real numbers. T
 out of it are those that `passes.quantized.integer` turns into integer operators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,9 @@ ACTIVATIONS = ("", "Relu", "ReluN1To1", "Relu6", "Tanh", "SignBit")
 """By TensorFlow Lite's number."""
 CLAMPS = {"ReluN1To1": (-1.0, 1.0), "Relu6": (0.0, 6.0), "Relu0To1": (0.0, 1.0)}
 
+LARGEST_INT32 = float(np.nextafter(np.float32(2 ** 31), np.float32(0)))
+"""The largest float32 that an int32 holds."""
+
 
 @dataclass
 class Variables:
@@ -37,9 +40,19 @@ class Variables:
 
 
 @dataclass
+class Inner:
+    """The subgraphs that operators may run, by number, and how many operators of them were
+    converted so far."""
+
+    networks: Mapping[int, Network] = field(default_factory=dict)
+    converted: int = 0
+
+
+@dataclass
 class Values:
     """What has been made so far: the value of each tensor, and each one's real numbers; the
-    variables, and which tensors stand for them."""
+    variables, and which tensors stand for them; `running`: the numbers of the subgraphs within
+    which this one stands."""
 
     g: GraphBuilder
     network: Network
@@ -48,6 +61,8 @@ class Values:
     weights: dict[tuple[int, tuple[int, ...], int | None], ir.Value] = field(default_factory=dict)
     handles: dict[int, str] = field(default_factory=dict)
     variables: Variables = field(default_factory=Variables)
+    running: tuple[int, ...] = ()
+    inner: Inner = field(default_factory=Inner)
 
     def value(self, tensor: Tensor) -> ir.Value | None:
         """The tensor's own elements (codes where it is quantised), None if nothing gave them yet.
@@ -263,8 +278,18 @@ class Site:
             if not q.per_tensor:
                 raise self.unsupported("its output has one scale a channel; activations need one "
                                        "for the whole tensor")
-            y = self.op("QuantizeLinear", y, *self.values.parameters(q, dtype))
+            y = self.codes(y, q, dtype)
         self.put(y if move is None else move(y), k)
+
+    def codes(self, y: ir.Value, q: Quantization, dtype: ir.DataType) -> ir.Value:
+        """Real numbers as codes of one scale: QuantizeLinear, or for int32, which it lacks,
+        floor(y / scale + 1/2) + zero point, as TensorFlow Lite rounds between codes."""
+        if dtype != ir.DataType.INT32:
+            return self.op("QuantizeLinear", y, *self.values.parameters(q, dtype))
+        steps = self.op("Div", y, self.floats(float(q.scale[0])))
+        whole = self.op("Floor", self.op("Add", steps, self.floats(0.5 + float(q.zero[0]))))
+        within = self.op("Clip", whole, self.floats(-2.0 ** 31), self.floats(LARGEST_INT32))
+        return self.op("Cast", within, to=ir.DataType.INT32)
 
     def put(self, y: ir.Value, k: int = 0) -> None:
         """Makes `y` the elements (codes) of output k; ModelError unless they fit."""
@@ -272,8 +297,10 @@ class Site:
         wanted = ir.DataType.FLOAT if tensor.dtype == ir.DataType.FLOAT16 else tensor.dtype
         if y.dtype != wanted:
             raise self.error(f"gives {y.dtype} for its output {tensor.name!r}, declared {wanted}")
-        if tensor.shape is not None and not _fits(static_shape(y), tensor.shape):
-            raise self.error(f"gives the shape {list(static_shape(y))} for its output "
+        shape = static_shape(y)
+        if tensor.shape is not None and not (_fits(shape, tensor.shape)
+                                             or _chosen(shape, tensor.signature)):
+            raise self.error(f"gives the shape {list(shape)} for its output "
                              f"{tensor.name!r}, declared {list(tensor.shape)}")
         if tensor.index in self.values.made or tensor.data is not None:
             raise self.error(f"writes tensor {tensor.index} {tensor.name!r}, which is an input, a "
@@ -302,3 +329,8 @@ def _fits(given: tuple[int, ...], declared: tuple[int, ...]) -> bool:
     were: [] where none was known, and 1 for a batch that blocks of pixels were dealt out to."""
     stale = len(given) == len(declared) > 1 and declared[0] == 1 and given[1:] == declared[1:]
     return given == declared or stale or declared == ()
+
+
+def _chosen(given: tuple[int, ...], signature: tuple[int, ...]) -> bool:
+    """Whether a shape may be what one with open sizes becomes."""
+    return len(given) == len(signature) > 0 and all(s in (d, -1) for d, s in zip(given, signature))

@@ -1,7 +1,7 @@
 """Pools, resizing, and blocks of pixels moved into channels and back."""
 
 from collections.abc import Callable, Mapping
-from math import prod
+from math import floor, prod
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,8 @@ from ganglion.formats.tflite.read.products import (
     FIRST,
     channels_first,
     channels_last,
+    first,
+    image_shape,
     pads,
     positive,
 )
@@ -22,6 +24,11 @@ Rule = Callable[[Site], None]
 
 MAX_AREA = 4096
 """Pixels of an average's window up to which its rounding is TensorFlow Lite's own."""
+
+
+PLAIN = Quantization(np.ones(1, np.float32), np.zeros(1, np.int64), 0)
+LARGER = Quantization(np.full(1, 1 + 2 ** -14, np.float32), np.zeros(1, np.int64), 0)
+"""Codes as numbers, and a little further from zero, so that halves move away from it."""
 
 
 def _max_pool(site: Site) -> None:
@@ -63,34 +70,44 @@ def _pooled(site: Site, name: str, x: ir.Value, target: Quantization | None = No
     channels_last(site, y, options.integer("fused_activation_function"))
 
 
-def _new_size(site: Site, table: str) -> tuple[list[int], str]:
-    """[height, width] of a resized image, and ONNX's name for where its pixels lie."""
+def _new_size(site: Site, table: str) -> tuple[list[int], bool, bool]:
+    """[height, width] of a resized image; whether its corners are the input's; whether its pixels
+    are points in their middle."""
     options, size = site.options(table), site.known(1, "size")
     if len(size) != 2 or min(size) < 1 or len(site.shape(0)) != 4 or 0 in site.shape(0):
         raise site.error(f"cannot resize {list(site.shape(0))} to {size}; expected an image "
                          "[batch, height, width, channels], a height and a width")
-    aligned, half = (options.integer(n) for n in ("align_corners", "half_pixel_centers"))
-    if aligned and half:
-        raise site.error("align_corners and half_pixel_centers exclude each other")
-    return size, "align_corners" if aligned else "half_pixel" if half else "asymmetric"
+    aligned, half = (bool(options.integer(n)) for n in ("align_corners", "half_pixel_centers"))
+    return size, aligned, half
 
 
 def _resize_bilinear(site: Site) -> None:
-    """RESIZE_BILINEAR: (x, [height, width])."""
-    size, coordinates = _new_size(site, "ResizeBilinearOptions")
-    x = channels_first(site)
+    """RESIZE_BILINEAR: (x, [height, width]).
+
+    Codes of 8 bits are mixed as they are, by shares that add up to 1, so that no scale rounds and
+    an image of twice the size has one answer. TensorFlow Lite rounds halves away from zero: codes
+    larger by 2^-14 do so too, and other mixtures by sixteenths stay 1/16 - 2^-6 from a half.
+    """
+    size, aligned, half = _new_size(site, "ResizeBilinearOptions")
+    if aligned and half:
+        raise site.error("align_corners and half_pixel_centers exclude each other")
+    coordinates = "align_corners" if aligned else "half_pixel" if half else "asymmetric"
+    image_shape(site, 0)
+    small = site.output().dtype in (ir.DataType.INT8, ir.DataType.UINT8)
+    codes = small and site.quantized() and site.like_output([0])
+    x = site.dequantized(first(site)(site.value(0)), LARGER, 0) if codes else channels_first(site)
     y = site.op("Resize", x, None, None, site.g.ints(*static_shape(x)[:2], *size), mode="linear",
                 coordinate_transformation_mode=coordinates)
+    if codes:
+        y = site.codes(y, PLAIN, site.output().dtype)
     channels_last(site, y, 0)
 
 
 def _resize_nearest(site: Site) -> None:
     """RESIZE_NEAREST_NEIGHBOR: Resize by whole factors, otherwise one Gather an axis."""
-    size, coordinates = _new_size(site, "ResizeNearestNeighborOptions")
+    size, aligned, half = _new_size(site, "ResizeNearestNeighborOptions")
     given = site.shape(0)[1:3]
-    attrs = {"coordinate_transformation_mode": coordinates,
-             "nearest_mode": "floor" if coordinates == "asymmetric" else "round_prefer_ceil"}
-    rows = [nearest(attrs, Axis(old, new, new / old)) for old, new in zip(given, size)]
+    rows = [_chosen(old, new, aligned, half) for old, new in zip(given, size)]
     if all(r == [k * old // new for k in range(new)] and new % old == 0
            for r, old, new in zip(rows, given, size)):
         sizes = site.g.ints(site.shape(0)[0], site.shape(0)[3], *size)
@@ -105,6 +122,16 @@ def _resize_nearest(site: Site) -> None:
         return x
 
     site.carry(move)
+
+
+def _chosen(old: int, new: int, aligned: bool, half: bool) -> list[int]:
+    """Which of `old` pixels each of `new` ones is (GetNearestNeighbor in the reference kernels)."""
+    if not aligned:
+        attrs = {"coordinate_transformation_mode": "half_pixel" if half else "asymmetric",
+                 "nearest_mode": "round_prefer_ceil" if half else "floor"}
+        return nearest(attrs, Axis(old, new, new / old))
+    step, start = (old - 1) / (new - 1) if new > 1 else float(old), 0.5 if half else 0.0
+    return [min(floor((k + start) * step + 0.5), old - 1) for k in range(new)]
 
 
 def _image(site: Site, table: str) -> tuple[tuple[int, ...], int]:

@@ -71,7 +71,7 @@ def assign_variable(site: Site) -> None:
 def call_once(site: Site) -> None:
     """CALL_ONCE: the first values, which its subgraph must know as constants."""
     options = site.options("CallOnceOptions")
-    started = site.values.network.started.get(options.integer("init_subgraph_index"))
+    started = site.values.inner.networks.get(options.integer("init_subgraph_index"))
     if started is None:
         raise site.error("names no subgraph")
     for name, array in _given(site, started).items():
