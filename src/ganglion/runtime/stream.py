@@ -1,7 +1,6 @@
 """Calls that share state: a recurrent network step by step, a training step after another."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,6 +30,7 @@ class Stream:
         self._state = self._block[:loaded.state_bytes]
         self._inputs, self._outputs = loaded.description.inputs, loaded.description.outputs
         self._tensors = {tensor.name: tensor for tensor in loaded.description.state}
+        self._views = {name: tensor.view(self._state) for name, tensor in self._tensors.items()}
         self._binding = binding
         self._core = core_of(loaded, binding, self._block)
         self._threads = threads
@@ -72,30 +72,30 @@ class Stream:
 
     def get(self, name: str) -> Array:
         """A copy of one tensor of the state. Raises DataError for an unknown name."""
-        return self._tensor(name).view(self._state).copy()
+        return self._view(name).copy()
 
     def set(self, name: str, value: ArrayLike) -> None:
         """Overwrite one tensor of the state; converted as `run` converts inputs. Raises DataError
         for an unknown name, a wrong shape or dtype."""
         tensor = self._tensor(name)
         port = Port(name, tensor.dtype, tensor.shape)
-        tensor.view(self._state)[...] = convert(port, value, False)
+        self._view(name)[...] = convert(port, value, False)
 
     def gather(self, names: Sequence[str]) -> Array:
         """The numbers of these tensors of the state, float32 [n], one behind the other."""
-        views = [self._tensor(name).view(self._state).reshape(-1) for name in names]
+        views = [self._view(name).reshape(-1) for name in names]
         return np.concatenate([*views, np.zeros(0, np.float32)], dtype=np.float32)
 
     def scatter(self, names: Sequence[str], numbers: Array) -> None:
         """Puts `numbers`, float32 [n], where `gather` took them from. Raises DataError, and changes
         nothing, for another count of numbers."""
-        tensors = [self._tensor(name) for name in names]
-        sizes = [math.prod(t.shape) for t in tensors]
+        views = [self._view(name) for name in names]
+        sizes = [view.size for view in views]
         if numbers.shape != (sum(sizes),):
-            raise DataError(f"numbers of shape {list(numbers.shape)} for {len(tensors)} tensors "
+            raise DataError(f"numbers of shape {list(numbers.shape)} for {len(views)} tensors "
                             f"that hold {sum(sizes)}")
-        for tensor, part in zip(tensors, np.split(numbers, np.cumsum(sizes)[:-1])):
-            tensor.view(self._state)[...] = part.reshape(tensor.shape)
+        for view, part in zip(views, np.split(numbers, np.cumsum(sizes)[:-1])):
+            view[...] = part.reshape(view.shape)
 
     def copied(self) -> NDArray[np.uint8]:
         """A copy of the whole state, for `put`."""
@@ -107,8 +107,8 @@ class Stream:
 
     def broken(self) -> str | None:
         """The first float tensor of the state that holds NaN or infinity; None where none does."""
-        return next((name for name, tensor in self._tensors.items() if tensor.dtype.kind == "f"
-                     and not np.isfinite(tensor.view(self._state)).all()), None)
+        return next((name for name, view in self._views.items() if view.dtype.kind == "f"
+                     and not np.isfinite(view).all()), None)
 
     def save(self) -> bytes:
         """The whole state, with the network's digest and a checksum in front."""
@@ -139,6 +139,10 @@ class Stream:
         outputs = tuple(np.empty(port.shape, port.dtype) for port in outs)
         core.run_into(arrays, outputs, self._threads)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _view(self, name: str) -> Array:
+        self._tensor(name)
+        return self._views[name]
 
     def _tensor(self, name: str) -> StateTensor:
         if name not in self._tensors:
