@@ -180,6 +180,8 @@ def test_strangers_and_replayed_requests_are_refused(tmp_path: Path) -> None:
         with (pytest.raises(DataError, match="copy the run's artefact"),
               closing(Heard(url, made[0])) as link):
             link.post("/join", b'{"rows": 5, "artefact": "other"}')
+        with pytest.raises(DataError, match="more than"), closing(Link(url, made[0])) as link:
+            link.post("/work", bytes(10_000))
         proof, body = seen[-1]
         again = light.http.client.HTTPConnection(url.removeprefix("http://"))
         again.request("POST", "/join", body, {"G": f"cam-0 {1} {proof}"})

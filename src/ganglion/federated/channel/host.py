@@ -7,6 +7,7 @@ it runs in one event loop.
 import asyncio
 import hmac
 import json
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -25,6 +26,10 @@ REGISTER = "devices.db"
 TABLE = """create table if not exists devices (client integer primary key,
            name text unique not null, secret blob not null, number integer not null default 0,
            rows integer)"""
+
+NUMBER = re.compile("[0-9]{1,18}")
+HEADER_BYTES = 1 << 12
+"""What a message may take beside its weights."""
 
 
 class Stale(TrustError):
@@ -65,11 +70,11 @@ class Register:
         words = header.split(" ")
         found = self._db.execute("select client, secret, number from devices where name = ?",
                                  words[:1]).fetchone()
-        if len(words) != 3 or not words[1].isdecimal() or found is None:
+        if len(words) != 3 or not NUMBER.fullmatch(words[1]) or found is None:
             raise TrustError("a request of a device that is not enrolled")
         client, secret, last = found
         number = int(words[1])
-        proof = Key(words[0], secret).sign(number % (1 << 63), path, body)
+        proof = Key(words[0], secret).sign(number, path, body)
         if not hmac.compare_digest(proof.encode(), words[2].encode()):
             raise TrustError(f"a request in the name of {words[0]!r} with a wrong proof")
         if number <= last:
@@ -121,6 +126,11 @@ class Host:
     def over(self) -> bool:
         """Whether all rounds are done."""
         return self.server is not None and self.server.number >= self.plan.rounds
+
+    @property
+    def most_bytes(self) -> int:
+        """No message of the run is longer: 8 bytes a weight are twice those of `Dense`."""
+        return HEADER_BYTES + 8 * len(self.plan.trainer.get_flat(self.plan.shared))
 
     def status(self) -> dict[str, int | None]:
         """How far the run is: rounds planned and done, devices that joined, answers too late."""

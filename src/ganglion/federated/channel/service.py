@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
 
-MOST_BYTES = 1 << 28
 LINGER_SECONDS = 3.0
 """How long the server stays after the last round, so that devices hear of the end."""
 
@@ -45,9 +44,9 @@ def application(host: Host) -> "Starlette":
     def admitted(then: Callable[[int, bytes], Awaitable[Response]]
                  ) -> Callable[["Request"], Awaitable[Response]]:
         async def answer(request: "Request") -> Response:
-            body = await _body(request)
+            body = await _body(request, host.most_bytes)
             if body is None:
-                return Response("a message larger than any model", 413)
+                return Response(f"a message of more than {host.most_bytes} bytes", 413)
             try:
                 client = host.register.admit(request.headers.get("g", ""), request.url.path, body)
             except Stale as error:
@@ -65,11 +64,11 @@ def application(host: Host) -> "Starlette":
                              Route("/status", status)])
 
 
-async def _body(request: "Request") -> bytes | None:
+async def _body(request: "Request", most: int) -> bytes | None:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
-        if size > MOST_BYTES:
+        if size > most:
             return None
         parts.append(part)
     return b"".join(parts)

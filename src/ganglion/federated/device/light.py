@@ -32,6 +32,7 @@ from ganglion.runtime import Trainer
 from ganglion.runtime.batches import Batch
 
 WHOLE, FAILED = b"?", b"!"
+GOOD = (200, 204, 410)
 KEY_BYTES = 32
 MOST_BYTES = 1 << 28
 POLL_SECONDS = 50.0
@@ -83,7 +84,8 @@ class Link:
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer. Raises TrustError for a server whose certificate is not
-        the expected one, and for a key that it does not know; OSError where it can't be reached."""
+        the expected one, and for a key that it does not know; DataError for what it refuses;
+        OSError where it can't be reached, or fails itself."""
         for _ in range(2):
             status, answer = self._once(path, body)
             if status != 409:
@@ -92,7 +94,9 @@ class Link:
         if status in (401, 409):
             raise TrustError(f"the server at {self._host} does not take this device's key: enroll "
                              f"the device {self._key.device!r} there")
-        if status == 400:
+        if status >= 500:
+            raise ConnectionError(f"the server at {self._host} failed ({status})")
+        if status not in GOOD:
             raise DataError(answer.decode(errors="replace"))
         return status, answer
 
