@@ -51,3 +51,13 @@ def test_what_is_not_known_is_named(tmp_path: Path, split, place: int) -> None:
     _file(tmp_path / "net.onnx", sizes, place, 1)
     with pytest.raises(UnsupportedOp, match="SplitToSequence"):
         gg.compile(gg.load(tmp_path / "net.onnx"))
+
+
+def test_a_sequence_that_the_network_gives_is_refused_by_name(tmp_path: Path) -> None:
+    split = helper.make_node("SplitToSequence", ["x"], ["parts"])
+    given = helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    onnx.save(helper.make_model(helper.make_graph(
+        [split], "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (4, 7))], [given]),
+        opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "net.onnx")
+    with pytest.raises(UnsupportedOp, match="parts"):
+        gg.load(tmp_path / "net.onnx")

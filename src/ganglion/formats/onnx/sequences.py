@@ -6,6 +6,9 @@ import onnx_ir as ir
 from ganglion.ops.graph import GraphBuilder
 from ganglion.passes.base import redirect
 
+MOST = 1 << 31
+"""No size or place of a network's is as large."""
+
 
 def read_parts(model: ir.Model) -> None:
     """SequenceAt(SplitToSequence(x, split), i) ⇒ Slice(x), in place. Exact.
@@ -27,7 +30,8 @@ def read_parts(model: ir.Model) -> None:
         redirect(node.outputs[0], part.outputs[0])
         model.graph.remove(node, safe=True)
     for node in list(model.graph):
-        if _is(node, "SplitToSequence") and not node.outputs[0].uses():
+        parts = node.outputs[0] if _is(node, "SplitToSequence") else None
+        if parts is not None and not parts.uses() and not parts.is_graph_output():
             model.graph.remove(node, safe=True)
 
 
@@ -38,7 +42,7 @@ def _is(node: ir.Node, name: str) -> bool:
 def _bounds(node: ir.Node) -> tuple[ir.Value, int, int, int] | None:
     """What a SequenceAt takes a part of, from where to where, and on which axis; None where that
     is not known."""
-    first = node.inputs[0] if _is(node, "SequenceAt") else None
+    first = node.inputs[0] if _is(node, "SequenceAt") and len(node.inputs) == 2 else None
     split = None if first is None else first.producer()
     if split is None or not _is(split, "SplitToSequence") or len(split.inputs) < 2:
         return None
@@ -56,7 +60,10 @@ def _bounds(node: ir.Node) -> tuple[ir.Value, int, int, int] | None:
 
 
 def _numbers(value: ir.Value | None) -> np.ndarray | None:
-    """A constant's numbers."""
+    """A constant's whole numbers, where they may be sizes or places."""
     if value is None or not value.is_initializer() or value.is_graph_input():
         return None
-    return None if value.const_value is None else value.const_value.numpy()
+    found = None if value.const_value is None else value.const_value.numpy()
+    if found is None or found.dtype.kind not in "iu":
+        return None
+    return found if (found < MOST).all() and (found > -MOST).all() else None
