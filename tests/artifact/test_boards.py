@@ -72,7 +72,7 @@ def test_real_networks_take_no_more_instructions(goal: str, name: str) -> None:
     assert cost.instructions <= LIMITS[goal, name]
 
 
-@pytest.mark.gcc
+@pytest.mark.emulator
 @pytest.mark.parametrize("level", ["-O0", "-Os", "-O2", "-O3"])
 def test_the_c_compiles_clean_by_gcc_and_calls_next_to_nothing(level: str, tmp_path: Path) -> None:
     if shutil.which("arm-none-eabi-gcc") is None:
