@@ -15,12 +15,10 @@ from tests.federated.small import parts, plan
 
 from ganglion import federated as fed
 from ganglion.errors import DataError, TrustError
-from ganglion.federated.device import light
-from ganglion.federated.device.light import Key, Link, take_part
-
-pytest.importorskip("uvicorn")
 from ganglion.federated.channel.host import Host, Register
 from ganglion.federated.channel.service import serve
+from ganglion.federated.device import light
+from ganglion.federated.device.light import Key, Link, take_part
 
 SETTINGS = {"rounds": 3, "up": fed.TopK(0.2), "down": fed.TopK(0.3), "method": fed.Scaffold(),
             "correction": True}
@@ -36,31 +34,32 @@ def keys(folder: Path, count: int = DEVICES) -> list[Key]:
 
 
 @contextmanager
-def served(folder: Path, hosts: list[Host], chosen: fed.Plan | None = None,
+def served(folder: Path, hosts: list[Host], certificate: str = "",
            **settings: object) -> Iterator[str]:
     """A server in a thread; its address. What becomes of the run stands in `hosts`."""
     ports: list[int] = []
+    secured = {"certificate": folder / f"{certificate}.pem", "key": folder / f"{certificate}.key"}
 
     def make() -> Host:
-        hosts.append(Host(chosen or plan(**SETTINGS), folder, DEVICES, **settings))
+        hosts.append(Host(plan(**SETTINGS), folder, DEVICES, **settings))
         return hosts[-1]
 
-    thread = threading.Thread(target=serve, args=(make,), daemon=True,
-                              kwargs={"port": 0, "ready": ports.append})
+    thread = threading.Thread(target=serve, args=(make,), daemon=True, kwargs={
+        "port": 0, "ready": ports.append, **(secured if certificate else {})})
     thread.start()
     while not ports:
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{ports[0]}"
+    yield f"http{'s' if certificate else ''}://localhost:{ports[0]}"
     thread.join(30)
     assert not thread.is_alive()
 
 
 def join(url: str, key: Key, part: fed.Part, folder: Path, failures: list[Exception],
-         chosen: fed.Plan | None = None) -> threading.Thread:
+         authorities: Path | None = None) -> threading.Thread:
     def run() -> None:
-        trainer = (chosen or plan(**SETTINGS)).trainer.another()
+        trainer = plan(**SETTINGS).trainer.another()
         try:
-            take_part(Link(url, key), trainer, *part, folder / key.device)
+            take_part(Link(url, key, authorities), trainer, *part, folder / key.device)
         except Exception as error:  # noqa: BLE001  what a thread ends with
             failures.append(error)
 
@@ -201,37 +200,15 @@ def test_a_wrong_certificate_is_refused_and_the_right_one_taken(tmp_path: Path) 
                         "-addext", "subjectAltName=DNS:localhost", "-days", "2", "-keyout",
                         str(tmp_path / f"{name}.key"), "-out", str(tmp_path / f"{name}.pem")],
                        check=True, capture_output=True)
-    made, given, failures = keys(tmp_path), parts(DEVICES), []
-    hosts: list[Host] = []
-    ports: list[int] = []
-
-    def make() -> Host:
-        hosts.append(Host(plan(**SETTINGS), tmp_path, DEVICES))
-        return hosts[0]
-
-    thread = threading.Thread(target=serve, args=(make,), daemon=True, kwargs={
-        "port": 0, "ready": ports.append, "certificate": tmp_path / "right.pem",
-        "key": tmp_path / "right.key"})
-    thread.start()
-    while not ports:
-        time.sleep(0.01)
-    url = f"https://localhost:{ports[0]}"
-    with (pytest.raises(TrustError, match="not trusted"),
-          closing(Link(url, made[0], tmp_path / "wrong.pem")) as link):
-        link.post("/join", b"{}")
-
-    def run(key: Key, part: fed.Part) -> None:
-        try:
-            take_part(Link(url, key, tmp_path / "right.pem"), plan(**SETTINGS).trainer.another(),
-                      *part, tmp_path / key.device)
-        except Exception as error:  # noqa: BLE001  what a thread ends with
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=each, daemon=True) for each in zip(made, given)]
-    for each in threads:
-        each.start()
-    for each in (*threads, thread):
-        each.join(60)
+    made, given, hosts, failures = keys(tmp_path), parts(DEVICES), [], []
+    with served(tmp_path, hosts, "right") as url:
+        with (pytest.raises(TrustError, match="not trusted"),
+              closing(Link(url, made[0], tmp_path / "wrong.pem")) as link):
+            link.post("/join", b"{}")
+        threads = [join(url, *each, tmp_path, failures, tmp_path / "right.pem")
+                   for each in zip(made, given)]
+        for each in threads:
+            each.join(60)
     assert failures == []
     assert np.array_equal(hosts[0].server.model, expected(given))
 

@@ -51,6 +51,14 @@ def test_a_plan_is_not_used_up_by_a_run() -> None:
             == fed.simulate(chosen, parts(), TEST).figures)
 
 
+def test_the_model_is_measured_without_any_devices_own_weights() -> None:
+    simulation = fed.Simulation(plan(personal=["head/*"]), parts())
+    simulation.step()
+    before = simulation.evaluate(*TEST)
+    assert simulation.evaluate_device(2, *parts()[2]) != before
+    assert simulation.evaluate(*TEST) == before
+
+
 def test_few_bytes_learn_nearly_as_well() -> None:
     given = parts()
     full = fed.simulate(plan(rounds=15), given, TEST)

@@ -38,6 +38,7 @@ def blocks(page: Path) -> list[Block]:
     starts = [(found, text[:found.start()].count("\n") + 1) for found in FENCE.finditer(text)]
     return [Block(found[1], found[2], f"{page.name}, line {line}") for found, line in starts]
 
+
 OURS = "import sys; from ganglion.cli.app import call; sys.exit(call(sys.argv[1:]))"
 """The command line in a process of its own."""
 

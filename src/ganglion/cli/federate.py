@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from ganglion import federated as fed
-from ganglion.cli.data import TRAINING
+from ganglion.cli.data import HELD_OUT, TRAINING
 from ganglion.cli.progress import Bars
 from ganglion.cli.show import print_json, print_table, say
 from ganglion.data.arrays import read_npz
 from ganglion.errors import DataError
 from ganglion.federated.channel.host import Host, Register
 from ganglion.federated.channel.service import serve
-from ganglion.federated.device.lattice import from_lattice
 from ganglion.federated.device.light import Key, Link, take_part
 from ganglion.federated.planfile import Simulated, read_plan
 from ganglion.federated.store import read_rounds
@@ -71,14 +70,11 @@ def run_server(file: Path, run: Path, chosen: Service) -> None:
         raise DataError("a run is served over TLS: give --certificate and --key, or --plain for "
                         "one that everybody on the way may read")
     plan, _ = read_plan(file)
-    held_out = None if chosen.data is None else _rows(chosen.data, ("_test", "", "_train"))
-    judge = plan.trainer.another()
+    held_out = None if chosen.data is None else _rows(
+        chosen.data, read_npz(chosen.data), (*HELD_OUT[:1], *TRAINING))
 
     def judged(server: fed.Server) -> Mapping[str, float]:
-        if held_out is None:
-            return {}
-        judge.set_flat(from_lattice(server.model), plan.shared)
-        return judge.evaluate(*held_out)
+        return {} if held_out is None else server.judge().evaluate(*held_out)
 
     def told(done: fed.Round, figures: Mapping[str, float]) -> None:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
@@ -98,7 +94,7 @@ def run_server(file: Path, run: Path, chosen: Service) -> None:
 def run_join(server: str, artefact: Path, data: Path, key: Path, memory: Path,
              authorities: Path | None) -> None:
     """Takes part until the run is over."""
-    x, y = _rows(data, TRAINING)
+    x, y = _rows(data, read_npz(data), TRAINING)
     take_part(Link(server, Key.read(key), authorities), Trainer(artefact), x, y, memory,
               on_round=lambda number: say(f"learned in round {number + 1}"))
     say("the run is over")
@@ -111,16 +107,17 @@ def run_report(run: Path, as_json: bool) -> None:
 
 def _dealt(simulated: Simulated, plan: fed.Plan) -> tuple[list[fed.Part], fed.Part | None]:
     """Each device's rows, and those that the model is measured on: x_test and y_test."""
-    x, y = _rows(simulated.data, TRAINING)
+    arrays = read_npz(simulated.data)
+    x, y = _rows(simulated.data, arrays, TRAINING)
     dealt = [(x[rows], y[rows])
              for rows in fed.dirichlet(y, simulated.devices, simulated.alpha, plan.seed)]
-    held_out = {"x_test", "y_test"} <= set(read_npz(simulated.data))
-    return dealt, _rows(simulated.data, ("_test",)) if held_out else None
+    held_out = {"x_test", "y_test"} <= set(arrays)
+    return dealt, (arrays["x_test"], arrays["y_test"]) if held_out else None
 
 
-def _rows(path: Path, suffixes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of an .npz, with the first of these suffixes that is there."""
-    arrays = read_npz(path)
+def _rows(path: Path, arrays: Mapping[str, np.ndarray], suffixes: Sequence[str]
+          ) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the arrays of an .npz, with the first of these suffixes that is there."""
     for suffix in suffixes:
         if {f"x{suffix}", f"y{suffix}"} <= set(arrays):
             return arrays[f"x{suffix}"], arrays[f"y{suffix}"]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -104,10 +104,6 @@ class Plan:
         """SHA-256 of all settings and of the artefact."""
         text = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "step"]
         return hashlib.sha256("\n".join([self.trainer.digest, *text]).encode()).digest()
-
-    def with_seed(self, seed: int) -> "Plan":
-        """The same with other draws."""
-        return replace(self, seed=seed)
 
 
 def _stays(tensor: StateTensor, pattern: str) -> bool:

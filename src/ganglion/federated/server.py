@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ganglion.errors import DataError
 from ganglion.federated.device.codecs import Codec, Dense
-from ganglion.federated.device.lattice import Lattice
+from ganglion.federated.device.lattice import Lattice, from_lattice
 from ganglion.federated.device.messages import Answer, Task, checksum, draws
 from ganglion.federated.device.worker import first_memory, gradient, sizes_of
 from ganglion.federated.plan import Plan
+from ganglion.runtime import Trainer
 
 CHOICE, MODEL, CONTROL = range(100, 103)
 """What the server draws for."""
@@ -84,6 +85,13 @@ class Server:
         self._refused: dict[int, str] = {}
         self.sent: dict[int, int] = {}
         self._up = 0
+        self._judge = self.plan.trainer.another()
+
+    def judge(self) -> Trainer:
+        """A trainer with the model as it is now, and the weights that stay on devices as built."""
+        self._judge.reset()
+        self._judge.set_flat(from_lattice(self.model), self.plan.shared)
+        return self._judge
 
     def choose(self) -> list[int]:
         """The devices that are asked in this round."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from ganglion import cpu
 from ganglion.errors import DataError
-from ganglion.federated.device.lattice import from_lattice
 from ganglion.federated.device.worker import (
     Memory,
     OutOfStep,
@@ -75,7 +74,6 @@ class Simulation:
         self._memories: dict[int, Memory] = {}
         self._first = first_memory(plan.settings, plan.trainer)
         self._trainers: SimpleQueue[Trainer] = SimpleQueue()
-        self._judge = plan.trainer.another()
         self._threads = min(cpu.usable(), len(parts))
         for _ in range(self._threads):
             self._trainers.put(plan.trainer.another())
@@ -130,24 +128,17 @@ class Simulation:
 
     def evaluate(self, x: Batch, y: Batch) -> dict[str, float]:
         """The server's model on these rows."""
-        self._load()
-        return self._judge.evaluate(x, y)
+        return self.server.judge().evaluate(x, y)
 
     def evaluate_device(self, client: int, x: Batch, y: Batch) -> dict[str, float]:
         """The same with the weights that stay on this device."""
-        self._load()
-        own = own_names(self._judge.state, self.plan.shared)
-        memory = self._memories.get(client, self._first)
-        self._judge.set_flat(memory.own, own)
-        return self._judge.evaluate(x, y)
-
-    def _load(self) -> None:
-        self._judge.set_flat(from_lattice(self.server.model), self.plan.shared)
+        judge, memory = self.server.judge(), self._memories.get(client, self._first)
+        judge.set_flat(memory.own, own_names(judge.state, self.plan.shared))
+        return judge.evaluate(x, y)
 
     def weights(self) -> Mapping[str, Array]:
         """The server's model by name: what `write_back` puts into a network."""
-        self._load()
-        found = self._judge.get_weights()
+        found = self.server.judge().get_weights()
         return {name: found[name] for name in self.plan.shared}
 
 

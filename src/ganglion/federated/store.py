@@ -108,8 +108,12 @@ class Store:
 
     def rounds(self) -> list[tuple[Round, dict[str, float]]]:
         """All rounds that are closed: their accounts and figures."""
-        return [(Round.from_json(account), json.loads(figures)) for account, figures in
-                self._db.execute("select account, figures from rounds order by number")]
+        return _rounds(self._db)
+
+
+def _rounds(db: sqlite3.Connection) -> list[tuple[Round, dict[str, float]]]:
+    return [(Round.from_json(account), json.loads(figures)) for account, figures in
+            db.execute("select account, figures from rounds order by number")]
 
 
 def read_rounds(path: Path) -> list[tuple[Round, dict[str, float]]]:
@@ -119,7 +123,6 @@ def read_rounds(path: Path) -> list[tuple[Round, dict[str, float]]]:
         raise DataError(f"{path} holds no run ({FILE} is not there)")
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            return [(Round.from_json(account), json.loads(figures)) for account, figures in
-                    db.execute("select account, figures from rounds order by number")]
+            return _rounds(db)
     except sqlite3.Error as error:
         raise DataError(f"{file} can't be read: {error}") from error

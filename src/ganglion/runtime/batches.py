@@ -1,6 +1,7 @@
-"""What a step takes: arrays of rows, checked before anything learns from them."""
+"""What a step takes: arrays of rows, checked before anything learns from them, in the order that an
+epoch draws."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,3 +67,14 @@ def checked_rate(given: float) -> np.float32:
 def loss_name(output: str) -> str:
     """The name of a loss in the history: "loss", or "NAME_loss" of one output."""
     return "loss" if output == "loss" else f"{output.removeprefix('loss.')}_loss"
+
+
+def batches(order: Array, size: int) -> Iterator[Array]:
+    """The row numbers of each batch in turn, the last one shorter if `size` does not divide."""
+    for start in range(0, len(order), size):
+        yield order[start:start + size]
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> Array:
+    """The order of rows in an epoch, drawn from (seed, epoch): a resumed run draws the same."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)

@@ -13,7 +13,9 @@ from ganglion.errors import DataError
 from ganglion.runtime.arrays import busy
 from ganglion.runtime.batches import (
     Batch,
+    batches,
     checked_rate,
+    epoch_order,
     factors,
     listed,
     loss_name,
@@ -25,7 +27,9 @@ from ganglion.runtime.session import Session
 from ganglion.tensors import Array
 
 ENTRIES = ("evaluate", "predict")
-CORRECT = "correct"
+CORRECT, CORRECTION, PROXIMAL = "correct", ".correction", "proximal"
+"""The function that corrects a step; what follows a weight's name in that of its correction; the
+factor's name."""
 
 
 class Trainer:
@@ -167,13 +171,11 @@ class Trainer:
                             "with sample_weight=True")
         means = []
         for epoch in range(initial_epoch, initial_epoch + epochs):
-            order = (np.random.default_rng([seed, epoch]).permutation(rows) if shuffle
-                     else np.arange(rows))
-            batches = [order[i:i + self.batch_size] for i in range(0, rows, self.batch_size)]
-            losses = [self._learn([a[b] for a in arrays], learning_rate)
-                      for b in batches if self._factors or len(b) == self.batch_size]
-            counts = [len(b) for b in batches][:len(losses)]
-            means.append(float(np.average(losses, weights=counts)))
+            order = epoch_order(rows, seed, epoch) if shuffle else np.arange(rows)
+            taken = [b for b in batches(order, self.batch_size)
+                     if self._factors or len(b) == self.batch_size]
+            losses = [self._learn([a[b] for a in arrays], learning_rate) for b in taken]
+            means.append(float(np.average(losses, weights=[len(b) for b in taken])))
         return means
 
     def _guarded(self, *arrays: ArrayLike) -> float:

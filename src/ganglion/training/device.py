@@ -25,6 +25,7 @@ from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
 from ganglion.ops.graph import GraphBuilder, require_model
 from ganglion.passes.single_ports import single_ports
+from ganglion.runtime.trainer import CORRECT
 from ganglion.training import losses as loss_module
 from ganglion.training import optimizers
 from ganglion.training.fit import choose_losses
@@ -138,7 +139,7 @@ def functions(model: ir.Model, losses: Sequence[loss_module.Loss],
     _bind(answer, model, names)
     found = {"evaluate": evaluation, "predict": answer}
     if correction:
-        found["correct"] = build_correction(model, [n for n in names if n not in moved])
+        found[CORRECT] = build_correction(model, [n for n in names if n not in moved])
     return step, found
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganglion.errors import DataError, TrustError
-from ganglion.federated.device.light import FAILED, KEY_BYTES, WHOLE, Key
+from ganglion.federated.device.light import FAILED, KEY_BYTES, POLL_SECONDS, WHOLE, Key
 from ganglion.federated.device.messages import Answer
+from ganglion.federated.device.worker import require_artefact, sizes_of
 from ganglion.federated.plan import Plan
 from ganglion.federated.server import Round, Server
 from ganglion.federated.store import Store
@@ -102,14 +103,15 @@ class Host:
 
     `deadline`: seconds that a round waits for answers once it has one; without it, for all.
     `poll_seconds`: how long a device's request waits for work. `judge`: measures the model behind
-    each round.
+    each round. `most_bytes`: no message of the run is longer; 8 bytes a weight are twice those of
+    `Dense`.
     """
 
     plan: Plan
     folder: Path
     devices: int
     deadline: float | None = None
-    poll_seconds: float = 50.0
+    poll_seconds: float = POLL_SECONDS
     judge: Callable[[Server], Mapping[str, float]] = lambda server: {}
     on_round: Callable[[Round, Mapping[str, float]], None] = lambda done, figures: None
     server: Server | None = field(init=False, default=None)
@@ -117,6 +119,8 @@ class Host:
 
     def __post_init__(self) -> None:
         self.register = Register(self.folder)
+        self.most_bytes = HEADER_BYTES + 8 * sum(
+            sizes_of(self.plan.trainer.state, self.plan.shared))
         self._changed = asyncio.Condition()
         self._awaited: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -126,11 +130,6 @@ class Host:
     def over(self) -> bool:
         """Whether all rounds are done."""
         return self.server is not None and self.server.number >= self.plan.rounds
-
-    @property
-    def most_bytes(self) -> int:
-        """No message of the run is longer: 8 bytes a weight are twice those of `Dense`."""
-        return HEADER_BYTES + 8 * len(self.plan.trainer.get_flat(self.plan.shared))
 
     def status(self) -> dict[str, int | None]:
         """How far the run is: rounds planned and done, devices that joined, answers too late."""
@@ -145,9 +144,7 @@ class Host:
             rows, artefact = int(asked["rows"]), str(asked["artefact"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError("a device joins with its rows and its artefact's digest") from error
-        if artefact != self.plan.trainer.digest:
-            raise DataError(f"the run learns artefact {self.plan.trainer.digest[:16]}, this device "
-                            f"has {artefact[:16]}: copy the run's artefact to it")
+        require_artefact(self.plan.trainer.digest, artefact)
         if not 0 < rows < 1 << 31:
             raise DataError(f"a device with {rows} rows cannot learn")
         if self.server is None:

@@ -1,9 +1,9 @@
 """The device's end of the channel: HTTP(S), the runtime and NumPy, nothing else.
 
-Every request is POST /join or POST /work with two headers: the device's name, and a number that
-only grows with an HMAC-SHA256 of number, path and body under the device's key. A body of /work is
-an answer, empty, WHOLE, or FAILED and a reason; what comes back is a task (200), nothing yet (204),
-or the end of the run (410). RFC 2104; TLS is Python's `ssl`.
+Every request is POST /join or POST /work with a header G of three words: the device's name, a
+number that only grows, and an HMAC-SHA256 of number, path and body under the device's key. A body
+of /work is an answer, empty, WHOLE, or FAILED and a reason; what comes back is a task (200),
+nothing yet (204), or the end of the run (410). RFC 2104; TLS is Python's `ssl`.
 """
 
 import base64
@@ -102,14 +102,13 @@ class Link:
 
     def _once(self, path: str, body: bytes) -> tuple[int, bytes]:
         self._number += 1
-        head = {"G": f"{self._key.device} {self._number} "
-                     f"{self._key.sign(self._number, path, body)}"}
+        proof = self._key.sign(self._number, path, body)
         try:
             if self._connection is None:
                 self._connection = self._open()
             self._connection.putrequest("POST", path, skip_accept_encoding=True)
-            for name, value in (*head.items(), ("Content-Length", str(len(body)))):
-                self._connection.putheader(name, value)
+            self._connection.putheader("G", f"{self._key.device} {self._number} {proof}")
+            self._connection.putheader("Content-Length", str(len(body)))
             self._connection.endheaders(body)
             response = self._connection.getresponse()
             answer = response.read(MOST_BYTES)

@@ -18,6 +18,7 @@ from ganglion.federated.device.methods import Method
 from ganglion.federated.device.naming import made, table
 from ganglion.runtime import StateTensor, Trainer
 from ganglion.runtime.batches import Batch
+from ganglion.runtime.trainer import CORRECTION, PROXIMAL
 
 SHUFFLE, ROUND, DROP = range(3)
 """What a device draws for."""
@@ -148,13 +149,12 @@ class Worker:
         if not task.whole and task.base != checksum(self.memory.held):
             raise OutOfStep("the task builds on a model that this device does not have: ask for "
                             "the whole one")
-        change = (Dense() if task.whole else self.settings.down).decode(task.model, sizes)
-        start = change if task.whole else self.memory.held + change
+        codec, memory = Dense() if task.whole else self.settings.down, self.memory
+        start = codec.decode(task.model, sizes) + (0 if task.whole else memory.held)
         if task.control is None:
             return start, None
-        before = np.zeros_like(start) if self.memory.common is None else self.memory.common
-        change = (Dense() if task.whole else self.settings.down).decode(task.control, sizes)
-        return start, change if task.whole else before + change
+        before = 0 if task.whole or memory.common is None else memory.common
+        return start, codec.decode(task.control, sizes) + before
 
     def _learn(self, start: Lattice, common: Lattice | None, number: int) -> tuple[float, int]:
         """Loads the weights and learns; the mean loss and the number of steps."""
@@ -181,9 +181,9 @@ class Worker:
         ends = np.cumsum(sizes_of(trainer.state, self.settings.shared))
         parts = zip(self.settings.shared, np.split(drift.astype(np.float32), ends[:-1]))
         shapes = {t.name: t.shape for t in trainer.state}
-        trainer.set_optimizer({f"{name}.correction": part.reshape(shapes[name])
-                               for name, part in parts if f"{name}.correction" in shapes}
-                              | {"proximal": np.float32(method.proximal)})
+        trainer.set_optimizer({f"{name}{CORRECTION}": part.reshape(shapes[name])
+                               for name, part in parts if f"{name}{CORRECTION}" in shapes}
+                              | {PROXIMAL: np.float32(method.proximal)})
 
     def _answered(self, task: Task, start: Lattice, common: Lattice | None, loss: float,
                   steps: int) -> bytes:
@@ -222,12 +222,17 @@ def gradient(moved: Lattice, steps: int, rate: float) -> Lattice:
 
 def require_fit(settings: Settings, trainer: Trainer) -> None:
     """DataError where the run was planned with another artefact or with what it lacks."""
-    if trainer.digest != settings.artefact:
-        raise DataError(f"the run learns artefact {settings.artefact[:16]}, this device has "
-                        f"{trainer.digest[:16]}: copy the run's artefact to it")
-    if settings.method.corrects and not any(t.name == "proximal" for t in trainer.state):
+    require_artefact(settings.artefact, trainer.digest)
+    if settings.method.corrects and not any(t.name == PROXIMAL for t in trainer.state):
         raise DataError(f"{type(settings.method).__name__} needs a training artefact with "
                         "corrections: build it with compile_training(correction=True)")
+
+
+def require_artefact(learned: str, found: str) -> None:
+    """DataError where a device has another artefact than the run learns."""
+    if found != learned:
+        raise DataError(f"the run learns artefact {learned[:16]}, this device has {found[:16]}: "
+                        "copy the run's artefact to it")
 
 
 def rows_of(y: Batch) -> int:

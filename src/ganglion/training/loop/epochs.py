@@ -12,13 +12,14 @@ import onnx_ir as ir
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
 from ganglion.ops.bindings import bindings
+from ganglion.runtime.batches import batches
 from ganglion.training.loop import checkpoint
 from ganglion.training.loop.progress import Progress
 from ganglion.training.loop.run import Callback, History, Run, Stepper, monitored
 from ganglion.training.loop.stopping import EarlyStopping, StopAtLoss, Stopping, Watch
 from ganglion.training.losses import Loss
 from ganglion.training.metrics import Metric, compute
-from ganglion.training.rows.data import Dataset, batches
+from ganglion.training.rows.data import Dataset
 from ganglion.training.rows.sample_weights import padded, uniform
 from ganglion.training.rows.source import Source
 from ganglion.training.schedules import LearningRateSchedule

@@ -3,7 +3,7 @@
 Everything wrong with the data is a DataError that says what was found and what was expected.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,17 +125,6 @@ def prepare_inputs(model: ir.Model, x: Arrays) -> list[Array]:
         raise DataError(f"the arrays of x have {[len(a) for a in arrays]} rows; expected equal "
                         "numbers")
     return arrays
-
-
-def batches(order: Array, size: int) -> Iterator[Array]:
-    """The row numbers of each batch in turn, the last one shorter if `size` does not divide."""
-    for start in range(0, len(order), size):
-        yield order[start:start + size]
-
-
-def epoch_order(rows: int, seed: int, epoch: int) -> Array:
-    """The order of rows in an epoch, drawn from (seed, epoch): a resumed run draws the same."""
-    return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
 def _listed(given: Arrays, count: int, name: str, role: str) -> list[Array]:

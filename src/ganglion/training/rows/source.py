@@ -15,9 +15,10 @@ import onnx_ir as ir
 from ganglion.data.augment import Augmentation, augmented
 from ganglion.errors import DataError
 from ganglion.ops.base import Array
+from ganglion.runtime.batches import batches, epoch_order
 from ganglion.tensors import is_tensor
 from ganglion.training.losses import Loss
-from ganglion.training.rows.data import Arrays, Dataset, batches, epoch_order, prepare
+from ganglion.training.rows.data import Arrays, Dataset, prepare
 from ganglion.training.rows.sample_weights import ClassWeight, of_classes, with_weights
 
 Batch = tuple[Arrays, Arrays] | tuple[Arrays, Arrays, Arrays]

@@ -13,10 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.graph import GraphBuilder
+from ganglion.runtime.trainer import CORRECT, CORRECTION, PROXIMAL
 from ganglion.training.step.state import State, zeros_like
-
-CORRECTION, PROXIMAL = ".correction", "proximal"
-"""What follows a weight's name in that of its correction, and the name of the factor."""
 
 
 def keep_corrections(state: State, weights: Sequence[ir.Value]) -> None:
@@ -28,7 +26,7 @@ def keep_corrections(state: State, weights: Sequence[ir.Value]) -> None:
 
 def build_correction(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """The function `correct` over the named weights of the network."""
-    g = GraphBuilder("correct")
+    g = GraphBuilder(CORRECT)
     state, rate = State(g), g.input("learning_rate", ir.DataType.FLOAT, ())
     factor = state.tensor(PROXIMAL, np.zeros((), np.float32))
     for name in names:
