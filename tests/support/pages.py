@@ -1,5 +1,6 @@
 """The project's pages and their code: fenced blocks, and running them one after another."""
 
+import os
 import re
 import shlex
 import shutil
@@ -41,6 +42,8 @@ def blocks(page: Path) -> list[Block]:
 
 OURS = "import sys; from ganglion.cli.app import call; sys.exit(call(sys.argv[1:]))"
 """The command line in a process of its own."""
+PATHS = [str(Path(path).resolve()) for path in sys.path]
+"""Where this process finds modules, whatever the working folder becomes."""
 
 
 def run_blocks(page: Path) -> None:
@@ -75,7 +78,8 @@ def run_lines(block: Block) -> None:
             if words[-1:] == ["&"]:
                 assert words[0] == "ganglion", f"{block.where}: {line}"
                 beside.append(stack.enter_context(subprocess.Popen(
-                    [sys.executable, "-c", OURS, *words[1:-1]])))
+                    [sys.executable, "-c", OURS, *words[1:-1]],
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(PATHS)})))
                 stack.callback(beside[-1].kill)
             elif words == ["wait"]:
                 assert [process.wait(120) for process in beside] == [0] * len(beside), block.where
