@@ -1,6 +1,6 @@
 """Steps that the gradients of several families share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +26,20 @@ def optional(node: ir.Node, index: int) -> ir.Value | None:
 def stops(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
     """The gradient of what is constant almost everywhere: none flows to any input."""
     return [None] * len(node.inputs)
+
+
+Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value], ir.Value]
+"""`slope(g, x, y, dy) -> dx` of a function of one argument."""
+
+
+def of_one_argument(slope: Slope) -> Callable[
+        [Builder, ir.Node, Sequence[ir.Value | None]], list[ir.Value | None]]:
+    """The gradient of a function of one argument from its slope."""
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
+            ) -> list[ir.Value | None]:
+        dy = dys[0]
+        return [None if dy is None else slope(g, source(node, 0), node.outputs[0], dy)]
+    return vjp
 
 
 def rank(value: ir.Value) -> int:

@@ -173,9 +173,9 @@ def test_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
 def test_subgraph_is_refused_by_node(tmp_path: Path) -> None:
     body = helper.make_graph([helper.make_node("Relu", ["r"], ["t"])], "body", [info("r", [])],
                              [info("t", [])])
-    model = proto([helper.make_node("Scan", ["x"], ["y"], "choice", body=body,
-                                    num_scan_inputs=1)], [info("x", [2])], [info("y", [2])])
-    with pytest.raises(UnsupportedOp, match=r"'choice' \(Scan\)"):
+    model = proto([helper.make_node("SequenceMap", ["x"], ["y"], "choice", body=body)],
+                  [info("x", [2])], [info("y", [2])])
+    with pytest.raises(UnsupportedOp, match=r"'choice' \(SequenceMap\)"):
         load(model, tmp_path)
 
 
