@@ -226,8 +226,10 @@ class Detection(nn.Module):
 
 
 def conv3d() -> nn.Module:
-    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2),
-                         nn.Conv3d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1, bias=False), nn.BatchNorm3d(4), nn.ReLU(),
+                         nn.MaxPool3d(2), nn.ConvTranspose3d(4, 4, 2, stride=(2, 1, 1)),
+                         nn.AvgPool3d((2, 1, 1)), nn.Conv3d(4, 4, 3), nn.ReLU(),
+                         nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3))
 
 
 class Bag(nn.Module):

@@ -23,6 +23,7 @@ from ganglion.passes.simplify.fold_batch_norm import FoldBatchNorm, FoldBias, Sp
 from ganglion.passes.simplify.fold_constants import FoldConstants
 from ganglion.passes.simplify.fold_pad import FoldPad
 from ganglion.passes.simplify.lay_open import LayOpen
+from ganglion.passes.simplify.split_depth import SplitDepth
 from ganglion.passes.simplify.split_einsum import SplitEinsum
 from ganglion.passes.simplify.split_gemm import SplitGemm
 from ganglion.passes.simplify.split_resize import SplitResize
@@ -78,8 +79,8 @@ def require_rows(model: ir.Model) -> None:
 def inference_passes() -> tuple[Pass, ...]:
     """The order for inference."""
     return (CastLikeToCast(), LayOpen(), SplitEinsum(), FoldConstants(), CancelReshapes(),
-            CancelTransposes(), FoldBatchNorm(), FoldBias(), FoldPad(), CommonSubexpressions(),
-            DeadCode())
+            CancelTransposes(), FoldBatchNorm(), FoldBias(), FoldPad(), SplitDepth(),
+            CommonSubexpressions(), DeadCode())
 
 
 def _static(model: ir.Model, batch: int, sizes: Mapping[str, int] | None) -> ir.Model:

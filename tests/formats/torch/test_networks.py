@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import ganglion as gg
-from ganglion.errors import ModelError
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 REQUIRED = bool(os.environ.get("GANGLION_REQUIRE_PEERS"))
@@ -15,11 +14,8 @@ torch = pytest.importorskip("torch") if not REQUIRED else __import__("torch")
 
 from tests.support.torch_networks import KINDS  # noqa: E402
 
-OUT = {"conv3d": "one or two spatial dimensions"}
-"""Kinds that are refused, and what is said."""
 
-
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in OUT])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_network_answers_as_in_pytorch(name: str) -> None:
     torch.manual_seed(0)
     module, inputs = KINDS[name].make(), KINDS[name].inputs()
@@ -28,12 +24,6 @@ def test_a_network_answers_as_in_pytorch(name: str) -> None:
     assert not any(isinstance(v.shape[0], int) for v in (*model.graph.inputs, *model.graph.outputs))
     found = gg.compile(model, batch=len(wanted)).session().run(*(t.numpy() for t in inputs))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
-
-
-@pytest.mark.parametrize("name", OUT)
-def test_what_is_out_is_said(name: str) -> None:
-    with pytest.raises(ModelError, match=OUT[name]):
-        gg.compile(gg.from_torch(KINDS[name].make(), KINDS[name].inputs()), batch=4)
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])

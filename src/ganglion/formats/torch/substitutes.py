@@ -17,8 +17,8 @@ class Forward(Protocol):
 
 
 class Layer(Protocol):
-    """What is asked of such a layer; a Dropout has `p`, a pool its size, an EmbeddingBag the rest.
-    """
+    """What is asked of such a layer; a Dropout has `p`, a pool its size, a convolution its bias
+    and channels, an EmbeddingBag the rest."""
 
     training: bool
     p: float
@@ -27,6 +27,9 @@ class Layer(Protocol):
     mode: str
     padding_idx: int | None
     max_norm: float | None
+    bias: TorchTensor | None
+    out_channels: int
+    _conv_forward: Callable[[TorchTensor, TorchTensor, TorchTensor], object]
     forward: object
 
 
@@ -34,7 +37,8 @@ class Layer(Protocol):
 def written_out(torch: ModuleType, parts: Iterator[object]) -> Iterator[None]:
     """EmbeddingBag(x [N, L]) ⇒ reduction over L of Embedding(x); DropoutNd(x [N, C, ...]) ⇒
     x · Dropout(ones [N, C, 1...]); AdaptiveAvgPoolNd(x) whose windows are of several sizes ⇒
-    products with the matrices of means; for a while, in all parts that are such layers.
+    products with the matrices of means; Conv3d without a bias ⇒ one with a bias of zeros, as torch
+    exports one of the shape [O, 2]; for a while, in all parts that are such layers.
 
     Exact up to the order of additions. Bags given by offsets, with padding or with a largest norm
     stay as they are, and so do pools of open sizes.
@@ -50,6 +54,8 @@ def written_out(torch: ModuleType, parts: Iterator[object]) -> Iterator[None]:
             part.forward = partial(_drop, torch, part)
         elif isinstance(part, nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d):
             part.forward = partial(_pool, torch, part, part.forward)
+        elif isinstance(part, nn.Conv3d) and part.bias is None:
+            part.forward = partial(_conv, torch, part)
         else:
             continue
         found.append(part)
@@ -77,6 +83,11 @@ def _drop(torch: ModuleType, layer: Layer, input: TorchTensor) -> object:
     channels = [*input.shape[:2], *(1 for _ in input.shape[2:])]
     ones = torch.ones(channels, dtype=input.dtype)
     return input * torch.nn.functional.dropout(ones, layer.p)
+
+
+def _conv(torch: ModuleType, layer: Layer, input: TorchTensor) -> object:
+    zeros = torch.zeros(layer.out_channels, dtype=input.dtype)
+    return layer._conv_forward(input, layer.weight, zeros)
 
 
 def _pool(torch: ModuleType, layer: Layer, own: Callable[[TorchTensor], object],

@@ -1,8 +1,11 @@
 """Operators that are made of others, written out."""
 
+from collections.abc import Callable, Sequence
+
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.building import Builder
 from ganglion.ops.facts import row_of
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.inference import UNFIT
@@ -25,13 +28,18 @@ class LayOpen(Pass):
 
 
 def _made(model: ir.Model, node: ir.Node) -> bool:
-    """Puts what the node is made of in its place; False where it is not, or not yet."""
     row = row_of(node)
-    if row is None or row.made_of is None:
-        return False
+    return row is not None and row.made_of is not None and write_out(model, node, row.made_of)
+
+
+def write_out(model: ir.Model, node: ir.Node,
+              made_of: Callable[[Builder, ir.Node], Sequence[ir.Value] | None]) -> bool:
+    """Puts what the node is made of in its place; False where it is not, or not yet.
+
+    Raises ModelError for inputs and attributes that make no sense."""
     last = model.graph[-1]
     try:
-        made = row.made_of(GraphBuilder.extending(model), node)
+        made = made_of(GraphBuilder.extending(model), node)
     except UNFIT as error:
         raise ModelError(f"node {node.name!r} ({node.op_type}) does not accept its inputs or "
                          f"attributes: {error}") from error

@@ -40,8 +40,8 @@ def images(view: View) -> View:
         return view
     if len(view.shape) != 3:
         raise ModelError(f"{view.storage.name!r} has shape {list(view.shape)}; convolutions and "
-                         "pools of one or two spatial dimensions are supported: [N, C, W] or "
-                         "[N, C, H, W]")
+                         "pools of one to three spatial dimensions are supported, the Indices of "
+                         "a pool of one or two: [N, C, W], [N, C, H, W] or [N, C, D, H, W]")
     shape = (*view.shape[:2], 1, view.shape[2])
     strides = (*view.strides[:2], view.strides[2] * view.shape[2], view.strides[2])
     return View(view.storage, shape, strides, view.offset)

@@ -24,6 +24,7 @@ from ganglion.ops.exported import is_float
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.marks import CONSTANT, PRUNED
 from ganglion.ops.values import static_shape
+from ganglion.passes.simplify.split_depth import SplitDepth
 from ganglion.training.losses import Loss
 from ganglion.training.optimizers import Optimizer
 from ganglion.training.step.batch import fix_batch
@@ -66,6 +67,7 @@ def build_step(model: ir.Model, losses: Sequence[Loss], optimizer: Optimizer, ro
     if not weights:
         raise ModelError("the network has no trainable weights: no initializer is marked "
                          '"ganglion.trainable" = "true" and none feeds a layer that learns')
+    SplitDepth()(copy)  # gradients are known over images
     g = GraphBuilder.extending(copy)
     state, count = State(g), len(copy.graph.outputs)
     enter_training(state, copy, normalising, seed)
