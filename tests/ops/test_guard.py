@@ -30,9 +30,9 @@ OTHER: Mapping[object, object] = {
     KINDS.INT: 7, KINDS.FLOAT: 0.123, KINDS.STRING: "other", KINDS.INTS: [7, 7],
     KINDS.FLOATS: [0.5], KINDS.STRINGS: ["other"], KINDS.TENSOR: np.ones(3, np.float32)}
 READ_BY_ONNX = {"Reshape": {"allowzero"}, "Flatten": {"axis"}, "Shape": {"start", "end"},
-                "Dropout": {"seed"}}
+                "Dropout": {"seed"}, "TopK": {"sorted"}}
 """Attributes whose whole meaning is ONNX's own shape inference or reference; a seed says nothing
-about inference."""
+about inference, and what need not be sorted may be."""
 
 
 def _node(row: Op, **attributes: object) -> ir.Node:

@@ -26,6 +26,7 @@ MODULES = (
     "reduce",
     "softmax",
     "table",
+    "top_k",
 )
 """The family files; each has a tuple `FAMILIES`."""
 
