@@ -20,6 +20,7 @@ from ganglion.kernels.move import (
     OneHotSpec,
     ScatterAddSpec,
 )
+from ganglion.kernels.scatter import SCATTER, ScatterSpec
 
 COPIES = [
     CopySpec("float32", (4, 6), (6, 1), (6, 1), 24, 24),
@@ -62,6 +63,11 @@ def draw(family: object, spec: Any, seed: int) -> dict[str, np.ndarray]:
         return {"x": draw_elements(spec.axis * spec.inner, "float32"),
                 "index": draw_indices(spec.count, spec.index_dtype, spec.axis),
                 "u": draw_elements(spec.count * spec.inner, "float32")}
+    if isinstance(spec, ScatterSpec):
+        size = spec.steps * len(spec.axes)
+        return {"x": draw_elements(spec.size, spec.dtype),
+                "index": draw_indices(size, spec.index_dtype, spec.axes[0][0]),
+                "u": draw_elements(spec.steps * spec.inner, spec.dtype)}
     count = spec.count * (spec.outer * spec.inner if isinstance(spec, GatherElementsSpec) else 1)
     return {"x": draw_elements(spec.outer * spec.axis * spec.inner, spec.dtype),
             "index": draw_indices(count, spec.index_dtype, spec.axis)}
@@ -70,8 +76,16 @@ def draw(family: object, spec: Any, seed: int) -> dict[str, np.ndarray]:
 FILLS = [FillSpec("float32", 5, 0.1), FillSpec("float32", 3, -0.0), FillSpec("int64", 2, -2**63),
          FillSpec("uint32", 7, 2**32 - 1), FillSpec("int8", 300, 0), FillSpec("float64", 3, 1 / 3),
          FillSpec("float32", 2, float("-inf")), FillSpec("bool", 9, 1)]
+PLACES = [
+    ScatterSpec("none", "float32", "int64", ((5, 0),), ((4, 6), (3, 2)), 2, 24),
+    ScatterSpec("add", "int8", "int32", ((40, 0),), ((7, 1),), 1, 7),  # sums wrap
+    ScatterSpec("mul", "uint16", "int64", ((9, 0),), ((4, 3),), 3, 12),
+    ScatterSpec("max", "float32", "int64", ((3, 5), (5, 0)), ((5, 1),), 1, 20),
+    ScatterSpec("min", "int64", "int64", ((2, 0), (3, 2), (2, 1)), ((4, 6),), 1, 24),
+    ScatterSpec("add", "float64", "int32", ((6, 0),), ((5, 1),), 1, 5),
+    ScatterSpec("none", "float16", "int64", ((6, 0),), ((5, 1),), 1, 5)]
 FAMILIES = [(FILL, FILLS), (GATHER, GATHERS), (GATHER_ELEMENTS, ELEMENTS), (SCATTER_ADD, SCATTERS),
-            (ONE_HOT, ONE_HOTS)]
+            (ONE_HOT, ONE_HOTS), (SCATTER, PLACES)]
 
 
 @pytest.mark.parametrize("way", WAYS)

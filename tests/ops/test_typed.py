@@ -202,6 +202,35 @@ def test_moves_keep_every_element_of_every_type(dtype: str) -> None:
         assert got.tobytes() == want.tobytes()
 
 
+def test_scatters_combine_elements_of_every_type_as_onnx_does() -> None:
+    """Integers wrap; indices count from the end, and repeat."""
+    rng = np.random.default_rng(0)
+    g, feeds = GraphBuilder("scatters"), {}
+    pairs, places = np.array([[0, -1], [2, 1], [0, 2]]), np.array([[0, -1], [2, 2], [0, 0]])
+    for dtype in (*INTEGERS, "float32", "float64"):
+        low, high = (-50, 50) if dtype.startswith("f") else (
+            max(np.iinfo(dtype).min, -2**40), min(np.iinfo(dtype).max, 2**40))
+        drawn = {f"{dtype}_{k}": rng.integers(low, high, shape).astype(dtype)
+                 for k, shape in (("x", (3, 3, 2)), ("rows", (3, 2)), ("cells", (3, 2)))}
+        feeds |= drawn
+        x, rows, cells = (g.input(n, onnx_type(dtype), a.shape) for n, a in drawn.items())
+        flat = g.op("Slice", x, g.ints(0), g.ints(1), g.ints(2))
+        flat = g.op("Squeeze", flat, g.ints(2))
+        for mode in ("none", "add", "mul", "max", "min"):
+            g.output(f"{dtype}_{mode}_nd",
+                     g.op("ScatterND", x, g.constant(pairs), rows, reduction=mode))
+            if mode != "none":  # of two updates of one place either may win
+                g.output(f"{dtype}_{mode}_elements", g.op(
+                    "ScatterElements", flat, g.constant(places), cells, axis=1, reduction=mode))
+    model = g.model()
+    names = [str(v.name) for v in model.graph.outputs]
+    with np.errstate(all="ignore"):
+        wanted = dict(zip(names, ReferenceEvaluator(ir.to_proto(model)).run(None, feeds)))
+    assert_same(evaluate(model, feeds), wanted)
+    session = gg.compile(model, isas=("scalar",), check=False).session()
+    assert_same(dict(zip(names, session.run(feeds))), wanted)
+
+
 def test_sums_and_means_of_integers_are_no_onnx() -> None:
     for op in ("Sum", "Mean"):
         with pytest.raises(ModelError, match="unsupported type"):

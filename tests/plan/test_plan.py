@@ -1,7 +1,9 @@
+import numpy as np
 import onnx_ir as ir
 import pytest
 from tests.support.networks import NETWORKS, drawn_inputs
 
+import ganglion as gg
 from ganglion import layers as L
 from ganglion.compression import quantize
 from ganglion.errors import ModelError, UnsupportedOp
@@ -101,3 +103,32 @@ def test_unknown_operators_are_all_named_with_their_nodes() -> None:
 def test_dynamic_shapes_are_refused_with_what_to_do() -> None:
     with pytest.raises(ModelError, match=r"dynamic shape.*shapes="):
         plan(NETWORKS["linear"]())
+
+
+def test_what_has_no_elements_takes_no_step() -> None:
+    """As in ONNX's suite: a sum of none is 0, and arithmetic on none is nothing."""
+    g = GraphBuilder("empty")
+    x = g.input("x", ir.DataType.FLOAT, (2, 0, 4))
+    g.output("sum", g.op("ReduceSum", g.op("Abs", x), g.ints(1)))
+    g.output("none", g.op("Neg", x))
+    total, none = gg.compile(g.model(), isas=("scalar",)).session().run(np.zeros((2, 0, 4), "f"))
+    np.testing.assert_array_equal(total, np.zeros((2, 1, 4)))
+    assert none.shape == (2, 0, 4)
+
+
+def test_a_dropout_that_drops_is_refused_and_one_that_does_not_keeps_all() -> None:
+    def dropout(*more: np.ndarray) -> ir.Model:
+        g = GraphBuilder("dropout")
+        x = g.input("x", ir.DataType.FLOAT, (2, 3))
+        for k, value in enumerate(g.ops("Dropout", x, *map(g.constant, more), outputs=2)):
+            g.output(f"y{k}", value)
+        return g.model()
+
+    half, yes = np.float32(0.5), np.asarray(True)
+    x = np.ones((2, 3), np.float32)
+    for model in (dropout(), dropout(half), dropout(np.float32(0), yes)):
+        y, mask = gg.compile(model, isas=("scalar",)).session().run(x)
+        assert (y == x).all()
+        assert mask.all()
+    with pytest.raises(UnsupportedOp, match=r"'dropout' \(Dropout\): training_mode"):
+        gg.compile(dropout(half, yes), isas=("scalar",), check=False)

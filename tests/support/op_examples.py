@@ -370,6 +370,8 @@ def movement() -> list[Example]:
                 constants=frozenset({1, 2, 3, 4}), note="steps"),
         Example("Slice", [f(5), i64(0), i64(5)], constants=C12, note="all"),
         Example("Pad", [x, i64(0, 1, 2, 0, 3, 1), scalar(1.5)], constants=C12, fixed=C2),
+        Example("Pad", [x, i64(0, 1, 2, 0, 0, 1), scalar(0.5)], constants=C1, fixed=C2,
+                note="given"),
         Example("Pad", [x, i64(-1, 2, 1, -1), None, i64(2, 0)], constants=frozenset({1, 3}),
                 note="crop"),
         *(Example("Pad", [x, i64(0, 1, 2, 0, 2, 1)], {"mode": mode}, constants=C1, note=mode)

@@ -165,7 +165,8 @@ def _fill_reference(spec: FillSpec, arrays: Mapping[str, np.ndarray]) -> dict[st
     return {"y": np.full(spec.size, spec.value, spec.dtype)}
 
 
-def _index_in(index: np.ndarray, axis: int) -> np.ndarray:
+def index_in(index: np.ndarray, axis: int) -> np.ndarray:
+    """Indices from either end, kept within an axis."""
     index = index.astype(np.int64)
     return np.clip(np.where(index < 0, index + axis, index), 0, axis - 1)
 
@@ -178,7 +179,7 @@ def _gather_operands(spec: GatherSpec) -> list[Operand]:
 
 def _gather_reference(spec: GatherSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     x = arrays["x"].reshape(spec.outer, spec.axis, spec.inner)
-    return {"y": x[:, _index_in(arrays["index"].reshape(-1), spec.axis)]}
+    return {"y": x[:, index_in(arrays["index"].reshape(-1), spec.axis)]}
 
 
 def _gather_elements_operands(spec: GatherElementsSpec) -> list[Operand]:
@@ -191,7 +192,7 @@ def _gather_elements_reference(
         spec: GatherElementsSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     x = arrays["x"].reshape(spec.outer, spec.axis, spec.inner)
     index = arrays["index"].reshape(spec.outer, spec.count, spec.inner)
-    return {"y": np.take_along_axis(x, _index_in(index, spec.axis), axis=1)}
+    return {"y": np.take_along_axis(x, index_in(index, spec.axis), axis=1)}
 
 
 def _scatter_add_operands(spec: ScatterAddSpec) -> list[Operand]:
@@ -205,7 +206,7 @@ def _scatter_add_reference(
         spec: ScatterAddSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     y = arrays["x"].reshape(spec.axis, spec.inner).astype(np.float64)
     updates = arrays["u"].reshape(spec.count, spec.inner).astype(np.float64)
-    np.add.at(y, _index_in(arrays["index"].reshape(-1), spec.axis), updates)
+    np.add.at(y, index_in(arrays["index"].reshape(-1), spec.axis), updates)
     return {"y": y.astype(np.float32)}
 
 

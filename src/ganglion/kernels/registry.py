@@ -24,6 +24,7 @@ MODULES = (
     "recurrent",
     "recurrent_grad",
     "reduce",
+    "scatter",
     "softmax",
     "table",
     "top_k",

@@ -133,6 +133,17 @@ def _one_hot_reference(attrs: Attrs, index: Array, depth: Array, values: Array
     return (np.where(hot == np.arange(size).reshape(shape), values[1], values[0]),)
 
 
+def _one_hot_of_given(g: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Where the caller gives the values: they are chosen by a mask of bools."""
+    index, depth, values = (source(node, k) for k in range(3))
+    if not values.is_graph_input():
+        return None
+    mask = g.op("OneHot", index, depth, g.constant(np.array([False, True])),
+                axis=get_int(attributes(node), "axis", -1))
+    off, on = (g.op("Gather", values, g.constant(np.asarray(k, np.int64))) for k in (0, 1))
+    return [g.op("Where", mask, on, off)]
+
+
 ROWS = (
     Op("Gather", source="ONNX Gather-13", axes=Axes.PICKED,
        reads=("axis",),
@@ -145,14 +156,14 @@ ROWS = (
        vjp=_gather_elements_vjp, reference=_gather_elements_reference),
     Op("ScatterND", source="ONNX ScatterND-18",
        reads=("reduction",),
-       lower=Kernel("scatter_add"), indices=1, vjp=_scatter_nd_vjp,
+       lower=Kernel("scatter_nd"), indices=1, vjp=_scatter_nd_vjp,
        reference=_scatter_nd),
     Op("ScatterElements", source="ONNX ScatterElements-18",
        reads=("axis", "reduction"),
-       lower=Kernel("scatter_add"), indices=1,
+       lower=Kernel("scatter_elements"), indices=1,
        vjp=_scatter_elements_vjp, reference=_scatter_elements),
     Op("OneHot", source="ONNX OneHot-11",
        reads=("axis",),
-       lower=Kernel("one_hot"), vjp=stops,
+       lower=Kernel("one_hot"), made_of=_one_hot_of_given, vjp=stops,
        reference=_one_hot_reference),
 )

@@ -22,7 +22,7 @@ from ganglion.ops.gradients import (
     unbroadcast,
     zeros,
 )
-from ganglion.ops.values import attributes, static_shape
+from ganglion.ops.values import attributes, dims, static_shape
 
 Values = list[ir.Value | None]
 
@@ -204,6 +204,19 @@ def _pad_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Value
     return [dy, *rest]
 
 
+def _pad_with_given(g: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Where the caller gives the number around: it is chosen by a padded mask."""
+    x, value = source(node, 0), optional(node, 2)
+    if value is None or not value.is_graph_input() or source(node, 1).const_value is None:
+        return None
+    sizes = [d for d in dims(x) if isinstance(d, int)]
+    if len(sizes) != rank(x) or _pad_mode(attributes(node)) != "constant":
+        return None
+    ones = g.constant(np.ones(sizes, bool), f"{node.name}_inside")
+    inside, wide = (g.op("Pad", v, node.inputs[1], None, *node.inputs[3:]) for v in (ones, x))
+    return [g.op("Where", inside, wide, g.op("Reshape", value, g.ints(1)))]
+
+
 def _expand_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Values:
     dy = dys[0]
     return [None if dy is None else unbroadcast(g, dy, source(node, 0)), None]
@@ -265,7 +278,8 @@ ROWS = (
        reference=_slice_reference),
     Op("Pad", source="ONNX Pad-21", axes=Axes.PADDED,
        reads=("mode",),
-       lower=Kernel("pad"), moves=Moves.FILL, even=True, vjp=_pad_vjp, reference=_pad_reference),
+       lower=Kernel("pad"), moves=Moves.FILL, even=True, made_of=_pad_with_given,
+       vjp=_pad_vjp, reference=_pad_reference),
     Op("Expand", source="ONNX Expand-13",
        axes=Axes.EXPANDED, lower=Kernel("expand"), moves=Moves.PLACE, even=True,
        vjp=_expand_vjp),

@@ -74,10 +74,19 @@ def dropout(g: Builder, x: ir.Value, rate: float, state: ir.Value
 
 def _dropout_reference(attrs: Attrs, x: Array, ratio: Array | None = None,
                        training_mode: Array | None = None) -> tuple[Array, ...]:
-    if training_mode is not None and training_mode:
+    if training_mode is not None and training_mode and (ratio is None or ratio != 0):
         raise UnsupportedOp("Dropout in training mode has no fixed result; replace it by Uniform "
                             "(ops.random.dropout), whose state is an input")
     return x, np.ones(x.shape, bool)
+
+
+def keeps_all(node: ir.Node) -> bool:
+    """Whether a Dropout is known to drop nothing: not in training mode, or at a ratio of 0."""
+    ratio, mode = optional(node, 1), optional(node, 2)
+    if mode is None or (mode.const_value is not None and not mode.const_value.numpy().any()):
+        return True
+    return (ratio is not None and ratio.const_value is not None
+            and not ratio.const_value.numpy().any())
 
 
 def _dropout_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]

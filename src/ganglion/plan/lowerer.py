@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
-from ganglion.kernels.base import CTYPES, Variant
+from ganglion.kernels.base import CTYPES, Operand, Variant
 from ganglion.kernels.move import CopySpec
 from ganglion.kernels.registry import families
 from ganglion.ops.values import static_shape
@@ -136,13 +136,17 @@ class Lowerer:
 
     def emit(self, node: ir.Node | str, family: str, spec: object,
              operands: Sequence[View]) -> None:
-        """Appends a step, with the best variant that the target runs and that accepts.
+        """Appends a step, with the best variant that the target runs and that accepts; none for
+        results without elements.
 
         Raises UnsupportedOp where the kernel computes another element type than an operand has,
         and ModelError where it would reach beyond an operand.
         """
         name = node if isinstance(node, str) else str(node.name)
-        _check_operands(name, family, spec, operands)
+        results = [view.storage.size for operand, view in zip(
+            _checked(name, family, spec, operands), operands) if operand.role == "output"]
+        if results and not any(results):
+            return
         variant = self.choose(family, spec, name)
         nbytes = variant.scratch_bytes(spec)
         scratch = Storage(f"{name}_scratch", "uint8", nbytes) if nbytes else None
@@ -179,8 +183,8 @@ def _number(array: np.ndarray) -> float | int:
     return int(element) if array.dtype.kind in "iu" else float(element)
 
 
-def _check_operands(node: str, family: str, spec: object, views: Sequence[View]) -> None:
-    """What the kernel declares against what it is given, so that no lowering can be wrong in
+def _checked(node: str, family: str, spec: object, views: Sequence[View]) -> Sequence[Operand]:
+    """What the kernel declares, held against what it is given, so that no lowering can be wrong in
     silence about a type or a size."""
     declared = families()[family].operands(spec)
     if len(declared) != len(views):
@@ -199,6 +203,7 @@ def _check_operands(node: str, family: str, spec: object, views: Sequence[View])
                              f"{view.storage.name!r} from {view.offset} on, which has "
                              f"{view.storage.size}; its shape {list(view.shape)} does not fit the "
                              "node")
+    return declared
 
 
 def lowered_dtype(value: ir.Value) -> np.dtype[np.generic]:

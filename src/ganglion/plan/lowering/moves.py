@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
+from ganglion.kernels.literal import BITS
 from ganglion.kernels.move import (
     FillSpec,
     GatherElementsSpec,
@@ -15,22 +16,30 @@ from ganglion.kernels.move import (
     OneHotSpec,
     ScatterAddSpec,
 )
+from ganglion.kernels.scatter import COMBINED, ScatterSpec
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
 from ganglion.ops.facts import is_op
-from ganglion.ops.named import SCATTER_ND
+from ganglion.ops.named import DROPOUT
+from ganglion.ops.random import keeps_all
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
-from ganglion.plan.views import View
+from ganglion.plan.views import View, dense_strides, row_major
 
 MAX_LINES = 4096
 """Lines that a Pad may repeat: each is a step of its own."""
 
 
 def lower_view(lowerer: Lowerer, node: ir.Node) -> None:
-    """Reshape and its like: the same bytes where strides allow, else a dense copy first."""
+    """Reshape and its like: the same bytes where strides allow, else a dense copy first. A second
+    output tells that all of them are kept."""
+    if is_op(node, DROPOUT) and not keeps_all(node):
+        raise UnsupportedOp(f"node {node.name!r} (Dropout): training_mode, with a ratio that is "
+                            "not 0, has no fixed result; export the network for inference")
     view, shape = lowerer.view(node.inputs[0]), static_shape(node.outputs[0])
     lowerer.views[node.outputs[0]] = (
         view.reshaped(shape) or reshaped_dense(lowerer.dense(view), node, shape))
+    for kept in (v for v in node.outputs[1:] if v.uses() or v.is_graph_output()):
+        fill(lowerer, node, lowerer.new(kept), 1)
 
 
 def reshaped_dense(view: View, node: ir.Node, shape: Sequence[int]) -> View:
@@ -122,7 +131,7 @@ def _optional(lowerer: Lowerer, node: ir.Node, index: int, role: str, default: l
 
 
 def lower_pad(lowerer: Lowerer, node: ir.Node) -> None:
-    """Pad-21 with a constant value: fill, then copy; "edge" and "reflect" by parts."""
+    """Pad-21 with a constant value: fill, then copy; other modes by parts."""
     view, mode = lowerer.view(node.inputs[0]), get_str(attributes(node), "mode", "constant")
     pads = [int(v) for v in lowerer.array(node.inputs[1], node, "pads")]
     axes = [a % len(view.shape) for a in
@@ -151,9 +160,9 @@ def lower_pad(lowerer: Lowerer, node: ir.Node) -> None:
 def _pad_mirrored(lowerer: Lowerer, node: ir.Node, view: View, begins: Mapping[int, int],
                   ends: Mapping[int, int], mode: str) -> None:
     """Grows one axis after the other, every new line copied from the line that it repeats."""
-    if mode not in ("edge", "reflect"):
+    if mode not in PADDED_FROM:
         raise UnsupportedOp(f"node {node.name!r} (Pad): mode {mode!r} is not handled; use "
-                            "constant, edge or reflect")
+                            f"constant, {', '.join(PADDED_FROM)}")
     lines = sum(begins.values()) + sum(ends.values())
     if lines > MAX_LINES:
         raise UnsupportedOp(f"node {node.name!r} (Pad): {lines} lines are added, each a step of "
@@ -166,7 +175,7 @@ def _pad_mirrored(lowerer: Lowerer, node: ir.Node, view: View, begins: Mapping[i
         grown = lowerer.buffer(f"{node.name}_{axis}", view.dtype, shape, view.order())
         lowerer.copy(view, _part(grown, axis, begin, n), str(node.name))
         for k in [*range(begin), *range(begin + n, begin + n + end)]:
-            source = min(max(k - begin, 0), n - 1) if mode == "edge" else _bounce(k - begin, n)
+            source = PADDED_FROM[mode](k - begin, n)
             lowerer.copy(_part(view, axis, source, 1), _part(grown, axis, k, 1), str(node.name))
         view = grown
     lowerer.views[node.outputs[0]] = view
@@ -176,6 +185,11 @@ def _bounce(index: int, n: int) -> int:
     period = max(1, 2 * n - 2)
     index %= period
     return index if index < n else period - index
+
+
+PADDED_FROM: Mapping[str, Callable[[int, int], int]] = {
+    "edge": lambda k, n: min(max(k, 0), n - 1), "reflect": _bounce, "wrap": lambda k, n: k % n}
+"""Which of n lines stands at place k, which may lie outside."""
 
 
 def fill(lowerer: Lowerer, node: ir.Node, target: View, value: float | int) -> None:
@@ -211,26 +225,56 @@ def lower_gather_elements(lowerer: Lowerer, node: ir.Node) -> None:
     """GatherElements-13."""
     x, index = lowerer.view(node.inputs[0]), lowerer.view(node.inputs[1])
     axis = get_int(attributes(node), "axis", 0) % len(x.shape)
-    if x.shape[:axis] + x.shape[axis + 1:] != index.shape[:axis] + index.shape[axis + 1:]:
-        raise UnsupportedOp(f"node {node.name!r} (GatherElements): data {list(x.shape)} and "
-                            f"indices {list(index.shape)} must differ along axis {axis} only")
+    for k, count in enumerate(index.shape):
+        if k != axis and count > x.shape[k]:
+            raise UnsupportedOp(f"node {node.name!r} (GatherElements): indices {list(index.shape)} "
+                                f"reach beyond data {list(x.shape)} along axis {k}")
+        x = x if k == axis else _part(x, k, 0, count)
     spec = GatherElementsSpec(x.dtype, index.dtype, prod(x.shape[:axis]), x.shape[axis],
                               prod(x.shape[axis + 1:]), index.shape[axis])
     lowerer.emit(node, "gather_elements", spec,
                  [lowerer.dense(x), lowerer.dense(index), lowerer.new(node.outputs[0])])
 
 
-def lower_scatter_add(lowerer: Lowerer, node: ir.Node) -> None:
-    """ScatterND-18, reduction "add", indices [..., 1]: rows of updates added to rows of data."""
+def lower_scatter_nd(lowerer: Lowerer, node: ir.Node) -> None:
+    """ScatterND-18: runs of updates at places in the leading axes of data."""
     x, index, updates = (lowerer.view(v) for v in node.inputs[:3])
-    reduction = get_str(attributes(node), "reduction", "none")
-    if not is_op(node, SCATTER_ND) or reduction != "add" or index.shape[-1] != 1:
-        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): only ScatterND that adds rows "
-                            "(reduction 'add', indices [..., 1]) is compiled")
-    spec = ScatterAddSpec(index.dtype, x.shape[0], prod(x.shape[1:]), index.size)
-    lowerer.emit(node, "scatter_add", spec,
-                 [lowerer.dense(x), lowerer.dense(index), lowerer.dense(updates),
-                  lowerer.new(node.outputs[0])])
+    reduction, depth = get_str(attributes(node), "reduction", "none"), index.shape[-1]
+    if (reduction, depth, x.dtype) == ("add", 1, "float32"):
+        added = ScatterAddSpec(index.dtype, x.shape[0], prod(x.shape[1:]), index.size)
+        lowerer.emit(node, "scatter_add", added,
+                     [lowerer.dense(x), lowerer.dense(index), lowerer.dense(updates),
+                      lowerer.new(node.outputs[0])])
+        return
+    strides = dense_strides(x.shape, row_major(len(x.shape)))
+    _scatter(lowerer, node, ((prod(index.shape[:-1]), 0),),
+             tuple(zip(x.shape, strides))[:depth], prod(x.shape[depth:]))
+
+
+def lower_scatter_elements(lowerer: Lowerer, node: ir.Node) -> None:
+    """ScatterElements-18: each update at its own place but along one axis."""
+    x, index = lowerer.view(node.inputs[0]), lowerer.view(node.inputs[1])
+    strides = dense_strides(x.shape, row_major(len(x.shape)))
+    axis = get_int(attributes(node), "axis", 0) % len(x.shape)
+    if any(n > m for k, (n, m) in enumerate(zip(index.shape, x.shape)) if k != axis):
+        raise UnsupportedOp(f"node {node.name!r} (ScatterElements): indices {list(index.shape)} "
+                            f"reach beyond data {list(x.shape)} along another axis than {axis}")
+    loops = tuple((n, 0 if k == axis else strides[k]) for k, n in enumerate(index.shape))
+    _scatter(lowerer, node, loops, ((x.shape[axis], strides[axis]),), 1)
+
+
+def _scatter(lowerer: Lowerer, node: ir.Node, loops: tuple[tuple[int, int], ...],
+             axes: tuple[tuple[int, int], ...], inner: int) -> None:
+    x, index, updates = (lowerer.dense(lowerer.view(v)) for v in node.inputs[:3])
+    mode = get_str(attributes(node), "reduction", "none")
+    if mode not in COMBINED:
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): reduction {mode!r} is not "
+                            f"handled; use {', '.join(COMBINED)}")
+    if mode != "none" and x.dtype in (*BITS, "bool"):
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): reduction {mode!r} of {x.dtype} "
+                            "is not compiled; put a Cast to float32 or int32 in front of it")
+    spec = ScatterSpec(mode, x.dtype, index.dtype, loops, axes, inner, x.size)
+    lowerer.emit(node, "scatter", spec, [x, index, updates, lowerer.new(node.outputs[0])])
 
 
 def lower_one_hot(lowerer: Lowerer, node: ir.Node) -> None:
@@ -246,10 +290,12 @@ def lower_one_hot(lowerer: Lowerer, node: ir.Node) -> None:
 
 
 ANY_DTYPE = frozenset({"transpose", "expand", "tile", "concat", "split", "slice", "pad", "fill",
-                       "gather", "gather_elements", "one_hot"})
+                       "gather", "gather_elements", "one_hot", "scatter_nd",
+                       "scatter_elements"})
 """The lowerings below that move elements of whatever type."""
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     "transpose": lower_transpose, "expand": lower_expand, "tile": lower_tile,
     "concat": lower_concat, "split": lower_split, "slice": lower_slice, "pad": lower_pad,
     "fill": lower_fill, "gather": lower_gather, "gather_elements": lower_gather_elements,
-    "scatter_add": lower_scatter_add, "one_hot": lower_one_hot}
+    "scatter_nd": lower_scatter_nd, "scatter_elements": lower_scatter_elements,
+    "one_hot": lower_one_hot}

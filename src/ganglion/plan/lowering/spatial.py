@@ -163,7 +163,7 @@ def _padded(lowerer: Lowerer, node: ir.Node, x: View, pads: Pads) -> View:
 
 def lower_pool(lowerer: Lowerer, node: ir.Node) -> None:
     """MaxPool-22, AveragePool-22, GlobalMaxPool, GlobalAveragePool; MaxPool of int8 too."""
-    if len(node.outputs) > 1 and node.outputs[1].uses():
+    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         raise UnsupportedOp(f"node {node.name!r} (MaxPool): the Indices output is not computed")
     x = lowerer.dense(images(lowerer.view(node.inputs[0])), CHANNELS_LAST)
     mode = kind_of(node)
