@@ -93,7 +93,8 @@ def _eye_like(g: Builder, node: ir.Node) -> Made:
         return None
     dtype = ir.DataType(get_int(attrs, "dtype", (x.dtype or ir.DataType.FLOAT).value))
     rows, columns = static_shape(x)
-    return [g.constant(np.eye(rows, columns, get_int(attrs, "k", 0), dtype.numpy()), "eye")]
+    eye = np.eye(rows, columns, get_int(attrs, "k", 0), dtype.numpy())
+    return [g.op("Identity", g.constant(eye, "eye"))]
 
 
 def _to_power(g: Builder, x: ir.Value, p: int) -> ir.Value:
