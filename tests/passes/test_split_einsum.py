@@ -103,3 +103,17 @@ def test_a_file_with_an_equation_that_onnx_never_ends_on_is_refused_at_once(tmp_
     (tmp_path / "n.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
     with pytest.raises(gg.errors.ModelError):
         gg.load(tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16"])
+def test_narrow_integers_wrap_as_numpy_does(dtype: str) -> None:
+    g = GraphBuilder("sums")
+    kind = ir.DataType.from_numpy(np.dtype(dtype))
+    x, y = g.input("x", kind, (2, 3, 4)), g.input("y", kind, (2, 4, 5))
+    g.output("z", g.op("Einsum", x, y, equation="abc,acd->ad"))
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(np.iinfo(dtype).max, size=size).astype(dtype)
+             for size in ((2, 3, 4), (2, 4, 5))]
+    found = gg.compile(g.model(), isas=("scalar",)).session().run(*drawn)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.einsum("abc,acd->ad", *drawn))

@@ -130,13 +130,22 @@ def _sum_of_sizes(g: Builder, node: ir.Node) -> Made:
     return [_reduced(g, node, "ReduceSum", g.op("Abs", source(node, 0)))]
 
 
+def _floats(node: ir.Node) -> ir.Value:
+    """The first input. Raises UnsupportedOp where it has no logarithm."""
+    x = source(node, 0)
+    if x.dtype is not None and not x.dtype.is_floating_point():
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): a logarithm of {x.dtype} is not "
+                            "computed; put a Cast to float32 in front of it and one back behind it")
+    return x
+
+
 def _log_of_sum(g: Builder, node: ir.Node) -> Made:
-    return [g.op("Log", _reduced(g, node, "ReduceSum", source(node, 0)))]
+    return [g.op("Log", _reduced(g, node, "ReduceSum", _floats(node)))]
 
 
 def _log_of_sum_of_powers(g: Builder, node: ir.Node) -> Made:
     """The largest is taken off first, so that no power overflows."""
-    x, attrs = source(node, 0), attributes(node)
+    x, attrs = _floats(node), attributes(node)
     axes = constant_ints(node, 1) if optional(node, 1) is not None else []
     if not axes and get_int(attrs, "noop_with_empty_axes", 0):
         return [x]

@@ -10,7 +10,7 @@ from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import rank, scatter_elements, scatter_rows, source, stops, zeros
-from ganglion.ops.values import attributes, dims, static_shape
+from ganglion.ops.values import attributes, dims, is_given, static_shape
 
 Values = list[ir.Value | None]
 
@@ -136,7 +136,7 @@ def _one_hot_reference(attrs: Attrs, index: Array, depth: Array, values: Array
 def _one_hot_of_given(g: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
     """Where the caller gives the values: they are chosen by a mask of bools."""
     index, depth, values = (source(node, k) for k in range(3))
-    if not values.is_graph_input():
+    if not is_given(values):
         return None
     mask = g.op("OneHot", index, depth, g.constant(np.array([False, True])),
                 axis=get_int(attributes(node), "axis", -1))

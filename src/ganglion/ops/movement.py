@@ -22,7 +22,7 @@ from ganglion.ops.gradients import (
     unbroadcast,
     zeros,
 )
-from ganglion.ops.values import attributes, dims, static_shape
+from ganglion.ops.values import attributes, dims, is_given, static_shape
 
 Values = list[ir.Value | None]
 
@@ -207,7 +207,7 @@ def _pad_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Value
 def _pad_with_given(g: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
     """Where the caller gives the number around: it is chosen by a padded mask."""
     x, value = source(node, 0), optional(node, 2)
-    if value is None or not value.is_graph_input() or source(node, 1).const_value is None:
+    if not is_given(value) or value is None or source(node, 1).const_value is None:
         return None
     sizes = [d for d in dims(x) if isinstance(d, int)]
     if len(sizes) != rank(x) or _pad_mode(attributes(node)) != "constant":

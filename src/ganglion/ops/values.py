@@ -45,3 +45,19 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...]:
                              f"{FIX_SHAPES}")
         found.append(d)
     return tuple(found)
+
+
+def is_given(value: ir.Value | None) -> bool:
+    """Whether a value depends on what a caller gives; a default counts as given."""
+    waiting = [value]
+    seen: set[ir.Value] = set()
+    while waiting:
+        each = waiting.pop()
+        if each is None or each in seen:
+            continue
+        if each.is_graph_input():
+            return True
+        seen.add(each)
+        maker = each.producer()
+        waiting += () if maker is None else maker.inputs
+    return False

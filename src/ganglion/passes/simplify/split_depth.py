@@ -92,12 +92,12 @@ def _conv(g: Builder, node: ir.Node) -> ir.Value:
         attributes(node), _sizes(x), known_shape(w) or ())
     win, groups = window(attrs, spatial, kernel), get_int(attrs, "group", 1)
     depth = g.op("Reshape", g.op("Transpose", x, perm=[0, 2, 3, 4, 1]),
-                 g.ints(-1, *spatial, groups, 1, inner))
+                 g.ints(-1, *spatial, groups, inner))
     depth = _along(g, depth, 1, win.begin[0], win.end[0])
     taps = [_cut(g, depth, 1, k * win.dilations[0], win.out[0], win.strides[0])
             for k in range(kernel[0])]
     columns = taps[0] if len(taps) == 1 else g.op("Concat", *taps, axis=5)
-    columns = g.op("Transpose", columns, perm=[0, 1, 4, 5, 6, 2, 3])
+    columns = g.op("Transpose", columns, perm=[0, 1, 4, 5, 2, 3])
     columns = g.op("Reshape", columns, g.ints(-1, kernel[0] * c, *spatial[1:]))
     flat = g.op("Reshape", g.op("Transpose", w, perm=[0, 2, 1, 3, 4]),
                 g.ints(o, kernel[0] * inner, *kernel[1:]))

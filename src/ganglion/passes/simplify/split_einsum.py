@@ -34,6 +34,10 @@ class SplitEinsum(Pass):
         return changed
 
 
+NARROW = (ir.DataType.INT8, ir.DataType.INT16, ir.DataType.UINT8, ir.DataType.UINT16)
+"""Integers that ONNX neither multiplies as matrices nor adds up: int32 has the same low bits."""
+
+
 @dataclass(frozen=True)
 class _Factor:
     """A value, the letter and the size of each of its axes."""
@@ -52,7 +56,9 @@ def _split(model: ir.Model, node: ir.Node) -> ir.Value | None:
         return None
     shapes = [tuple(d if isinstance(d, int) else None for d in v.shape or ()) for v in operands]
     equation = equation_of(get_str(attributes(node), "equation", ""), list(map(len, shapes)))
-    make = _Maker(GraphBuilder.extending(model), node)
+    make, given = _Maker(GraphBuilder.extending(model), node), operands[0].dtype
+    if given in NARROW:
+        operands = [make.op("Cast", v, to=int(ir.DataType.INT32)) for v in operands]
     sizes: dict[str, Dim] = {}
     for term, shape in zip(equation.operands, shapes):
         sizes |= {c: n for c, n in zip(term, shape) if sizes.get(c) is None}
@@ -67,6 +73,8 @@ def _split(model: ir.Model, node: ir.Node) -> ir.Value | None:
             product = make.product(product, factors[k], needed)
         product = make.summed(product, needed)
     result = make.ordered(product, equation.result).value
+    if given in NARROW:
+        return make.op("Cast", result, to=int(given))
     return make.op("Identity", result) if result in operands else result
 
 

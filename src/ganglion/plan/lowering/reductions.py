@@ -30,6 +30,9 @@ def lower_reduce(lowerer: Lowerer, node: ir.Node) -> None:
     axes = set(reduced_axes(node))
     if get_int(attrs, "select_last_index", 0):
         mode += "_last"
+    if mode == "l2" and np.dtype(view.dtype).kind != "f":
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}): a root of {view.dtype} is not "
+                            "compiled; put a Cast to float32 in front of it and one back behind it")
     if view.size == 0:
         _reduce_nothing(lowerer, node, mode)
         return
