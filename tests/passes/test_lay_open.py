@@ -3,12 +3,14 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
+from tests.support.compiled_examples import network as side_by_side
+from tests.support.op_examples import all_examples
 
 import ganglion as gg
 from ganglion.errors import ModelError
 from ganglion.ops.evaluate import evaluate
 from ganglion.ops.graph import GraphBuilder
-from ganglion.ops.registry import rows
+from ganglion.ops.registry import find, rows
 from ganglion.passes.simplify.lay_open import LayOpen
 
 RNG = np.random.default_rng(0)
@@ -49,6 +51,18 @@ def test_the_pass_leaves_none_and_changes_nothing_again() -> None:
     assert not LayOpen()(model).modified
     made = {key for key, row in rows().items() if row.made_of is not None}
     assert not any((n.domain, n.op_type) in made for n in model.graph)
+
+
+def test_each_gives_in_c_what_it_means() -> None:
+    made = [e for e in all_examples() if (row := find(e.domain, e.op)) is not None
+            and row.made_of is not None and row.lower is None]
+    assert {e.op for e in made} == {name for (_, name), row in rows().items()
+                                    if row.made_of is not None and row.lower is None}
+    model, feeds = side_by_side(made)
+    session = gg.compile(model, isas=("scalar",), check=False).session()
+    found = dict(zip((p.name for p in session.outputs), session.run(feeds)))
+    for name, wanted in evaluate(model, feeds).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_a_running_sum_keeps_infinity_to_what_follows() -> None:
