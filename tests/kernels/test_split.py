@@ -21,6 +21,7 @@ from ganglion.kernels.registry import families
 from ganglion.kernels.softmax import SoftmaxSpec
 from ganglion.kernels.split import parts, sizes
 from ganglion.kernels.table import TableSpec
+from ganglion.kernels.top_k import TopKSpec
 
 CODES = Requant(x_zero_point=-3, zero_point=5, lo=-128, hi=127)
 ADD = Epilogue((("input", 0), ("input", 1), ("add", 0, 1)), 1)
@@ -62,6 +63,7 @@ SPECS: list[tuple[str, Any]] = [
     ("batch_norm", BatchNormSpec(11, 20, 1e-3)),
     ("reduce", ReduceSpec("mean", "float32", 8, 30, 5)),
     ("table", TableSpec("int8", "int8", 300)),
+    ("top_k", TopKSpec("float32", 7, 9, 2, 3)),
 ]
 MOST = 4
 

@@ -472,7 +472,55 @@ def own() -> list[Example]:
     ]
 
 
+def known_places() -> list[Example]:
+    """Operators made of products and of rows at places that are known."""
+    theta, small = later(2, 2, 3), np.clip(later(3, 5), -0.9, 0.9)
+    signal, image = later(2, 10, 1), later(1, 2, 6, 7)
+    odd = np.array([[np.inf, -np.inf, np.nan], [1, -2, 0]], np.float32)
+    found = [
+        *(Example(name, [small]) for name in ("Asin", "Acos", "Atanh")),
+        *(Example(name, [5 * later(3, 5)]) for name in ("Atan", "Asinh")),
+        Example("Acosh", [np.abs(later(3, 5)) + np.float32(1.1)]),
+        Example("IsNaN", [odd]), Example("IsInf", [odd]),
+        Example("IsInf", [odd], {"detect_negative": 0}, note="above"),
+        Example("DFT", [later(2, 8, 1)], {"onesided": 1}),
+        Example("DFT", [later(2, 6, 2)], note="complex"),
+        Example("DFT", [later(5, 3, 1), np.int64(8), np.int64(0)], {"inverse": 1}, note="padded",
+                constants=C12),
+        Example("DFT", [later(2, 5, 2)], {"inverse": 1, "onesided": 1}, note="back", peer=False),
+        Example("STFT", [signal, np.int64(3), np.hanning(4).astype(np.float32)], constants=C12,
+                fixed=C2),
+        Example("STFT", [later(1, 9, 2), np.int64(2), None, np.int64(5)], {"onesided": 0},
+                constants=frozenset({1, 3}), note="complex"),
+        Example("AffineGrid", [theta, i64(2, 1, 3, 4)], constants=C1),
+        Example("AffineGrid", [theta, i64(2, 1, 3, 4)], {"align_corners": 1}, constants=C1,
+                note="corners"),
+        Example("GatherND", [later(3, 4, 2), np.array([[0, -1], [2, 1]])]),
+        Example("GatherND", [later(2, 3, 4), np.array([[2], [-3]])], {"batch_dims": 1},
+                note="batch"),
+        Example("ReverseSequence", [later(4, 3, 2), i64(4, 1, 2)]),
+        Example("ReverseSequence", [later(3, 4), i64(3, 4, 1)], {"batch_axis": 0, "time_axis": 1},
+                note="batch"),
+        Example("Compress", [later(4, 3), np.array([False, True, True])], {"axis": 0},
+                constants=C1),
+        Example("Compress", [later(2, 3), np.array([True, False, True])], constants=C1,
+                note="flat"),
+        Example("EyeLike", [later(3, 4)], {"k": -1}),
+        Example("TopK", [distinct(3, 7), i64(3)], outputs=2, constants=C1, flows=0),
+        Example("TopK", [distinct(2, 5, 3), i64(2)], {"axis": 1, "largest": 0}, outputs=2,
+                constants=C1, flows=0, note="least"),
+        Example("GlobalLpPool", [image], {"p": 1}),
+        Example("Col2Im", [later(2, 12, 9), i64(5, 6), i64(2, 3)], {"strides": [2, 2],
+                "pads": [0, 1, 1, 1]}, constants=C12, note="strides"),
+        Example("Col2Im", [later(1, 6, 6), i64(7), i64(3)], {"strides": [1], "dilations": [1],
+                "pads": [0, 1]}, constants=C12, peer=False, note="line")]
+    return found + [Example("LpPool", [image], {"kernel_shape": [2, 3], "p": p, **attrs}, note=note)
+                    for p, attrs, note in ((2, {}, ""), (1, {"strides": [2, 1]}, "sizes"),
+                                           (3, {"pads": [0, 1, 1, 1]}, "cubes"))]
+
+
 def all_examples() -> list[Example]:
     """Every example; the same each time within one process."""
     return [*activations(), *arithmetic(), *linear(), *convolution(), *pooling(),
-            *normalization(), *reduction(), *movement(), *indexing(), *recurrent(), *own()]
+            *normalization(), *reduction(), *movement(), *indexing(), *recurrent(), *own(),
+            *known_places()]

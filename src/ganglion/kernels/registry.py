@@ -27,6 +27,7 @@ MODULES = (
     "scatter",
     "softmax",
     "table",
+    "top_k",
 )
 """The family files; each has a tuple `FAMILIES`."""
 

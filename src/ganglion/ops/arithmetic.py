@@ -10,21 +10,9 @@ import onnx_ir as ir
 from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise, Vjp
 from ganglion.ops.building import Builder
-from ganglion.ops.gradients import source, stops, unbroadcast
+from ganglion.ops.gradients import of_one_argument, source, stops, unbroadcast
 from ganglion.ops.pointwise import BINARY as INSTRUCTIONS
 from ganglion.ops.pointwise import INTEGERS, Expr, binary, cast, const, extreme, unary, where
-
-Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value], ir.Value]
-"""`slope(g, x, y, dy) -> dx` of a function of one argument."""
-
-
-def _one(slope: Slope) -> Vjp:
-    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
-            ) -> list[ir.Value | None]:
-        dy = dys[0]
-        return [None if dy is None else slope(g, source(node, 0), node.outputs[0], dy)]
-    return vjp
-
 
 Slopes = Callable[[Builder, ir.Value, ir.Value, ir.Value, ir.Value],
                   tuple[ir.Value, ir.Value]]
@@ -254,21 +242,21 @@ def _mod_slopes(g: Builder, a: ir.Value, b: ir.Value, y: ir.Value, dy: ir.Value
 
 UNARY = (
     Op("Neg", source="ONNX Neg-13", even=True, lower=_plain("neg"),
-       vjp=_one(lambda g, x, y, dy: g.op("Neg", dy))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.op("Neg", dy))),
     Op("Abs", source="ONNX Abs-13", even=True, limits=(0, inf), lower=_plain("abs"),
-       vjp=_one(lambda g, x, y, dy: g.mul(dy, g.op("Sign", x)))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.mul(dy, g.op("Sign", x)))),
     Op("Sqrt", source="ONNX Sqrt-13", limits=(0, inf), lower=_plain("sqrt"),
-       vjp=_one(lambda g, x, y, dy: g.div(g.mul(dy, 0.5), y))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.div(g.mul(dy, 0.5), y))),
     Op("Exp", source="ONNX Exp-13", limits=(0, inf), lower=_plain("exp"),
-       vjp=_one(lambda g, x, y, dy: g.mul(dy, y))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.mul(dy, y))),
     Op("Log", source="ONNX Log-13", lower=_plain("log"),
-       vjp=_one(lambda g, x, y, dy: g.div(dy, x))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.div(dy, x))),
     Op("Sin", source="ONNX Sin-7", lower=_plain("sin"),
-       vjp=_one(lambda g, x, y, dy: g.mul(dy, g.op("Cos", x)))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.mul(dy, g.op("Cos", x)))),
     Op("Cos", source="ONNX Cos-7", lower=_plain("cos"),
-       vjp=_one(lambda g, x, y, dy: g.op("Neg", g.mul(dy, g.op("Sin", x))))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.op("Neg", g.mul(dy, g.op("Sin", x))))),
     Op("Reciprocal", source="ONNX Reciprocal-13", lower=Pointwise(lambda attrs, x: 1.0 / x),
-       vjp=_one(lambda g, x, y, dy: g.op("Neg", g.mul(dy, g.mul(y, y)))),
+       vjp=of_one_argument(lambda g, x, y, dy: g.op("Neg", g.mul(dy, g.mul(y, y)))),
        reference=_reciprocal_reference),
     Op("Floor", source="ONNX Floor-13", lower=_plain("floor"), vjp=stops),
     Op("Ceil", source="ONNX Ceil-13", lower=_plain("ceil"), vjp=stops),

@@ -1,6 +1,7 @@
 """Steps that the gradients of several families share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +27,20 @@ def optional(node: ir.Node, index: int) -> ir.Value | None:
 def stops(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> list[ir.Value | None]:
     """The gradient of what is constant almost everywhere: none flows to any input."""
     return [None] * len(node.inputs)
+
+
+Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value], ir.Value]
+"""`slope(g, x, y, dy) -> dx` of a function of one argument."""
+
+
+def of_one_argument(slope: Slope) -> Callable[
+        [Builder, ir.Node, Sequence[ir.Value | None]], list[ir.Value | None]]:
+    """The gradient of a function of one argument from its slope."""
+    def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
+            ) -> list[ir.Value | None]:
+        dy = dys[0]
+        return [None if dy is None else slope(g, source(node, 0), node.outputs[0], dy)]
+    return vjp
 
 
 def rank(value: ir.Value) -> int:
@@ -103,3 +118,24 @@ def scatter_rows(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
     if axis == 0:
         return summed
     return g.op("Transpose", summed, perm=[*range(1, axis + 1), 0, *range(axis + 1, count)])
+
+
+def scatter_elements(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
+                     like: ir.Value) -> ir.Value:
+    """The gradient of GatherElements(x, index, axis) for x shaped as `like`: dy's elements added
+    into zeros, as rows of one element. dy and index have one shape."""
+    shape, found = static_shape(like), static_shape(index)
+    steps = [prod(shape[k + 1:]) for k in range(len(shape))]
+    others = [np.arange(1 if k == axis else n) * step for k, (n, step) in
+              enumerate(zip(found, steps))]
+    start = sum(np.ix_(*others), np.zeros((1,) * len(shape), np.int64))
+    if index.dtype != ir.DataType.INT64:
+        index = g.op("Cast", index, to=ir.DataType.INT64)
+    counted = g.where(g.less(index, 0), g.add(index, shape[axis]), index)
+    places = g.add(g.mul(counted, steps[axis]), g.constant(start))
+    if like.dtype is None:
+        raise ModelError(f"value {like.name!r} has no dtype")
+    base = g.op("ConstantOfShape", g.ints(prod(shape)), value=np.zeros(1, like.dtype.numpy()))
+    summed = g.op("ScatterND", base, g.op("Reshape", places, g.ints(-1, 1)),
+                  g.op("Reshape", dy, g.ints(-1)), reduction="add")
+    return g.op("Reshape", summed, g.ints(*shape))

@@ -9,7 +9,7 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_str
 from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op
 from ganglion.ops.building import Builder
-from ganglion.ops.gradients import rank, scatter_rows, source, stops, zeros
+from ganglion.ops.gradients import rank, scatter_elements, scatter_rows, source, stops, zeros
 from ganglion.ops.values import attributes, dims, is_given, static_shape
 
 Values = list[ir.Value | None]
@@ -36,7 +36,7 @@ def _gather_elements_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | Non
         places = g.constant(np.arange(size, dtype=_dtype(index)).reshape(shape))
         counted = g.where(g.less(index, 0), g.add(index, size), index)
         return [g.where(g.op("Equal", counted, places), dy, 0), None]
-    return [g.op("ScatterElements", zeros(g, x), index, dy, axis=axis, reduction="add"), None]
+    return [scatter_elements(g, dy, index, axis, x), None]
 
 
 def _dtype(value: ir.Value) -> np.dtype:

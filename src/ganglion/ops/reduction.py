@@ -10,7 +10,15 @@ from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_ints
 from ganglion.ops.base import Array, Attrs, Kernel, Op, Reference, Vjp
 from ganglion.ops.building import Builder
-from ganglion.ops.gradients import constant_ints, optional, rank, source, stops, target
+from ganglion.ops.gradients import (
+    constant_ints,
+    optional,
+    rank,
+    scatter_elements,
+    source,
+    stops,
+    target,
+)
 from ganglion.ops.values import attributes, static_shape
 
 Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value, list[int]], ir.Value]
@@ -146,6 +154,28 @@ def identity(mode: str, dtype: np.dtype[np.generic]) -> float | int | bool:
     return {"mean": np.nan, "prod": 1}.get(mode, 0)
 
 
+def _top_k(attrs: Attrs, x: Array, count: Array) -> tuple[Array, ...]:
+    """NaN counts as the largest; of equals the first comes first, also without `sorted`."""
+    axis, k = get_int(attrs, "axis", -1), int(count.reshape(-1)[0])
+    if get_int(attrs, "largest", 1):
+        order = np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        order = x.shape[axis] - 1 - order
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
+    places = np.take(order, range(k), axis)
+    return np.take_along_axis(x, places, axis), places.astype(np.int64)
+
+
+def _top_k_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
+               ) -> list[ir.Value | None]:
+    x, dy = source(node, 0), dys[0]
+    if dy is None:
+        return [None, None]
+    places = g.add_outputs(node, 2)[1]
+    return [scatter_elements(g, dy, places, get_int(attributes(node), "axis", -1) % rank(x), x),
+            None]
+
+
 REDUCE_READS = ("keepdims", "noop_with_empty_axes")
 ARG_READS = ("axis", "keepdims", "select_last_index")
 
@@ -189,4 +219,6 @@ ROWS = (
        reads=ARG_READS,
        lower=Kernel("reduce", "argmin"), vjp=stops,
        reference=_arg(np.argmin)),
+    Op("TopK", source="ONNX TopK-11", reads=("axis", "largest", "sorted"), along=-1,
+       lower=Kernel("top_k"), vjp=_top_k_vjp, reference=_top_k),
 )

@@ -12,6 +12,7 @@ from ganglion.ops import (
     grid_sample,
     hybrid,
     indexing,
+    inverse,
     linear,
     movement,
     normalization,
@@ -21,7 +22,9 @@ from ganglion.ops import (
     recurrent,
     reduction,
     resize,
+    selecting,
     softmax,
+    spectrum,
 )
 from ganglion.ops.base import Op
 
@@ -32,7 +35,8 @@ def rows() -> dict[tuple[str, str], Op]:
     table: dict[tuple[str, str], Op] = {}
     for family in (activation, arithmetic, compound, linear, einsum, convolution, pooling,
                    normalization, reduction, softmax, movement, indexing, resize, recurrent,
-                   random, quantization, fake_quantization, hybrid, grid_sample):
+                   random, quantization, fake_quantization, hybrid, grid_sample,
+                   inverse, selecting, spectrum):
         for row in family.ROWS:
             if row.key in table:
                 raise ValueError(f"two rows for {row.key}")

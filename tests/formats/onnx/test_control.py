@@ -1,6 +1,6 @@
 """Laws: If and Loop are written out where their way is known, and answer as ONNX defines them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import ganglion as gg
 from ganglion.errors import GanglionError, ModelError, UnsupportedOp
+from ganglion.ops.evaluate import evaluate
 
 FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 X = np.float32([[1, -2, 3]])
@@ -138,3 +139,52 @@ def endless(folder: Path) -> Path:
                              [info("on", BOOL, []), info("w")])
     return network([helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
                    {"trips": np.int64(2**62)}, folder)
+
+
+def running(folder: Path, shape: Sequence[int | str] = (4, 3), **attrs: Sequence[int]) -> Path:
+    """The sum of the rows of x so far, with the order in which rows come and go by `attrs`."""
+    body = helper.make_graph(
+        [helper.make_node("Add", ["sum", "row"], ["next"]),
+         helper.make_node("Identity", ["next"], ["seen"])], "step",
+        [info("sum", shape=(3,)), info("row", shape=(3,))],
+        [info("next", shape=(3,)), info("seen", shape=(3,))])
+    scan = helper.make_node("Scan", ["start", "x"], ["last", "y"], body=body, num_scan_inputs=1,
+                            **attrs)
+    return network([scan], {"start": np.float32([1, 2, 3])}, folder, shape)
+
+
+@pytest.mark.parametrize(("attrs", "expected"), [
+    ({}, lambda x: np.cumsum(x, 0)),
+    ({"scan_input_directions": [1]}, lambda x: np.cumsum(x[::-1], 0)),
+    ({"scan_output_directions": [1]}, lambda x: np.cumsum(x, 0)[::-1]),
+    ({"scan_output_axes": [1]}, lambda x: np.cumsum(x, 0).T)])
+def test_a_scan_of_a_known_size_is_written_out(
+        attrs: dict[str, Sequence[int]], expected: Callable[[np.ndarray], np.ndarray],
+        tmp_path: Path) -> None:
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    found = evaluate(gg.load(running(tmp_path, **attrs)), {"x": x})["y"]
+    start = np.float32([1, 2, 3])
+    shift = start[:, None] if "scan_output_axes" in attrs else start
+    np.testing.assert_array_equal(found, expected(x) + shift)
+
+
+def test_a_scan_along_another_axis_reads_its_columns(tmp_path: Path) -> None:
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    found = evaluate(gg.load(running(tmp_path, (3, 4), scan_input_axes=[1])), {"x": x})["y"]
+    np.testing.assert_array_equal(found, np.cumsum(x.T, 0) + np.float32([1, 2, 3]))
+
+
+def test_a_scan_of_an_open_size_says_what_to_give(tmp_path: Path) -> None:
+    path = running(tmp_path, ("n", 3))
+    with pytest.raises(UnsupportedOp, match=r"one known size.*shapes="):
+        gg.load(path)
+    assert len(list(gg.load(path, shapes={"x": (2, 3)}).graph)) > 0
+
+
+def test_a_scan_whose_body_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = running(tmp_path)
+    proto = onnx.load(path)
+    next(a for a in proto.graph.node[0].attribute if a.name == "num_scan_inputs").i = 3
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match="Scan"):
+        gg.load(path)

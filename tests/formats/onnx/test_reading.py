@@ -173,9 +173,10 @@ def test_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
 def test_subgraph_is_refused_by_node(tmp_path: Path) -> None:
     body = helper.make_graph([helper.make_node("Relu", ["r"], ["t"])], "body", [info("r", [])],
                              [info("t", [])])
-    model = proto([helper.make_node("Scan", ["x"], ["y"], "choice", body=body,
-                                    num_scan_inputs=1)], [info("x", [2])], [info("y", [2])])
-    with pytest.raises(UnsupportedOp, match=r"'choice' \(Scan\)"):
+    model = proto([helper.make_node("Choice", ["x"], ["y"], "choice", domain="mine", body=body)],
+                  [info("x", [2])], [info("y", [2])])
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    with pytest.raises(UnsupportedOp, match=r"'choice' \(Choice\)"):
         load(model, tmp_path)
 
 

@@ -2,7 +2,8 @@
 
 If whose condition is a constant or follows from shapes: the branch that it takes. Another If: both
 branches, of which Where picks the outputs, which must have the same shapes. Loop whose end is
-known: its body, once an iteration. What is known is found by folding what a value depends on.
+known, Scan over axes of a known size: the body, once an iteration. What is known is found by
+folding what a value depends on.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +31,7 @@ MAX_DEPENDS = 200
 
 def write_out(proto: onnx.ModelProto, normalise: Normalise, limits: Limits,
               shapes: Shapes | None = None) -> None:
-    """Writes out every If and Loop of the graph, in place, the nodes in order.
+    """Writes out every If, Loop and Scan of the graph, in place, the nodes in order.
 
     Raises UnsupportedOp naming the node whose end or whose branch is not known, ModelError beyond
     `limits` and for a body that does not fit its node.
@@ -71,9 +72,12 @@ class _Writer:
             self._branch(node)
         elif node.op_type == "Loop" and node.domain in ("", "ai.onnx"):
             self._loop(node)
+        elif node.op_type == "Scan" and node.domain in ("", "ai.onnx") and self._opset() >= 9:
+            self._scan(node)
         else:
             raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) holds a subgraph, and only "
-                                f"If and Loop are written out: {ADVICE}")
+                                f"If, Loop and Scan (of opset 9 and newer) are written out: "
+                                f"{ADVICE}")
 
     def _branch(self, node: onnx.NodeProto) -> None:
         bodies = {a.name: a.g for a in node.attribute if a.HasField("g")}
@@ -108,26 +112,75 @@ class _Writer:
         going = not node.input[1] or self._decided(node, node.input[1])
         k = 0
         while going and (left is None or k < left):
-            if k == MAX_ITERATIONS:
-                raise UnsupportedOp(f"node {node.name!r} (Loop) runs more than {MAX_ITERATIONS} "
-                                    f"times, which is too often to be written out: {ADVICE}")
+            _check_iterations(node, k + 1)
             given = [self._constant(np.asarray(k, np.int64)), self._constant(np.asarray(True))]
             made = self._inner(node, body, [*given, *carried])
             going = self._decided(node, made[0])
             carried = self._settled(made[1:results + 1])
             for row, value in zip(rows, made[results + 1:]):
-                row.append(self._op("Unsqueeze", [value, self._constant(np.zeros(1, np.int64))])
-                           if self._opset() >= 13 else self._op("Unsqueeze", [value], axes=[0]))
+                row.append(value)
             k += 1
-        if not k and rows:
-            raise UnsupportedOp(f"node {node.name!r} (Loop) runs no iteration, so that what it "
-                                "gathers is empty; export the network without it")
+        self._finish(node, carried, rows, [0] * len(rows))
+
+    def _scan(self, node: onnx.NodeProto) -> None:
+        body, attrs = held(node)[0], {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        results = len(node.input) - int(attrs.get("num_scan_inputs", 0))
+        gathered = len(body.output) - results
+        if not 0 <= results < len(node.input) or len(body.input) != len(node.input) or \
+                gathered < 0 or len(node.output) > len(body.output):
+            raise ModelError(f"node {node.name!r} (Scan) carries {results} of {len(node.input)} "
+                             f"inputs, and its body takes {len(body.input)} and gives "
+                             f"{len(body.output)}")
+        scanned = list(node.input[results:])
+        axes = list(attrs.get("scan_input_axes", [0] * len(scanned)))
+        backwards = list(attrs.get("scan_input_directions", [0] * len(scanned)))
+        steps = self._steps(node, scanned, axes)
+        carried, rows = list(node.input[:results]), [list[str]() for _ in range(gathered)]
+        for k in range(steps):
+            places = [steps - 1 - k if back else k for back in backwards]
+            cut = [self._op("Gather", [x, self._constant(np.asarray(at, np.int64))], axis=axis)
+                   for x, at, axis in zip(scanned, places, axes, strict=True)]
+            made = self._inner(node, body, [*carried, *cut])
+            carried = self._settled(made[:results])
+            for row, value in zip(rows, made[results:]):
+                row.append(value)
+        turned = attrs.get("scan_output_directions", [0] * gathered)
+        self._finish(node, carried, [row[::-1] if back else row for row, back in zip(rows, turned)],
+                     list(attrs.get("scan_output_axes", [0] * gathered)))
+
+    def _steps(self, node: onnx.NodeProto, scanned: Sequence[str], axes: Sequence[int]) -> int:
+        """How many entries the scanned inputs have along their axes."""
+        shapes = [v.shape for v in self._values(scanned, self._depends(scanned))]
+        if len(axes) != len(shapes):
+            raise ModelError(f"node {node.name!r} (Scan) names {len(axes)} axes for {len(shapes)} "
+                             "scanned inputs")
+        sizes = [shape[a] if shape is not None and -len(shape) <= a < len(shape) else None
+                 for shape, a in zip(shapes, axes)]
+        steps = sizes[0]
+        if not isinstance(steps, int) or any(size != steps for size in sizes):
+            raise UnsupportedOp(f"node {node.name!r} (Scan) goes along axes of the sizes "
+                                f"{[str(size) for size in sizes]}, expected one known size: "
+                                f"{ADVICE}")
+        _check_iterations(node, steps)
+        return steps
+
+    def _finish(self, node: onnx.NodeProto, carried: Sequence[str], rows: Sequence[Sequence[str]],
+                axes: Sequence[int]) -> None:
+        """The node's outputs: what was carried, then each row of values along a new axis."""
+        if not all(rows):
+            raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) runs no iteration, so that "
+                                "what it gathers is empty; export the network without it")
         for name, value in zip(node.output, carried):
             if name:
                 self._op("Identity", [value], name)
-        for name, row in zip(node.output[results:], rows):
+        for name, row, axis in zip(node.output[len(carried):], rows, axes):
             if name:
-                self._op("Concat", row, name, axis=0)
+                self._op("Concat", [self._unsqueezed(v, axis) for v in row], name, axis=axis)
+
+    def _unsqueezed(self, value: str, axis: int) -> str:
+        if self._opset() < 13:
+            return self._op("Unsqueeze", [value], axes=[axis])
+        return self._op("Unsqueeze", [value, self._constant(np.asarray([axis], np.int64))])
 
     def _trips(self, node: onnx.NodeProto) -> int | None:
         """The number of iterations, None where the condition alone ends the loop."""
@@ -241,6 +294,13 @@ class _Writer:
                 if most is not None and len(found) > most:
                     return []
         return [self._done[k] for k in sorted(found)]
+
+
+def _check_iterations(node: onnx.NodeProto, count: int) -> None:
+    """Raises UnsupportedOp for more than `MAX_ITERATIONS`."""
+    if count > MAX_ITERATIONS:
+        raise UnsupportedOp(f"node {node.name!r} ({node.op_type}) runs more than {MAX_ITERATIONS} "
+                            f"times, which is too often to be written out: {ADVICE}")
 
 
 def _fixed(shape: ir.Shape | None) -> bool:

@@ -175,16 +175,46 @@ def _of_two_axes(g: GraphBuilder, node: ir.Node) -> None:
         return
     flat = ir.node("Flatten", [x], {"axis": axis}, name=g.fresh(f"{node.name}_flat"))
     shape = ir.node("Shape", [x], name=g.fresh(f"{node.name}_shape"))
-    back = ir.node("Reshape", [y, shape.outputs[0]], name=g.fresh(f"{node.name}_back"))
-    node.replace_input_with(0, flat.outputs[0])
     for made in (flat, shape):
         made.outputs[0].name = g.fresh(f"{made.name}_out")
         g.graph.insert_before(node, made)
+    _followed(g, node, y, ir.node("Reshape", [y, shape.outputs[0]],
+                                  name=g.fresh(f"{node.name}_back")))
+
+
+def _followed(g: GraphBuilder, node: ir.Node, y: ir.Value, back: ir.Node) -> None:
+    """Puts `back`, which reads the node's output `y`, behind the node and in place of `y`."""
     g.graph.insert_after(node, back)
-    name, y.name = y.name, g.fresh(f"{node.name}_two_axes")
-    back.outputs[0].name, back.outputs[0].type = name, y.type
-    ir.convenience.replace_all_uses_with(y, back.outputs[0], replace_graph_outputs=True)
+    made = back.outputs[0]
+    made.name, y.name = y.name, g.fresh(f"{back.name}_of")
+    made.type, made.shape, y.shape = y.type, y.shape, None
+    ir.convenience.replace_all_uses_with(y, made, replace_graph_outputs=True)
     back.replace_input_with(0, y)
+
+
+def _batch_first(g: GraphBuilder, node: ir.Node) -> None:
+    """LSTM(x, layout=1)  ⇒  Transpose(LSTM(Transpose(x))), GRU and RNN, and their states, alike"""
+    layout = node.attributes.pop("layout", None)
+    if layout is None or not layout.as_int():
+        return
+    for place in (0, 5, 6):
+        x = node.inputs[place] if place < len(node.inputs) else None
+        if x is not None:
+            turned = ir.node("Transpose", [x], {"perm": [1, 0, 2]},
+                             name=g.fresh(f"{node.name}_steps"))
+            turned.outputs[0].name = g.fresh(f"{turned.name}_out")
+            g.graph.insert_before(node, turned)
+            node.replace_input_with(place, turned.outputs[0])
+    for place, y in enumerate(node.outputs):
+        if y.name:
+            _followed(g, node, y, ir.node(
+                "Transpose", [y], {"perm": [1, 0, 2] if place else [2, 0, 1, 3]},
+                name=g.fresh(f"{node.name}_batch")))
+
+
+def _renamed_scatter(g: GraphBuilder, node: ir.Node) -> None:
+    """Scatter(x, indices, updates)  ⇒  ScatterElements(x, indices, updates)"""
+    node.op_type = "ScatterElements"
 
 
 def _scaled_image(g: GraphBuilder, node: ir.Node) -> None:
@@ -251,6 +281,8 @@ UPWARDS: Mapping[str, tuple[Rule, ...]] = {
     "Affine": (Rule(NEWEST + 1, _straight_line),),
     "Crop": (Rule(NEWEST + 1, _cut_borders),),
     "Resize": (Rule(11, _without_region),),
+    "Scatter": (Rule(NEWEST + 1, _renamed_scatter),),
+    **{name: (Rule(NEWEST + 1, _batch_first),) for name in ("LSTM", "GRU", "RNN")},
 }
 """By the opsets, the oldest change first. ImageScaler, Affine and Crop were ONNX's before opset 1
 was final, and are still written by converters from Core ML and Torch."""

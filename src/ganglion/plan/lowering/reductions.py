@@ -1,4 +1,4 @@
-"""Reductions over axes, and where the largest is."""
+"""Reductions over axes, where the largest is, and the first few in order."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -9,6 +9,7 @@ import onnx_ir as ir
 from ganglion.errors import UnsupportedOp
 from ganglion.kernels.move import FillSpec, OneHotSpec
 from ganglion.kernels.reduce import ARGS, ReduceSpec
+from ganglion.kernels.top_k import TopKSpec
 from ganglion.ops.attr import get_int
 from ganglion.ops.facts import kind_of
 from ganglion.ops.reduction import identity, reduced_axes
@@ -107,5 +108,17 @@ def lower_hardmax(lowerer: Lowerer, node: ir.Node) -> None:
     lowerer.emit(node, "one_hot", OneHotSpec("int64", outer, n, inner, dtype=y.dtype), [place, y])
 
 
+def lower_top_k(lowerer: Lowerer, node: ir.Node) -> None:
+    """TopK-11: the first k along the axis in order, and their places; k is the output's size."""
+    x, attrs = lowerer.dense(lowerer.view(node.inputs[0])), attributes(node)
+    axis = get_int(attrs, "axis", -1) % len(x.shape)
+    shape = static_shape(node.outputs[0])
+    places = lowerer.new(node.outputs[1]) if len(node.outputs) > 1 else \
+        lowerer.buffer(f"{node.name}_place", "int64", shape)
+    spec = TopKSpec(x.dtype, prod(shape[:axis]), x.shape[axis], prod(shape[axis + 1:]),
+                    shape[axis], bool(get_int(attrs, "largest", 1)))
+    lowerer.emit(node, "top_k", spec, [x, lowerer.new(node.outputs[0]), places])
+
+
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
-    "reduce": lower_reduce, "hardmax": lower_hardmax}
+    "reduce": lower_reduce, "hardmax": lower_hardmax, "top_k": lower_top_k}
