@@ -56,7 +56,7 @@ def _all_in_one(batch: int | str, cases: Sequence[Case]) -> ir.Model:
 def test_every_operator_means_the_same_and_compiles() -> None:
     model, x = _all_in_one("N", CASES), _drawn(2, *SIZE)
     wanted = evaluate(model, {"x": x}, dtype=np.float64)
-    built = gg.compile(model, batch=2, isas=("scalar",)).session()
+    built = gg.compile(model, batch=2, isas=("scalar",), check=False).session()
     for name, found in zip(wanted, built.run(x)):
         np.testing.assert_allclose(found, wanted[name], rtol=1e-4, atol=1e-4, err_msg=name)
     assert SplitDepth()(model).modified

@@ -1,12 +1,13 @@
 """ONNX's own suite (`onnx.backend.test`): its cases, and how this project answers them.
 
-`python -m tests.support.onnx_suite` writes `docs/onnx.md` and the list of cases that pass.
+`python -m tests.support.onnx_suite` writes `docs/onnx.md`, the list of cases that pass, and which
+of these do not in C.
 """
 
 import textwrap
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -28,6 +29,7 @@ from ganglion.passes.pipeline import prepare
 Array = np.ndarray
 Run = Callable[[ir.Model, Mapping[str, Array]], Sequence[Array]]
 PASSING = Path(__file__).with_name("onnx_suite_passing.txt")
+NOT_IN_C = PASSING.with_name("onnx_suite_not_in_c.txt")
 PAGE = Path(__file__).parents[2] / "docs" / "onnx.md"
 KINDS = ("simple", "pytorch-converted", "pytorch-operator")
 NUMBERS = frozenset("iubf")
@@ -46,6 +48,9 @@ class Outcome(Enum):
     BEYOND = "out: float64 beyond what float32 holds"
     WRONG = "wrong"
     FOREIGN = "foreign error"
+
+
+GOOD = (Outcome.PASSES, Outcome.FIXED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +103,13 @@ def _stored(folder: Path, what: str) -> list[object]:
 def meaning(model: ir.Model, given: Mapping[str, Array]) -> Sequence[Array]:
     """What the network's meaning in NumPy gives, prepared as for compiling."""
     return list(evaluate(prepare(model), given).values())
+
+
+def compiled(model: ir.Model, given: Mapping[str, Array]) -> Sequence[Array]:
+    """What the unchecked C gives, without vectors, which compiles fastest."""
+    session = gg.compile(model, check=False, isas=("scalar",)).session()
+    made = session.run(*(given[port.name] for port in session.inputs))
+    return made if isinstance(made, tuple) else (made,)
 
 
 def answer(case: Case, run: Run = meaning) -> Outcome:
@@ -163,42 +175,52 @@ def _alike(found: Array, wanted: object, rtol: float) -> bool:
         atol=2e-2 if loose else 1e-5, equal_nan=True)
 
 
-def passing() -> set[str]:
-    """The cases that passed when the list was written."""
-    return set(PASSING.read_text(encoding="utf-8").split())
+def listed(path: Path) -> set[str]:
+    """The names of cases in a list that a run wrote."""
+    return set(path.read_text(encoding="utf-8").split())
 
 
-def page(found: Mapping[Case, Outcome]) -> str:
+def _write(path: Path, names: Iterable[str]) -> None:
+    text = textwrap.fill(" ".join(sorted(names)), 100, break_on_hyphens=False,
+                         break_long_words=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def page(found: Mapping[Case, Outcome], built: Mapping[Case, Outcome]) -> str:
     """The table of the documentation."""
     kinds = ("node", *KINDS)
     counts = Counter((case.kind, outcome) for case, outcome in found.items())
     rows = [f"| {o.value} | " + " | ".join(str(counts[k, o]) for k in kinds) +
             f" | {sum(counts[k, o] for k in kinds)} |" for o in Outcome]
+    in_c = Counter(case.kind for case, outcome in built.items() if outcome in GOOD)
+    rows.insert(2, "| of these in C, too | " + " | ".join(str(in_c[k]) for k in kinds) +
+                f" | {sum(in_c.values())} |")
+    lost = ", ".join(f"`{c.name}`" for c, o in built.items() if o not in GOOD)
     refused = Counter(n.op_type for c, o in found.items() if o is Outcome.REFUSED
                       for n in c.model.graph.node if len(c.model.graph.node) == 1)
     names = ", ".join(f"{n} {k}" for n, k in sorted(refused.items(), key=lambda p: (-p[1], p[0])))
     return "\n".join([
         "# ONNX's own suite", "",
         f"Cases of `onnx.backend.test`, onnx {onnx.__version__}, through the Model's meaning in "
-        "NumPy after the passes of `compile`; a sample goes through the compiled C "
-        "(`tests/formats/onnx/test_suite.py`). `python -m tests.support.onnx_suite` writes this "
-        "page.", "",
+        "NumPy after the passes of `compile`, and what passes through the compiled C, unchecked "
+        "(`tests/formats/onnx/test_suite.py` tries a sample of that). `python -m "
+        "tests.support.onnx_suite` writes this page.", "",
         "| | " + " | ".join(kinds) + " | all |", "|---|" + "---|" * (len(kinds) + 1), *rows, "",
         "Fixed: axes, shapes, sizes and pads that the case gives as inputs, by `load(values=)`.",
-        "", f"Refused cases of one operator: {names}.", ""])
+        "", f"Refused in C alone: {lost}.", "",
+        f"Refused cases of one operator: {names}.", ""])
 
 
 def main() -> None:
     """Writes the page and the list."""
-    found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for case in suite():
-            found[case] = answer(case)
-    good = sorted(c.name for c, o in found.items() if o in (Outcome.PASSES, Outcome.FIXED))
-    PASSING.write_text(textwrap.fill(" ".join(good), 100, break_on_hyphens=False,
-                                     break_long_words=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(found), encoding="utf-8")
+        found = {case: answer(case) for case in suite()}
+        good = [case for case, outcome in found.items() if outcome in GOOD]
+        built = {case: answer(case, compiled) for case in good}
+    _write(PASSING, (case.name for case in good))
+    _write(NOT_IN_C, (case.name for case, outcome in built.items() if outcome not in GOOD))
+    PAGE.write_text(page(found, built), encoding="utf-8")
 
 
 if __name__ == "__main__":
