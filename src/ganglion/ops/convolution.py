@@ -82,9 +82,9 @@ def transpose_window(attrs: Attrs, spatial: Sequence[int], kernel: Sequence[int]
         # Where more is wanted than the windows reach, the end is longer: its padding is negative.
         total = [f - o for f, o in zip(full, wanted[-size:])]
         if mode.startswith("SAME") and "output_shape" in attrs and min(total) < 0:
-            raise UnsupportedOp(f"output_shape {wanted} is more than the windows reach, {full}, and "
-                                f"with auto_pad={mode} ONNX does not say where the rest lies; leave "
-                                "auto_pad out and give output_padding")
+            raise UnsupportedOp(f"output_shape {wanted} is more than the windows reach, {full}; "
+                                f"with auto_pad={mode} ONNX does not say where the rest lies. "
+                                "Leave auto_pad out and give output_padding")
         upper = mode == "SAME_UPPER"
         begin = [max(t // 2 if upper else t - t // 2, 0) for t in total]
         end = [t - b for t, b in zip(total, begin)]
