@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ganglion.errors import UnsupportedOp
 from ganglion.formats.onnx.reader import load_onnx
+from ganglion.ops.evaluate import evaluate
 
 RNG = np.random.default_rng(4)
 
@@ -109,3 +110,19 @@ def test_what_opset_21_cannot_say_is_refused_by_node(name: str, tmp_path: Path) 
     with pytest.raises(UnsupportedOp, match=words) as caught:
         load(model, tmp_path)
     assert "'odd'" in str(caught.value)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -2, 2])
+@pytest.mark.parametrize("opset", [9, 12])
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_before_opset_13_all_axes_from_the_given_one_on_were_one(
+        op: str, opset: int, axis: int, tmp_path: Path) -> None:
+    x = f32(2, 3, 4)
+    flat = x.reshape(int(np.prod(x.shape[:axis])), -1).astype(np.float64)
+    powers = np.exp(flat)
+    shares = powers / powers.sum(1, keepdims=True)
+    wanted = {"Softmax": shares, "LogSoftmax": np.log(shares),
+              "Hardmax": flat == flat.max(1, keepdims=True)}[op].reshape(x.shape)
+    model = load(net(opset, helper.make_node(op, ["x"], ["y"], "n", axis=axis), [2, 3, 4],
+                     [2, 3, 4]), tmp_path)
+    np.testing.assert_allclose(evaluate(model, {"x": x})["y"], wanted, rtol=1e-5)

@@ -175,6 +175,7 @@ def _of_two_axes(g: GraphBuilder, node: ir.Node) -> None:
         return
     flat = ir.node("Flatten", [x], {"axis": axis}, name=g.fresh(f"{node.name}_flat"))
     shape = ir.node("Shape", [x], name=g.fresh(f"{node.name}_shape"))
+    node.replace_input_with(0, flat.outputs[0])
     for made in (flat, shape):
         made.outputs[0].name = g.fresh(f"{made.name}_out")
         g.graph.insert_before(node, made)
