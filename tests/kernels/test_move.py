@@ -12,13 +12,11 @@ from ganglion.kernels.move import (
     GATHER,
     GATHER_ELEMENTS,
     ONE_HOT,
-    SCATTER_ADD,
     CopySpec,
     FillSpec,
     GatherElementsSpec,
     GatherSpec,
     OneHotSpec,
-    ScatterAddSpec,
 )
 from ganglion.kernels.scatter import SCATTER, ScatterSpec
 
@@ -36,7 +34,6 @@ GATHERS = [GatherSpec("float32", "int64", 2, 5, 3, 4), GatherSpec("int8", "int32
            GatherSpec("int64", "int64", 3, 1, 2, 5)]
 ELEMENTS = [GatherElementsSpec("float32", "int64", 2, 5, 3, 4),
             GatherElementsSpec("uint8", "int32", 1, 3, 1, 7)]
-SCATTERS = [ScatterAddSpec("int64", 6, 5, 11), ScatterAddSpec("int32", 2, 1, 9)]
 ONE_HOTS = [OneHotSpec("int64", 9, 4), OneHotSpec("int32", 3, 5, 2, off=-1, on=7, dtype="int8"),
             OneHotSpec("uint8", 4, 3, on=0.25)]
 
@@ -59,10 +56,6 @@ def draw(family: object, spec: Any, seed: int) -> dict[str, np.ndarray]:
         return {"x": draw_elements(spec.x_size, spec.dtype)}
     if isinstance(spec, OneHotSpec):
         return {"index": draw_indices(spec.outer * spec.inner, spec.index_dtype, spec.depth)}
-    if isinstance(spec, ScatterAddSpec):
-        return {"x": draw_elements(spec.axis * spec.inner, "float32"),
-                "index": draw_indices(spec.count, spec.index_dtype, spec.axis),
-                "u": draw_elements(spec.count * spec.inner, "float32")}
     if isinstance(spec, ScatterSpec):
         size = spec.steps * len(spec.axes)
         return {"x": draw_elements(spec.size, spec.dtype),
@@ -77,6 +70,8 @@ FILLS = [FillSpec("float32", 5, 0.1), FillSpec("float32", 3, -0.0), FillSpec("in
          FillSpec("uint32", 7, 2**32 - 1), FillSpec("int8", 300, 0), FillSpec("float64", 3, 1 / 3),
          FillSpec("float32", 2, float("-inf")), FillSpec("bool", 9, 1)]
 PLACES = [
+    ScatterSpec("add", "float32", "int64", ((11, 0),), ((6, 5),), 5, 30),
+    ScatterSpec("add", "float32", "int32", ((9, 0),), ((2, 1),), 1, 2),
     ScatterSpec("none", "float32", "int64", ((5, 0),), ((4, 6), (3, 2)), 2, 24),
     ScatterSpec("add", "int8", "int32", ((40, 0),), ((7, 1),), 1, 7),  # sums wrap
     ScatterSpec("mul", "uint16", "int64", ((9, 0),), ((4, 3),), 3, 12),
@@ -84,7 +79,7 @@ PLACES = [
     ScatterSpec("min", "int64", "int64", ((2, 0), (3, 2), (2, 1)), ((4, 6),), 1, 24),
     ScatterSpec("add", "float64", "int32", ((6, 0),), ((5, 1),), 1, 5),
     ScatterSpec("none", "float16", "int64", ((6, 0),), ((5, 1),), 1, 5)]
-FAMILIES = [(FILL, FILLS), (GATHER, GATHERS), (GATHER_ELEMENTS, ELEMENTS), (SCATTER_ADD, SCATTERS),
+FAMILIES = [(FILL, FILLS), (GATHER, GATHERS), (GATHER_ELEMENTS, ELEMENTS),
             (ONE_HOT, ONE_HOTS), (SCATTER, PLACES)]
 
 

@@ -76,6 +76,29 @@ class Variant(Generic[S]):
     scratch_bytes: Callable[[S], int] = lambda spec: 0
 
 
+class OfElements:
+    """What a spec with a `dtype` says of its elements in C."""
+
+    dtype: str
+
+    @property
+    def element(self) -> str:
+        """C type of one element."""
+        return CTYPES[self.dtype]
+
+    @property
+    def floats(self) -> bool:
+        """Whether an element may be NaN."""
+        return self.dtype in ("float32", "float64")
+
+    @property
+    def wide(self) -> str:
+        """C type in which a product or sum of elements is defined for every value."""
+        if self.floats:
+            return self.element
+        return "uint64_t" if self.dtype.endswith("64") else "uint32_t"
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Of an array of [shape] only [start, stop) along `axis`."""

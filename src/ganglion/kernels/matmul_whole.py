@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Family, Operand, Variant
+from ganglion.kernels.base import Family, OfElements, Operand, Variant
 from ganglion.kernels.isa import SCALAR
 
 
 @dataclass(frozen=True)
-class WholeMatMulSpec:
+class WholeMatMulSpec(OfElements):
     """y[b, m, n] = Σ_k A[b, m, k] · B[b, k, n] (+ bias[n]), modulo 2^bits of `dtype`, an integer.
 
     a is stored [batch, M, K], or [batch, K, M] when trans_a; b [batch, K, N], or [batch, N, K] when
@@ -28,16 +28,6 @@ class WholeMatMulSpec:
     a_batch: int = 0
     b_batch: int = 0
     bias: bool = False
-
-    @property
-    def element(self) -> str:
-        """C type of one element."""
-        return CTYPES[self.dtype]
-
-    @property
-    def wide(self) -> str:
-        """C type in which sums and products are defined for every value."""
-        return "uint64_t" if self.dtype.endswith("64") else "uint32_t"
 
 
 def operands(spec: WholeMatMulSpec) -> list[Operand]:

@@ -1,4 +1,4 @@
-"""Moving bytes without arithmetic: strided copies, fills, gathers, scatters, one-hot rows."""
+"""Moving bytes without arithmetic: strided copies, fills, gathers, one-hot rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,19 +108,6 @@ class GatherElementsSpec:
 
 
 @dataclass(frozen=True)
-class ScatterAddSpec:
-    """y = x, then y[index[i], :] += u[i, :] in order of i; x, y: [axis, inner], u: [count, inner].
-
-    float32; indices as in GatherSpec. Operands: x, index, u, y (y may share x's bytes).
-    """
-
-    index_dtype: str
-    axis: int
-    inner: int
-    count: int
-
-
-@dataclass(frozen=True)
 class OneHotSpec:
     """y[i, d, n] = on where d == index[i, n], else off.
 
@@ -195,21 +182,6 @@ def _gather_elements_reference(
     return {"y": np.take_along_axis(x, index_in(index, spec.axis), axis=1)}
 
 
-def _scatter_add_operands(spec: ScatterAddSpec) -> list[Operand]:
-    size = spec.axis * spec.inner
-    return [Operand("x", "float32", size), Operand("index", spec.index_dtype, spec.count),
-            Operand("u", "float32", spec.count * spec.inner),
-            Operand("y", "float32", size, "output", alias=("x",))]
-
-
-def _scatter_add_reference(
-        spec: ScatterAddSpec, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    y = arrays["x"].reshape(spec.axis, spec.inner).astype(np.float64)
-    updates = arrays["u"].reshape(spec.count, spec.inner).astype(np.float64)
-    np.add.at(y, index_in(arrays["index"].reshape(-1), spec.axis), updates)
-    return {"y": y.astype(np.float32)}
-
-
 def _one_hot_operands(spec: OneHotSpec) -> list[Operand]:
     return [Operand("index", spec.index_dtype, spec.outer * spec.inner),
             Operand("y", spec.dtype, spec.outer * spec.depth * spec.inner, "output")]
@@ -234,10 +206,7 @@ GATHER: Family[GatherSpec] = Family(
 GATHER_ELEMENTS: Family[GatherElementsSpec] = Family(
     "gather_elements", _gather_elements_operands, _gather_elements_reference,
     variants=(Variant("gather_elements_any__scalar", SCALAR, "gather_elements.c.j2"),))
-SCATTER_ADD: Family[ScatterAddSpec] = Family(
-    "scatter_add", _scatter_add_operands, _scatter_add_reference,
-    variants=(Variant("scatter_add_f32__scalar", SCALAR, "scatter_add.c.j2"),))
 ONE_HOT: Family[OneHotSpec] = Family(
     "one_hot", _one_hot_operands, _one_hot_reference,
     variants=(Variant("one_hot_any__scalar", SCALAR, "one_hot.c.j2"),))
-FAMILIES = (COPY, FILL, GATHER, GATHER_ELEMENTS, SCATTER_ADD, ONE_HOT)
+FAMILIES = (COPY, FILL, GATHER, GATHER_ELEMENTS, ONE_HOT)

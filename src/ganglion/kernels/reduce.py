@@ -5,18 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Cut, Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, OfElements, Operand, Variant
 from ganglion.kernels.isa import AVX2, AVX512, NEON, SCALAR, SIMD128, Isa
 from ganglion.kernels.split import rows_part
 
 SUMS = ("sum", "mean", "sumsq", "l2")
 EXTREMES = ("max", "min")
 ARGS = ("argmax", "argmin", "argmax_last", "argmin_last")
-FLOATS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
-class ReduceSpec:
+class ReduceSpec(OfElements):
     """x: [outer, axis, inner] → y: [outer, inner]; axis is at least 1.
 
     `mode`: "sum", "mean", "max", "min", "prod", "sumsq", "l2" (sqrt Σx²), "argmax", "argmin"
@@ -33,26 +32,9 @@ class ReduceSpec:
     inner: int
 
     @property
-    def wide(self) -> str:
-        """C type in which a product or sum of the dtype is defined for every value."""
-        if self.floats:
-            return CTYPES[self.dtype]
-        return "uint64_t" if self.dtype.endswith("64") else "uint32_t"
-
-    @property
     def quotient(self) -> str:
         """C type in which a sum of integers is divided."""
         return "uint64_t" if self.dtype.startswith("u") else "int64_t"
-
-    @property
-    def element(self) -> str:
-        """C type of one element of x."""
-        return CTYPES[self.dtype]
-
-    @property
-    def floats(self) -> bool:
-        """Whether an element may be NaN."""
-        return self.dtype in FLOATS
 
     @property
     def places(self) -> bool:

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Family, Operand, Variant
+from ganglion.kernels.base import Family, OfElements, Operand, Variant
 from ganglion.kernels.isa import SCALAR
 from ganglion.kernels.move import index_in
 
@@ -15,7 +15,7 @@ COMBINED = {"none": None, "add": np.add, "mul": np.multiply, "max": np.maximum, 
 
 
 @dataclass(frozen=True)
-class ScatterSpec:
+class ScatterSpec(OfElements):
     """y = x, then for every step t of `loops`, in row-major order, and every n below `inner`:
 
     y[Σ loop·stride + Σ_k index[t, k]·stride_k + n] = mode(that, u[t, n])
@@ -38,23 +38,6 @@ class ScatterSpec:
     def steps(self) -> int:
         """How often indices are read."""
         return prod(count for count, _ in self.loops)
-
-    @property
-    def element(self) -> str:
-        """C type of one element."""
-        return CTYPES[self.dtype]
-
-    @property
-    def floats(self) -> bool:
-        """Whether an element may be NaN."""
-        return self.dtype.startswith("float")
-
-    @property
-    def wide(self) -> str:
-        """C type in which a product or sum of the dtype is defined for every value."""
-        if self.floats:
-            return self.element
-        return "uint64_t" if self.dtype.endswith("64") else "uint32_t"
 
 
 def _operands(spec: ScatterSpec) -> list[Operand]:

@@ -6,14 +6,13 @@ from math import prod
 
 import numpy as np
 
-from ganglion.kernels.base import CTYPES, Cut, Family, Operand, Variant
+from ganglion.kernels.base import Cut, Family, OfElements, Operand, Variant
 from ganglion.kernels.isa import SCALAR
-from ganglion.kernels.reduce import FLOATS
 from ganglion.kernels.split import rows_part
 
 
 @dataclass(frozen=True)
-class TopKSpec:
+class TopKSpec(OfElements):
     """The first k of `axis` elements by size, and where they were; 1 <= k <= axis.
 
     `largest`: from the largest down, else from the smallest up. NaN is larger than any number; of
@@ -27,16 +26,6 @@ class TopKSpec:
     inner: int
     k: int
     largest: bool = True
-
-    @property
-    def element(self) -> str:
-        """C type of one element of x."""
-        return CTYPES[self.dtype]
-
-    @property
-    def floats(self) -> bool:
-        """Whether an element may be NaN."""
-        return self.dtype in FLOATS
 
 
 def operands(spec: TopKSpec) -> list[Operand]:

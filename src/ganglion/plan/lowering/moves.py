@@ -14,7 +14,6 @@ from ganglion.kernels.move import (
     GatherElementsSpec,
     GatherSpec,
     OneHotSpec,
-    ScatterAddSpec,
 )
 from ganglion.kernels.scatter import COMBINED, ScatterSpec
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
@@ -238,15 +237,8 @@ def lower_gather_elements(lowerer: Lowerer, node: ir.Node) -> None:
 
 def lower_scatter_nd(lowerer: Lowerer, node: ir.Node) -> None:
     """ScatterND-18: runs of updates at places in the leading axes of data."""
-    x, index, updates = (lowerer.view(v) for v in node.inputs[:3])
-    reduction, depth = get_str(attributes(node), "reduction", "none"), index.shape[-1]
-    if (reduction, depth, x.dtype) == ("add", 1, "float32"):
-        added = ScatterAddSpec(index.dtype, x.shape[0], prod(x.shape[1:]), index.size)
-        lowerer.emit(node, "scatter_add", added,
-                     [lowerer.dense(x), lowerer.dense(index), lowerer.dense(updates),
-                      lowerer.new(node.outputs[0])])
-        return
-    strides = dense_strides(x.shape, row_major(len(x.shape)))
+    x, index = lowerer.view(node.inputs[0]), lowerer.view(node.inputs[1])
+    depth, strides = index.shape[-1], dense_strides(x.shape, row_major(len(x.shape)))
     _scatter(lowerer, node, ((prod(index.shape[:-1]), 0),),
              tuple(zip(x.shape, strides))[:depth], prod(x.shape[depth:]))
 
