@@ -11,7 +11,7 @@ from ganglion.ops.attr import get_float, get_str
 from ganglion.ops.base import Array, Attrs, Op, Pointwise
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, unbroadcast
-from ganglion.ops.pointwise import Expr, binary, extreme, unary, where
+from ganglion.ops.pointwise import Expr, binary, extreme, log_of_more, unary, where
 from ganglion.ops.values import attributes
 
 SELU_ALPHA = 1.67326319217681884765625
@@ -34,11 +34,8 @@ def _exp_minus_1(x: Expr) -> Expr:
 
 
 def _softplus(x: Expr) -> Expr:
-    """log(1 + exp(x)), with what 1 + exp(-|x|) loses in rounding given back to first order."""
-    small = unary("exp", -unary("abs", x))
-    more = small + 1.0
-    lost = small - (more - 1.0)
-    return binary("max", x, 0.0) + (unary("log", more) + lost / more)
+    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|))."""
+    return binary("max", x, 0.0) + log_of_more(unary("exp", -unary("abs", x)))
 
 
 def _gelu(attrs: Attrs, x: Expr) -> Expr:

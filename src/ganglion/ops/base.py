@@ -22,6 +22,9 @@ Vjp = Callable[[Builder, ir.Node, Sequence[ir.Value | None]], list[ir.Value | No
 """`vjp(g, node, dys) -> dxs`: gradients of the node's inputs, None where none flows.
 `dys[i]` is None when no gradient reaches output i."""
 
+Made = Sequence[ir.Value] | None
+"""The outputs as what other operators give; None while a size that it needs is open."""
+
 Dims = Sequence[int | ir.SymbolicDim | str | None]
 Infer = Callable[[Attrs, Sequence[ir.Value | None]], list[tuple[ir.DataType, Dims]]]
 """`infer(attrs, inputs) -> [(dtype, shape)]`: only for operators that ONNX does not know or whose
@@ -171,7 +174,7 @@ class Op:
     divides: bool = False
     statistics: tuple[int, ...] = ()
     exact: bool = False
-    made_of: Callable[[Builder, ir.Node], Sequence[ir.Value] | None] | None = None
+    made_of: Callable[[Builder, ir.Node], Made] | None = None
 
     @property
     def key(self) -> tuple[str, str]:

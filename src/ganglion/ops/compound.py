@@ -11,13 +11,13 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_float, get_int, get_ints, get_str
-from ganglion.ops.base import Array, Attrs, Axes, Dims, Infer, Op, Reference
+from ganglion.ops.base import Array, Attrs, Axes, Dims, Infer, Made, Op, Reference
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import constant_ints, optional, rank, source, target
 from ganglion.ops.quantization import quantize_linear
 from ganglion.ops.values import attributes, dims
 
-Made = Sequence[ir.Value] | None
+
 def _centred(g: Builder, x: ir.Value, axes: Sequence[int], epsilon: float) -> ir.Value:
     """(x - mean) / sqrt(variance + epsilon), both over these axes."""
     shift = g.sub(x, g.op("ReduceMean", x, g.ints(*axes)))

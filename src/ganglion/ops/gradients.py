@@ -7,8 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.base import Vjp
 from ganglion.ops.building import Builder
-from ganglion.ops.values import dims, static_shape
+from ganglion.ops.values import dims, known_shape, numpy_dtype, static_shape
 
 
 def source(node: ir.Node, index: int) -> ir.Value:
@@ -33,8 +34,7 @@ Slope = Callable[[Builder, ir.Value, ir.Value, ir.Value], ir.Value]
 """`slope(g, x, y, dy) -> dx` of a function of one argument."""
 
 
-def of_one_argument(slope: Slope) -> Callable[
-        [Builder, ir.Node, Sequence[ir.Value | None]], list[ir.Value | None]]:
+def of_one_argument(slope: Slope) -> Vjp:
     """The gradient of a function of one argument from its slope."""
     def vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
             ) -> list[ir.Value | None]:
@@ -50,10 +50,8 @@ def rank(value: ir.Value) -> int:
 
 def target(g: Builder, value: ir.Value) -> ir.Value:
     """The shape of `value` as an int64 vector: a constant, or Shape where a dimension is open."""
-    found = dims(value)
-    if all(isinstance(d, int) for d in found):
-        return g.ints(*static_shape(value))
-    return g.op("Shape", value)
+    found = known_shape(value)
+    return g.op("Shape", value) if found is None else g.ints(*found)
 
 
 def reshape_like(g: Builder, value: ir.Value, like: ir.Value) -> ir.Value:
@@ -73,9 +71,7 @@ def unbroadcast(g: Builder, dy: ir.Value, like: ir.Value) -> ir.Value:
 
 def zeros(g: Builder, like: ir.Value) -> ir.Value:
     """Zeros of the shape and dtype of `like`."""
-    if like.dtype is None:
-        raise ModelError(f"value {like.name!r} has no dtype")
-    return g.op("ConstantOfShape", target(g, like), value=np.zeros(1, like.dtype.numpy()))
+    return g.op("ConstantOfShape", target(g, like), value=np.zeros(1, numpy_dtype(like)))
 
 
 def constant_ints(node: ir.Node, index: int) -> list[int]:
@@ -106,9 +102,7 @@ def scatter_rows(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
         dy = g.op("Transpose", dy, perm=order)
         shape = static_shape(like)
         front = (shape[axis], *shape[:axis], *shape[axis + 1:])
-        if like.dtype is None:
-            raise ModelError(f"value {like.name!r} has no dtype")
-        base = g.op("ConstantOfShape", g.ints(*front), value=np.zeros(1, like.dtype.numpy()))
+        base = g.op("ConstantOfShape", g.ints(*front), value=np.zeros(1, numpy_dtype(like)))
     else:
         base = zeros(g, like)
     if index.dtype != ir.DataType.INT64:
@@ -118,6 +112,11 @@ def scatter_rows(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
     if axis == 0:
         return summed
     return g.op("Transpose", summed, perm=[*range(1, axis + 1), 0, *range(axis + 1, count)])
+
+
+def from_front(g: Builder, index: ir.Value, sizes: ir.Value | int) -> ir.Value:
+    """Indices into axes of these sizes, negative ones counted from the end, all from the front."""
+    return g.where(g.less(index, 0), g.add(index, sizes), index)
 
 
 def scatter_elements(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
@@ -131,11 +130,9 @@ def scatter_elements(g: Builder, dy: ir.Value, index: ir.Value, axis: int,
     start = sum(np.ix_(*others), np.zeros((1,) * len(shape), np.int64))
     if index.dtype != ir.DataType.INT64:
         index = g.op("Cast", index, to=ir.DataType.INT64)
-    counted = g.where(g.less(index, 0), g.add(index, shape[axis]), index)
-    places = g.add(g.mul(counted, steps[axis]), g.constant(start))
-    if like.dtype is None:
-        raise ModelError(f"value {like.name!r} has no dtype")
-    base = g.op("ConstantOfShape", g.ints(prod(shape)), value=np.zeros(1, like.dtype.numpy()))
+    places = g.mul(from_front(g, index, shape[axis]), steps[axis])
+    places = g.add(places, g.constant(start))
+    base = g.op("ConstantOfShape", g.ints(prod(shape)), value=np.zeros(1, numpy_dtype(like)))
     summed = g.op("ScatterND", base, g.op("Reshape", places, g.ints(-1, 1)),
                   g.op("Reshape", dy, g.ints(-1)), reduction="add")
     return g.op("Reshape", summed, g.ints(*shape))

@@ -7,10 +7,18 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_int, get_str
-from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Made, Moves, Op
 from ganglion.ops.building import Builder
-from ganglion.ops.gradients import rank, scatter_elements, scatter_rows, source, stops, zeros
-from ganglion.ops.values import attributes, dims, is_given, static_shape
+from ganglion.ops.gradients import (
+    from_front,
+    rank,
+    scatter_elements,
+    scatter_rows,
+    source,
+    stops,
+    zeros,
+)
+from ganglion.ops.values import attributes, dims, is_given, numpy_dtype, static_shape
 
 Values = list[ir.Value | None]
 
@@ -33,16 +41,9 @@ def _gather_elements_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | Non
     size = dims(x)[axis]
     if dims(index) == one_each and isinstance(size, int):
         shape = [size if k == axis else 1 for k in range(rank(x))]
-        places = g.constant(np.arange(size, dtype=_dtype(index)).reshape(shape))
-        counted = g.where(g.less(index, 0), g.add(index, size), index)
-        return [g.where(g.op("Equal", counted, places), dy, 0), None]
+        places = g.constant(np.arange(size, dtype=numpy_dtype(index)).reshape(shape))
+        return [g.where(g.op("Equal", from_front(g, index, size), places), dy, 0), None]
     return [scatter_elements(g, dy, index, axis, x), None]
-
-
-def _dtype(value: ir.Value) -> np.dtype:
-    if value.dtype is None:
-        raise ModelError(f"value {value.name!r} has no dtype")
-    return value.dtype.numpy()
 
 
 def _added(node: ir.Node) -> bool:
@@ -133,7 +134,7 @@ def _one_hot_reference(attrs: Attrs, index: Array, depth: Array, values: Array
     return (np.where(hot == np.arange(size).reshape(shape), values[1], values[0]),)
 
 
-def _one_hot_of_given(g: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
+def _one_hot_of_given(g: Builder, node: ir.Node) -> Made:
     """Where the caller gives the values: they are chosen by a mask of bools."""
     index, depth, values = (source(node, k) for k in range(3))
     if not is_given(values):

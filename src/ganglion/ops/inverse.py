@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
+import numpy as np
 import onnx_ir as ir
 
 from ganglion.ops.attr import get_int
 from ganglion.ops.base import Attrs, Op, Pointwise
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import of_one_argument, stops
-from ganglion.ops.pointwise import Expr, binary, cast, unary, where
+from ganglion.ops.pointwise import Expr, binary, cast, const, log_of_more, unary, where
 
 LARGE = 1e8
 """Where 1 + x^2 is x^2 in float32."""
-LARGEST = {"float64": 1.7976931348623157e308}
-OF_SINGLE = 3.4028234663852886e38
 
 
 def _in_single(function: Callable[[Expr], Expr]) -> Pointwise:
@@ -31,9 +31,9 @@ def _with_sign(x: Expr, size: Expr) -> Expr:
 
 ABOVE = (-8.750608600031904122785e-1, -1.615753718733365076637e1, -7.500855792314704667340e1,
          -1.228866684490136173410e2, -6.485021904942025371773e1)
-BELOW = (1.0, 2.485846490142306297962e1, 1.650270098316988542046e2, 4.328810604912902668951e2,
+BELOW = (2.485846490142306297962e1, 1.650270098316988542046e2, 4.328810604912902668951e2,
          4.853903996359136964868e2, 1.945506571482613964425e2)
-"""Coefficients of the quotient, the highest power first (Moshier, Cephes, atan)."""
+"""Coefficients of P and Q, the highest power first but for the 1 of Q (Moshier, Cephes, atan)."""
 
 
 def _atan(x: Expr) -> Expr:
@@ -41,17 +41,15 @@ def _atan(x: Expr) -> Expr:
     a = unary("abs", x)
     steep, middle = binary("gt", a, math.tan(3 * math.pi / 8)), binary("gt", a, 0.66)
     t = where(steep, -1.0 / a, where(middle, (a - 1.0) / (a + 1.0), a))
-    start = where(steep, math.pi / 2, where(middle, math.pi / 4, 0.0 * a))
+    start = where(steep, math.pi / 2, where(middle, math.pi / 4, const(0.0, a.dtype)))
     z = t * t
-    return _with_sign(x, start + (t + t * (z * (_polynomial(ABOVE, z) / _polynomial(BELOW, z)))))
+    above, below = _polynomial(z * ABOVE[0], ABOVE[1:], z), _polynomial(z, BELOW, z)
+    return _with_sign(x, start + (t + t * (z * (above / below))))
 
 
-def _polynomial(coefficients: Sequence[float], z: Expr) -> Expr:
-    first, *rest = coefficients
-    found = z + rest.pop(0) if first == 1.0 else z * first + rest.pop(0)
-    for each in rest:
-        found = found * z + each
-    return found
+def _polynomial(leading: Expr, rest: Sequence[float], z: Expr) -> Expr:
+    """By Horner's rule, from the term of the highest power over z^(n - 1)."""
+    return reduce(lambda found, each: found * z + each, rest[1:], leading + rest[0])
 
 
 def _asin(x: Expr) -> Expr:
@@ -63,10 +61,8 @@ def _acos(x: Expr) -> Expr:
 
 
 def _log_of_more(x: Expr) -> Expr:
-    """log(1 + x), with what 1 + x loses in rounding given back to first order."""
-    more = x + 1.0
-    lost = where(binary("lt", x, 1.0), x - (more - 1.0), 0.0 * more)
-    return unary("log", more) + where(binary("lt", x, 1.0), lost / more, 0.0)
+    """log(1 + x) for any x."""
+    return where(binary("lt", x, 1.0), log_of_more(x), unary("log", x + 1.0))
 
 
 def _asinh(x: Expr) -> Expr:
@@ -88,13 +84,12 @@ def _atanh(x: Expr) -> Expr:
 
 def _is_infinite(attrs: Attrs, x: Expr) -> Expr:
     wide = x if x.dtype == "float64" else cast(x, "float32")
-    most = LARGEST.get(x.dtype, OF_SINGLE)
+    most = float(np.finfo(wide.dtype).max)
     above, below = binary("gt", wide, most), binary("lt", wide, -most)
+    positive = get_int(attrs, "detect_positive", 1)
     if not get_int(attrs, "detect_negative", 1):
-        below = binary("gt", wide, wide)
-    if not get_int(attrs, "detect_positive", 1):
-        above = binary("gt", wide, wide)
-    return binary("or", above, below)
+        return above if positive else binary("gt", wide, wide)
+    return binary("or", above, below) if positive else below
 
 
 def _is_nan(attrs: Attrs, x: Expr) -> Expr:

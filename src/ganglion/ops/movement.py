@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from ganglion.errors import ModelError, UnsupportedOp
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
-from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op, View
+from ganglion.ops.base import Array, Attrs, Axes, Kernel, Made, Moves, Op, View
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import (
     constant_ints,
@@ -22,7 +22,7 @@ from ganglion.ops.gradients import (
     unbroadcast,
     zeros,
 )
-from ganglion.ops.values import attributes, dims, is_given, static_shape
+from ganglion.ops.values import attributes, is_given, known_shape, static_shape
 
 Values = list[ir.Value | None]
 
@@ -204,13 +204,12 @@ def _pad_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]) -> Value
     return [dy, *rest]
 
 
-def _pad_with_given(g: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
+def _pad_with_given(g: Builder, node: ir.Node) -> Made:
     """Where the caller gives the number around: it is chosen by a padded mask."""
     x, value = source(node, 0), optional(node, 2)
-    if not is_given(value) or value is None or source(node, 1).const_value is None:
-        return None
-    sizes = [d for d in dims(x) if isinstance(d, int)]
-    if len(sizes) != rank(x) or _pad_mode(attributes(node)) != "constant":
+    sizes = known_shape(x)
+    if value is None or not is_given(value) or source(node, 1).const_value is None or \
+            sizes is None or _pad_mode(attributes(node)) != "constant":
         return None
     ones = g.constant(np.ones(sizes, bool), f"{node.name}_inside")
     inside, wide = (g.op("Pad", v, node.inputs[1], None, *node.inputs[3:]) for v in (ones, x))

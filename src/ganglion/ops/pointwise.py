@@ -236,6 +236,13 @@ def extreme(name: str, a: Expr | float, b: Expr | float) -> Expr:
     return where(binary("eq", a, a), found, a)
 
 
+def log_of_more(x: Expr) -> Expr:
+    """log(1 + x) for x <= 1, with what 1 + x loses in rounding given back to first order."""
+    more = x + 1.0
+    lost = x - (more - 1.0)
+    return unary("log", more) + lost / more
+
+
 def _is_number(x: Expr | float) -> bool:
     """Whether x is known, and not NaN."""
     value = x.value if isinstance(x, Expr) and x.name == "const" else x

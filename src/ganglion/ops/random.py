@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_ints
-from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Axes, Dims, Kernel, Op, View
+from ganglion.ops.base import GANGLION_DOMAIN, Array, Attrs, Axes, Dims, Kernel, Moves, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, stops
 from ganglion.ops.values import static_shape
@@ -105,6 +105,6 @@ ROWS = (
        infer=_uniform_types),
     Op("Dropout", source="ONNX Dropout-13 (inference)", axes=Axes.SAME,
        reads=("seed",),
-       lower=View(), vjp=_dropout_vjp,
+       lower=Kernel("dropout"), moves=Moves.VIEW, vjp=_dropout_vjp,
        reference=_dropout_reference),
 )

@@ -16,7 +16,7 @@ from ganglion.ops.attr import get_float, get_int, get_ints, get_str
 from ganglion.ops.base import Array, Attrs, Axes, Kernel, Moves, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import optional, source, swapped
-from ganglion.ops.values import attributes, static_shape
+from ganglion.ops.values import attributes, numpy_dtype, static_shape
 
 MODES = ("nearest", "linear", "cubic")
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
@@ -268,9 +268,7 @@ def _resize_vjp(g: Builder, node: ir.Node, dys: Sequence[ir.Value | None]
     for k, axis in enumerate(plan):
         if axis.kept:
             continue
-        if x.dtype is None:
-            raise ModelError(f"value {x.name!r} has no dtype")
-        matrix = g.constant(interpolation(attrs, axis).astype(x.dtype.numpy()))
+        matrix = g.constant(interpolation(attrs, axis).astype(numpy_dtype(x)))
         last = k == count - 1
         perm = swapped(k, count - 1, count)
         turned = dy if last else g.op("Transpose", dy, perm=perm)

@@ -9,31 +9,24 @@ import onnx_ir as ir
 
 from ganglion.errors import UnsupportedOp
 from ganglion.ops.attr import get_int, get_ints
-from ganglion.ops.base import Array, Attrs, Dims, Op
+from ganglion.ops.base import Array, Attrs, Dims, Made, Op
 from ganglion.ops.building import Builder
-from ganglion.ops.gradients import constant_ints, rank, source
-from ganglion.ops.values import attributes, dims, static_shape
+from ganglion.ops.gradients import constant_ints, from_front, rank, source
+from ganglion.ops.values import attributes, dims, known_shape, numpy_dtype
 from ganglion.ops.windows import POOL_READS
-
-Made = Sequence[ir.Value] | None
-
-
-def _known(value: ir.Value) -> bool:
-    return all(isinstance(d, int) for d in dims(value))
 
 
 def _gather_nd(g: Builder, node: ir.Node) -> Made:
     """Rows of the flattened data, by the places that the indices make together."""
     data, indices = source(node, 0), source(node, 1)
-    if not (_known(data) and _known(indices)):
+    shape, of = known_shape(data), known_shape(indices)
+    if shape is None or of is None:
         return None
-    shape, of = static_shape(data), static_shape(indices)
     batch = get_int(attributes(node), "batch_dims", 0)
     sizes, rest = shape[batch:batch + of[-1]], shape[batch + of[-1]:]
     strides = [prod(sizes[k + 1:]) for k in range(len(sizes))]
-    wide = g.ints(*sizes)
-    places = g.where(g.less(indices, 0), g.add(indices, wide), indices)
-    rows = g.op("ReduceSum", g.mul(places, g.ints(*strides)), g.ints(-1), keepdims=0)
+    places = g.mul(from_front(g, indices, g.ints(*sizes)), g.ints(*strides))
+    rows = g.op("ReduceSum", places, g.ints(-1), keepdims=0)
     if batch:
         ahead = np.arange(prod(shape[:batch])) * prod(sizes)
         ahead = ahead.reshape(*shape[:batch], *[1] * (len(of) - 1 - batch))
@@ -45,9 +38,9 @@ def _gather_nd(g: Builder, node: ir.Node) -> Made:
 def _reverse_sequence(g: Builder, node: ir.Node) -> Made:
     """The first `sequence_lens` steps of each row in reverse, as rows of steps and batch."""
     x, lengths, attrs = source(node, 0), source(node, 1), attributes(node)
-    if not _known(x):
+    shape = known_shape(x)
+    if shape is None:
         return None
-    shape = static_shape(x)
     first = get_int(attrs, "batch_axis", 1) == 0
     if {int(not first), get_int(attrs, "time_axis", 0)} != {0, 1}:
         raise ValueError("batch_axis and time_axis are 0 and 1 in some order")
@@ -89,10 +82,11 @@ def _compress(g: Builder, node: ir.Node) -> Made:
 
 def _eye_like(g: Builder, node: ir.Node) -> Made:
     x, attrs = source(node, 0), attributes(node)
-    if not _known(x):
+    shape = known_shape(x)
+    if shape is None:
         return None
     dtype = ir.DataType(get_int(attrs, "dtype", (x.dtype or ir.DataType.FLOAT).value))
-    rows, columns = static_shape(x)
+    rows, columns = shape
     eye = np.eye(rows, columns, get_int(attrs, "k", 0), dtype.numpy())
     return [g.op("Identity", g.constant(eye, "eye"))]
 
@@ -147,10 +141,8 @@ def _columns_to_image(g: Builder, node: ir.Node) -> Made:
     steps = [(n - r) // s + 1 for n, r, s in zip(around, reach, strides)]
     more = [(n - r) % s for n, r, s in zip(around, reach, strides)]
     filters = np.eye(count).reshape(count, 1, *block)
-    if x.dtype is None:
-        raise ValueError("the columns have no type")
     columns = g.op("Reshape", x, g.ints(-1, count, *steps))
-    y = g.op("ConvTranspose", columns, g.constant(filters.astype(x.dtype.numpy())),
+    y = g.op("ConvTranspose", columns, g.constant(filters.astype(numpy_dtype(x))),
              strides=strides, dilations=dilations, pads=pads, output_padding=more)
     return [g.op("Reshape", y, g.ints(-1, channels // count, *image))]
 

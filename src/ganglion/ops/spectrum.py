@@ -6,14 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ganglion.errors import ModelError
 from ganglion.ops.attr import get_int
-from ganglion.ops.base import Array, Attrs, Dims, Op
+from ganglion.ops.base import Array, Attrs, Dims, Made, Op
 from ganglion.ops.building import Builder
 from ganglion.ops.gradients import constant_ints, optional, source
-from ganglion.ops.values import attributes, dims
+from ganglion.ops.values import attributes, dims, numpy_dtype, static_shape
 
-Made = Sequence[ir.Value] | None
+
+def results(size: int, inverse: bool, onesided: bool) -> tuple[int, int]:
+    """How many numbers a transform of this size gives, and of how many parts each."""
+    if not onesided:
+        return size, 2
+    return (size, 1) if inverse else (size // 2 + 1, 2)
 
 
 def fourier(taps: int, parts: int, size: int, inverse: bool, onesided: bool) -> Array:
@@ -22,16 +26,16 @@ def fourier(taps: int, parts: int, size: int, inverse: bool, onesided: bool) -> 
 
     onesided: the results 0 to size // 2 alone; of an inverse, the taps are those, and the results
     real (Oppenheim and Schafer, Discrete-Time Signal Processing, 8.6)."""
-    back = inverse and onesided
+    count, made = results(size, inverse, onesided)
+    back = made == 1
     known = min(taps, size // 2 + 1 if back else size)
-    count = size // 2 + 1 if onesided and not inverse else size
     turns = np.outer(np.arange(known), np.arange(count)) % size / size
     wave = np.exp((2j if inverse else -2j) * np.pi * turns) / (size if inverse else 1)
     if back:
         twice = np.full(known, 2.0)
         twice[[k for k in range(known) if k in (0, size / 2)]] = 1
         wave *= twice[:, None]
-    found = np.zeros((taps, parts, count, 1 if back else 2))
+    found = np.zeros((taps, parts, count, made))
     found[:known, 0, :, 0] = wave.real
     if parts == 2:
         found[:known, 1, :, 0] = -wave.imag
@@ -49,8 +53,11 @@ def _number(value: ir.Value | None) -> int | None:
     return int(value.const_value.numpy().reshape(-1)[0])
 
 
-def _plan(attrs: Attrs, inputs: Sequence[ir.Value | None]) -> tuple[int, Array]:
-    """The axis of a DFT, and its matrix. Raises ValueError where a size is not known."""
+def _plan(attrs: Attrs, inputs: Sequence[ir.Value | None]
+          ) -> tuple[int, tuple[int, int, int, bool, bool]]:
+    """The axis of a DFT, and what `fourier` wants to know.
+
+    Raises ValueError where a size is not known."""
     x = inputs[0]
     shape: list[int | str | None] = [] if x is None else dims(x)
     place = inputs[2] if len(inputs) > 2 else None
@@ -68,7 +75,7 @@ def _plan(attrs: Attrs, inputs: Sequence[ir.Value | None]) -> tuple[int, Array]:
     size = _number(given) if given is not None else 2 * (taps - 1) if inverse and onesided else taps
     if size is None or size < 1:
         raise ValueError(f"dft_length is {size}; expected a constant from 1 up")
-    return axis, fourier(taps, int(parts), size, inverse, onesided)
+    return axis, (taps, int(parts), size, inverse, onesided)
 
 
 def _dft_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
@@ -76,15 +83,16 @@ def _dft_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
     x = inputs[0]
     if x is None or x.dtype is None:
         raise ValueError("the signal has no type")
-    axis, matrix = _plan(attrs, inputs)
-    shape = list(dims(x))
-    shape[axis], shape[-1] = matrix.shape[2:]
+    axis, (_, _, size, inverse, onesided) = _plan(attrs, inputs)
+    shape = dims(x)
+    shape[axis], shape[-1] = results(size, inverse, onesided)
     return [(x.dtype, shape)]
 
 
 def _dft(g: Builder, node: ir.Node) -> Made:
     x = source(node, 0)
-    axis, matrix = _plan(attributes(node), list(node.inputs))
+    axis, sizes = _plan(attributes(node), list(node.inputs))
+    matrix = fourier(*sizes)
     taps, parts, count, made = matrix.shape
     before = len(dims(x)) - 2
     order = [*(k for k in range(before + 1) if k != axis), axis, before + 1]
@@ -97,21 +105,19 @@ def _dft(g: Builder, node: ir.Node) -> Made:
 
 def _typed(g: Builder, matrix: Array, like: ir.Value) -> ir.Value:
     """A constant of the type of `like`. Raises ModelError where that has none."""
-    if like.dtype is None:
-        raise ModelError(f"value {like.name!r} has no dtype")
-    return g.constant(np.ascontiguousarray(matrix.astype(like.dtype.numpy())), "waves")
+    return g.constant(matrix.astype(numpy_dtype(like)), "waves")
 
 
 def _frame(inputs: Sequence[ir.Value | None]) -> tuple[int, int]:
     """The length of a frame and the step between two. Raises ValueError where one is not known."""
     signal, step, window, length = (*inputs, None, None, None)[:4]
-    size = _number(length)
-    if size is None and window is not None and isinstance(dims(window)[0], int):
-        size = int(str(dims(window)[0]))
-    if size is None and length is None and signal is not None:
-        size = int(str(dims(signal)[1]))
+    size: int | str | None = _number(length)
+    if size is None and window is not None:
+        size = dims(window)[0]
+    elif length is None and signal is not None:
+        size = dims(signal)[1]
     hop = _number(step)
-    if size is None or hop is None or min(size, hop) < 1:
+    if not isinstance(size, int) or hop is None or min(size, hop) < 1:
         raise ValueError(f"frame_length is {size}, frame_step {hop}; expected constants from 1 up")
     return size, hop
 
@@ -124,18 +130,23 @@ def _stft_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
     size, hop = _frame(inputs)
     batch, length = dims(x)[:2]
     frames = (length - size) // hop + 1 if isinstance(length, int) else None
-    return [(x.dtype, [batch, frames, size // 2 + 1 if get_int(attrs, "onesided", 1) else size,
-                       2])]
+    return [(x.dtype, [batch, frames, *results(size, False, _is_onesided(attrs))])]
+
+
+def _is_onesided(attrs: Attrs) -> bool:
+    return bool(get_int(attrs, "onesided", 1))
 
 
 def _stft(g: Builder, node: ir.Node) -> Made:
     """A convolution: its filters are the waves, each under the window."""
     x, window = source(node, 0), optional(node, 2)
     size, hop = _frame(list(node.inputs))
-    parts = int(str(dims(x)[2])) if len(dims(x)) == 3 else 1
-    matrix = fourier(size, parts, size, False, bool(get_int(attributes(node), "onesided", 1)))
+    parts = dims(x)[2] if len(dims(x)) == 3 else 1
+    if parts not in (1, 2):
+        raise ValueError(f"a signal of shape {dims(x)}; its last size must be 1 or 2")
+    matrix = fourier(size, int(parts), size, False, _is_onesided(attributes(node)))
     count = matrix.shape[2]
-    filters = _typed(g, matrix.transpose(2, 3, 1, 0).reshape(2 * count, parts, size), x)
+    filters = _typed(g, matrix.transpose(2, 3, 1, 0).reshape(2 * count, -1, size), x)
     if window is not None:
         filters = g.mul(filters, window)
     signal = g.op("Transpose", x, perm=[0, 2, 1]) if len(dims(x)) == 3 else \
@@ -150,9 +161,9 @@ def _grid_types(attrs: Attrs, inputs: Sequence[ir.Value | None]
     theta, size = inputs[:2]
     if theta is None or theta.dtype is None or size is None:
         raise ValueError("theta or size is missing")
-    spatial: Dims = [None] * (int(str(dims(size)[0])) - 2)
-    if size.const_value is not None:
-        spatial = [int(n) for n in size.const_value.numpy()[2:]]
+    count, = static_shape(size)
+    known = size.const_value
+    spatial = [None] * (count - 2) if known is None else known.numpy()[2:].tolist()
     return [(theta.dtype, [dims(theta)[0], *spatial, len(spatial)])]
 
 

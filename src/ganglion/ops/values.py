@@ -1,5 +1,6 @@
 """Reading nodes and values: attributes as plain values, shapes as numbers."""
 
+import numpy as np
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
@@ -45,6 +46,21 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...]:
                              f"{FIX_SHAPES}")
         found.append(d)
     return tuple(found)
+
+
+def known_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape if every dimension is a number."""
+    if value is None or value.shape is None:
+        return None
+    found = tuple(d for d in value.shape if isinstance(d, int))
+    return found if len(found) == len(value.shape) else None
+
+
+def numpy_dtype(value: ir.Value) -> np.dtype[np.generic]:
+    """The type of the elements. Raises ModelError where it is not known."""
+    if value.dtype is None:
+        raise ModelError(f"value {value.name!r} has no dtype")
+    return value.dtype.numpy()
 
 
 def is_given(value: ir.Value | None) -> bool:

@@ -11,6 +11,7 @@ from ganglion.errors import ModelError
 from ganglion.ops.base import Array
 from ganglion.ops.facts import shows
 from ganglion.ops.graph import GraphBuilder, infer_types
+from ganglion.ops.values import known_shape
 
 MAX_ROUNDS = 50
 """Far more than any network needs; more means that two passes undo each other."""
@@ -105,14 +106,6 @@ def only_reader(value: ir.Value) -> ir.Node | None:
     if len(uses) != 1 or value.is_graph_output():
         return None
     return uses[0].node
-
-
-def known_shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """The shape if every dimension is a number."""
-    if value is None or value.shape is None:
-        return None
-    dims = tuple(d for d in value.shape if isinstance(d, int))
-    return dims if len(dims) == len(value.shape) else None
 
 
 def elements(shape: tuple[int, ...]) -> int:

@@ -188,3 +188,10 @@ def test_a_scan_whose_body_does_not_fit_is_refused(tmp_path: Path) -> None:
     onnx.save(proto, path)
     with pytest.raises(ModelError, match="Scan"):
         gg.load(path)
+
+
+@pytest.mark.parametrize("name", ["scan_input_axes", "scan_input_directions", "scan_output_axes",
+                                  "scan_output_directions"])
+def test_a_scan_wants_a_number_for_each_of_its_values(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"{name} has 2 numbers, expected 1"):
+        gg.load(running(tmp_path, **{name: [0, 0]}))

@@ -123,8 +123,8 @@ class _Writer:
         self._finish(node, carried, rows, [0] * len(rows))
 
     def _scan(self, node: onnx.NodeProto) -> None:
-        body, attrs = held(node)[0], {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        results = len(node.input) - int(attrs.get("num_scan_inputs", 0))
+        body = held(node)[0]
+        results = len(node.input) - sum(a.i for a in node.attribute if a.name == "num_scan_inputs")
         gathered = len(body.output) - results
         if not 0 <= results < len(node.input) or len(body.input) != len(node.input) or \
                 gathered < 0 or len(node.output) > len(body.output):
@@ -132,28 +132,25 @@ class _Writer:
                              f"inputs, and its body takes {len(body.input)} and gives "
                              f"{len(body.output)}")
         scanned = list(node.input[results:])
-        axes = list(attrs.get("scan_input_axes", [0] * len(scanned)))
-        backwards = list(attrs.get("scan_input_directions", [0] * len(scanned)))
+        axes = _each(node, "scan_input_axes", len(scanned))
+        backwards = _each(node, "scan_input_directions", len(scanned))
         steps = self._steps(node, scanned, axes)
         carried, rows = list(node.input[:results]), [list[str]() for _ in range(gathered)]
         for k in range(steps):
             places = [steps - 1 - k if back else k for back in backwards]
             cut = [self._op("Gather", [x, self._constant(np.asarray(at, np.int64))], axis=axis)
-                   for x, at, axis in zip(scanned, places, axes, strict=True)]
+                   for x, at, axis in zip(scanned, places, axes)]
             made = self._inner(node, body, [*carried, *cut])
             carried = self._settled(made[:results])
             for row, value in zip(rows, made[results:]):
                 row.append(value)
-        turned = attrs.get("scan_output_directions", [0] * gathered)
+        turned = _each(node, "scan_output_directions", gathered)
         self._finish(node, carried, [row[::-1] if back else row for row, back in zip(rows, turned)],
-                     list(attrs.get("scan_output_axes", [0] * gathered)))
+                     _each(node, "scan_output_axes", gathered))
 
     def _steps(self, node: onnx.NodeProto, scanned: Sequence[str], axes: Sequence[int]) -> int:
         """How many entries the scanned inputs have along their axes."""
         shapes = [v.shape for v in self._values(scanned, self._depends(scanned))]
-        if len(axes) != len(shapes):
-            raise ModelError(f"node {node.name!r} (Scan) names {len(axes)} axes for {len(shapes)} "
-                             "scanned inputs")
         sizes = [shape[a] if shape is not None and -len(shape) <= a < len(shape) else None
                  for shape, a in zip(shapes, axes)]
         steps = sizes[0]
@@ -294,6 +291,15 @@ class _Writer:
                 if most is not None and len(found) > most:
                     return []
         return [self._done[k] for k in sorted(found)]
+
+
+def _each(node: onnx.NodeProto, name: str, count: int) -> list[int]:
+    """The numbers of an attribute, one for each of `count` values; 0 where it is left out."""
+    found = next((list(a.ints) for a in node.attribute if a.name == name), [0] * count)
+    if len(found) != count:
+        raise ModelError(f"node {node.name!r} ({node.op_type}): {name} has {len(found)} numbers, "
+                         f"expected {count}")
+    return found
 
 
 def _check_iterations(node: onnx.NodeProto, count: int) -> None:

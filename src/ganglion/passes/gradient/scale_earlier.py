@@ -5,11 +5,11 @@ import onnx_ir as ir
 from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.named import GEMM, MATMUL, MUL
+from ganglion.ops.values import known_shape
 from ganglion.passes.base import (
     Pass,
     before,
     bytes_of,
-    known_shape,
     only_reader,
     redirect,
 )

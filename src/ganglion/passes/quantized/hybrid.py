@@ -6,8 +6,8 @@ import onnx_ir as ir
 from ganglion.ops.evaluate import evaluate_node
 from ganglion.ops.facts import is_op
 from ganglion.ops.named import CONV, DEQUANTIZE_LINEAR, GEMM, MATMUL
-from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, known_shape, sweep
+from ganglion.ops.values import attributes, known_shape
+from ganglion.passes.base import Pass, sweep
 from ganglion.passes.quantized.products import Weights, weights
 from ganglion.passes.quantized.qdq import Editor, array_of, is_constant, producer
 from ganglion.passes.quantized.sums import INT32_MAX

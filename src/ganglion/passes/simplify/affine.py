@@ -11,7 +11,8 @@ import onnx_ir as ir
 from ganglion.ops.base import Array, Axes
 from ganglion.ops.facts import axes_of, is_op, units_of
 from ganglion.ops.named import ADD, CONV, CONV_TRANSPOSE, GEMM, MATMUL
-from ganglion.passes.base import Pass, known_shape, only_reader
+from ganglion.ops.values import known_shape
+from ganglion.passes.base import Pass, only_reader
 
 
 @dataclass(frozen=True)

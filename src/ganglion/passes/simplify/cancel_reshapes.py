@@ -10,7 +10,8 @@ from ganglion.ops.facts import axes_of, is_copy, is_op, is_view
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.movement import permutation
 from ganglion.ops.named import CAST
-from ganglion.passes.base import Pass, before, known_shape, redirect
+from ganglion.ops.values import known_shape
+from ganglion.passes.base import Pass, before, redirect
 
 
 class CancelReshapes(Pass):

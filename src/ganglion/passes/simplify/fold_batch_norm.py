@@ -7,7 +7,8 @@ from ganglion.errors import ModelError
 from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.named import ADD, BATCH_NORMALIZATION, MATMUL
-from ganglion.passes.base import Pass, before, known_shape, only_reader, put, redirect
+from ganglion.ops.values import known_shape
+from ganglion.passes.base import Pass, before, only_reader, put, redirect
 from ganglion.passes.simplify.affine import Linear, linear_before
 
 

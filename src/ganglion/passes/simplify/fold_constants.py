@@ -18,7 +18,8 @@ from ganglion.ops.infer import infer_model
 from ganglion.ops.marks import CONSTANT
 from ganglion.ops.named import CAST_LIKE, DEQUANTIZE_LINEAR, IDENTITY, SHAPE, SIZE
 from ganglion.ops.registry import find
-from ganglion.passes.base import Pass, before, elements, known_shape, redirect
+from ganglion.ops.values import known_shape
+from ganglion.passes.base import Pass, before, elements, redirect
 
 MAX_GROWN_BYTES = 1 << 20
 """A folded tensor may be this large, or as large as what it is computed from."""

@@ -1,10 +1,11 @@
 """Operators that are made of others, written out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import onnx_ir as ir
 
 from ganglion.errors import ModelError
+from ganglion.ops.base import Made
 from ganglion.ops.building import Builder
 from ganglion.ops.facts import row_of
 from ganglion.ops.graph import GraphBuilder
@@ -33,7 +34,7 @@ def _made(model: ir.Model, node: ir.Node) -> bool:
 
 
 def write_out(model: ir.Model, node: ir.Node,
-              made_of: Callable[[Builder, ir.Node], Sequence[ir.Value] | None]) -> bool:
+              made_of: Callable[[Builder, ir.Node], Made]) -> bool:
     """Puts what the node is made of in its place; False where it is not, or not yet.
 
     Raises ModelError for inputs and attributes that make no sense."""

@@ -20,9 +20,9 @@ from ganglion.ops.named import (
     MAX_POOL,
 )
 from ganglion.ops.pooling import pool_window
-from ganglion.ops.values import attributes
+from ganglion.ops.values import attributes, known_shape
 from ganglion.ops.windows import Window, padding_mode, window
-from ganglion.passes.base import Pass, known_shape
+from ganglion.passes.base import Pass
 from ganglion.passes.simplify.lay_open import write_out
 
 Splits = Callable[[Builder, ir.Node], ir.Value]

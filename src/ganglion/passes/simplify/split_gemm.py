@@ -6,8 +6,8 @@ from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.linear import whole_factors
 from ganglion.ops.named import GEMM
-from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, before, known_shape, redirect
+from ganglion.ops.values import attributes, known_shape
+from ganglion.passes.base import Pass, before, redirect
 
 
 class SplitGemm(Pass):

@@ -11,8 +11,8 @@ from ganglion.ops.facts import is_op
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.named import RESIZE
 from ganglion.ops.resize import MAX_WEIGHTS, Axis, interpolation, offset, resize_plan
-from ganglion.ops.values import attributes
-from ganglion.passes.base import Pass, before, known_shape, redirect
+from ganglion.ops.values import attributes, known_shape
+from ganglion.passes.base import Pass, before, redirect
 
 MAX_RESIZED = 1 << 27
 """Elements of its result."""

@@ -16,7 +16,8 @@ from ganglion.ops.facts import axes_of, is_op, worked_along
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.movement import permutation
 from ganglion.ops.named import TRANSPOSE
-from ganglion.passes.base import Pass, before, elements, known_shape
+from ganglion.ops.values import known_shape
+from ganglion.passes.base import Pass, before, elements
 
 Perm = tuple[int, ...]
 

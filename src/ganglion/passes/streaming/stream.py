@@ -10,8 +10,8 @@ from ganglion.ops.bindings import Binding, bindings, set_bindings
 from ganglion.ops.facts import is_recurrent, states_of
 from ganglion.ops.graph import GraphBuilder, infer_types
 from ganglion.ops.infer import infer_model
-from ganglion.ops.values import FIX_SHAPES
-from ganglion.passes.base import known_shape, run
+from ganglion.ops.values import FIX_SHAPES, known_shape
+from ganglion.passes.base import run
 from ganglion.passes.infer import FixShapes
 from ganglion.passes.simplify.fold_constants import FoldConstants
 from ganglion.passes.streaming.time_axis import Walk, one_step

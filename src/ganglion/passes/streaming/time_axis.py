@@ -11,7 +11,8 @@ from ganglion.ops.base import Axes
 from ganglion.ops.facts import axes_of, is_recurrent, worked_along
 from ganglion.ops.graph import GraphBuilder
 from ganglion.ops.movement import permutation
-from ganglion.passes.base import Pass, known_shape
+from ganglion.ops.values import known_shape
+from ganglion.passes.base import Pass
 
 Axis = int | None
 

@@ -17,8 +17,6 @@ from ganglion.kernels.move import (
 )
 from ganglion.kernels.scatter import COMBINED, ScatterSpec
 from ganglion.ops.attr import get_array, get_int, get_ints, get_str
-from ganglion.ops.facts import is_op
-from ganglion.ops.named import DROPOUT
 from ganglion.ops.random import keeps_all
 from ganglion.ops.values import attributes, static_shape
 from ganglion.plan.lowerer import Lowerer
@@ -29,14 +27,18 @@ MAX_LINES = 4096
 
 
 def lower_view(lowerer: Lowerer, node: ir.Node) -> None:
-    """Reshape and its like: the same bytes where strides allow, else a dense copy first. A second
-    output tells that all of them are kept."""
-    if is_op(node, DROPOUT) and not keeps_all(node):
-        raise UnsupportedOp(f"node {node.name!r} (Dropout): training_mode, with a ratio that is "
-                            "not 0, has no fixed result; export the network for inference")
+    """Reshape and its like: the same bytes where strides allow, else a dense copy first."""
     view, shape = lowerer.view(node.inputs[0]), static_shape(node.outputs[0])
     lowerer.views[node.outputs[0]] = (
         view.reshaped(shape) or reshaped_dense(lowerer.dense(view), node, shape))
+
+
+def lower_dropout(lowerer: Lowerer, node: ir.Node) -> None:
+    """Dropout-13 that drops nothing: the same bytes, and a mask that keeps all of them."""
+    if not keeps_all(node):
+        raise UnsupportedOp(f"node {node.name!r} (Dropout): training_mode, with a ratio that is "
+                            "not 0, has no fixed result; export the network for inference")
+    lower_view(lowerer, node)
     for kept in (v for v in node.outputs[1:] if v.uses() or v.is_graph_output()):
         fill(lowerer, node, lowerer.new(kept), 1)
 
@@ -282,12 +284,12 @@ def lower_one_hot(lowerer: Lowerer, node: ir.Node) -> None:
 
 
 ANY_DTYPE = frozenset({"transpose", "expand", "tile", "concat", "split", "slice", "pad", "fill",
-                       "gather", "gather_elements", "one_hot", "scatter_nd",
-                       "scatter_elements"})
+                       "gather", "gather_elements", "one_hot", "dropout",
+                       "scatter_nd", "scatter_elements"})
 """The lowerings below that move elements of whatever type."""
 LOWERINGS: Mapping[str, Callable[[Lowerer, ir.Node], None]] = {
     "transpose": lower_transpose, "expand": lower_expand, "tile": lower_tile,
     "concat": lower_concat, "split": lower_split, "slice": lower_slice, "pad": lower_pad,
     "fill": lower_fill, "gather": lower_gather, "gather_elements": lower_gather_elements,
     "scatter_nd": lower_scatter_nd, "scatter_elements": lower_scatter_elements,
-    "one_hot": lower_one_hot}
+    "one_hot": lower_one_hot, "dropout": lower_dropout}
